@@ -1,0 +1,244 @@
+//! The configuration as the rest of Tidegate sees it: valid by construction, made only by `validate`.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use ipnet::IpNet;
+
+use crate::domain::{BackendName, Balance, EndpointAddress, RouteName, Split};
+
+/// One whole, checked configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Threads and shutdown.
+    pub process: Process,
+    /// The operator's side.
+    pub admin: Admin,
+    /// Where state is kept.
+    pub state: State,
+    /// Log output.
+    pub log: Log,
+    /// Sockets that accept clients; `bind` is unique among them.
+    pub listeners: Vec<Listener>,
+    /// Versions of the application, by unique name.
+    pub backends: Vec<Backend>,
+    /// Rules in the order of the file, by unique name; every backend they name exists.
+    pub routes: Vec<Route>,
+}
+
+/// `[process]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Data-plane threads; `None` is `"auto"`: the cores available.
+    pub workers: Option<usize>,
+    /// A drain ends after this.
+    pub shutdown_timeout: Duration,
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Unix socket of the API.
+    pub socket: PathBuf,
+    /// Permission bits of the socket's file.
+    pub socket_mode: u32,
+    /// TCP listener of the API, if wanted.
+    pub listen: Option<SocketAddr>,
+    /// File with the bearer token for writes over TCP; without it TCP is read-only.
+    pub token_file: Option<PathBuf>,
+}
+
+/// `[state]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// SQLite file.
+    pub file: PathBuf,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Least severe level written.
+    pub level: LogLevel,
+    /// Shape of a line.
+    pub format: LogFormat,
+    /// Time between two summary lines; `None` is `"off"`.
+    pub summary_every: Option<Duration>,
+}
+
+/// Severity, as `log.level` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// `"error"`
+    Error,
+    /// `"warn"`
+    Warn,
+    /// `"info"`
+    Info,
+    /// `"debug"`
+    Debug,
+    /// `"trace"`
+    Trace,
+}
+
+/// Shape of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// `[[listener]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Address to listen on.
+    pub bind: SocketAddr,
+    /// Connections open at once, over all workers.
+    pub max_connections: u32,
+    /// Peers whose `X-Forwarded-*` and `Forwarded` are believed.
+    pub trusted_proxies: Arc<[IpNet]>,
+    /// A request's head must be complete this long after it began.
+    pub header_timeout: Duration,
+    /// A keep-alive connection without a request is closed after this.
+    pub idle_timeout: Duration,
+    /// Bytes in a request's head, request line included.
+    pub max_header_bytes: usize,
+    /// Header lines in a request's head.
+    pub max_headers: usize,
+}
+
+/// `[backend.NAME]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Backend {
+    /// The table's name.
+    pub name: BackendName,
+    /// Addresses, at least one, each once.
+    pub endpoints: Vec<EndpointAddress>,
+    /// How one of them is chosen.
+    pub balance: Balance,
+    /// Requests under way at once, over all workers.
+    pub max_in_flight: u32,
+    /// Idle connections kept per endpoint and worker.
+    pub pool_idle: usize,
+    /// An idle connection is closed after this.
+    pub pool_idle_timeout: Duration,
+}
+
+/// `[[route]]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// Unique name; metric label and path of the admin API.
+    pub name: RouteName,
+    /// Hosts it serves; at least one.
+    pub hosts: Vec<HostPattern>,
+    /// Paths it serves.
+    pub path: PathPattern,
+    /// Shares of its backends.
+    pub split: Split,
+    /// What keeps a session on its backend.
+    pub affinity: Affinity,
+    /// Exceptions, looked at in order before the split.
+    pub overrides: Vec<Override>,
+    /// Waiting times.
+    pub timeouts: Timeouts,
+    /// Largest request body in bytes; `None` is `"unlimited"`.
+    pub max_body: Option<u64>,
+    /// Name the backend to the client in `x-tidegate-backend`.
+    pub expose_backend: bool,
+}
+
+/// One entry of `route.host`, in lower case and without a port.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HostPattern {
+    /// `"*"`
+    Any,
+    /// `"*.example.com"`: the part after the asterisk, with its dot: `.example.com`; one or more labels stand before it.
+    Suffix(Box<str>),
+    /// `"www.example.com"`
+    Exact(Box<str>),
+}
+
+/// `route.path`
+#[derive(Debug, Clone)]
+pub enum PathPattern {
+    /// `"/api"`: this path and those below it, by segment; without a trailing slash, the root is the empty text.
+    Prefix(Box<str>),
+    /// `"= /exact"`
+    Exact(Box<str>),
+    /// `"~ ^/v[0-9]+/"`: searched in the path.
+    Regex(regex::Regex),
+}
+
+impl PartialEq for PathPattern {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Prefix(a), Self::Prefix(b)) | (Self::Exact(a), Self::Exact(b)) => a == b,
+            (Self::Regex(a), Self::Regex(b)) => a.as_str() == b.as_str(),
+            (Self::Prefix(_) | Self::Exact(_) | Self::Regex(_), _) => false,
+        }
+    }
+}
+
+/// `[route.affinity]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Affinity {
+    /// A cookie that Tidegate issues and signs.
+    Cookie {
+        /// Cookie name.
+        name: Box<str>,
+        /// `Max-Age` of the cookie.
+        ttl: Duration,
+        /// File with the HMAC key; `None`: a random key kept in the state file.
+        secret_file: Option<PathBuf>,
+    },
+    /// A cookie that the application sets.
+    AppCookie {
+        /// Cookie name.
+        name: Box<str>,
+    },
+    /// A request header.
+    Header {
+        /// Header name.
+        name: http::HeaderName,
+    },
+    /// The client's address, behind `trusted_proxies`.
+    ClientIp,
+    /// Each request by itself, spread evenly.
+    None,
+}
+
+/// `[[route.override]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Override {
+    /// Where to look.
+    pub source: OverrideSource,
+    /// The value that must stand there.
+    pub equals: Box<str>,
+    /// Where such a request goes; need not be in the split.
+    pub backend: BackendName,
+}
+
+/// Part of a request that an override looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OverrideSource {
+    /// A header's whole value.
+    Header(http::HeaderName),
+    /// A cookie's value.
+    Cookie(Box<str>),
+    /// A query parameter's value, percent-decoding not applied.
+    Query(Box<str>),
+}
+
+/// `[route.timeouts]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Name look-up and connect to an endpoint.
+    pub connect: Duration,
+    /// From the end of the request to the first byte of the answer.
+    pub first_byte: Duration,
+    /// Between two reads or writes of a body.
+    pub idle: Duration,
+    /// The whole request; `None` is `"off"`.
+    pub total: Option<Duration>,
+}

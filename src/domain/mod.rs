@@ -1,0 +1,13 @@
+//! The nouns of Tidegate: names, weights, splits, outcomes. No behaviour beyond their own invariants, no clock, no I/O.
+
+mod backend;
+mod id;
+mod moment;
+mod outcome;
+mod weight;
+
+pub use backend::{Balance, EndpointAddress, EndpointAddressError};
+pub use id::{BackendName, InvalidName, RouteName, SeriesId};
+pub use moment::Moment;
+pub use outcome::{Blame, Class, Outcome};
+pub use weight::{Split, SplitError, Weight, WeightError};

@@ -1,0 +1,6 @@
+//! Tidegate: a reverse proxy that splits traffic between backends, measures each side inline, and moves the weights.
+//!
+//! Modules stand in layer order; imports only go down (`tests/tidy.rs` enforces it). See ARCHITECTURE.md.
+
+pub mod config;
+pub mod domain;
