@@ -4,10 +4,12 @@ mod backend;
 mod id;
 mod moment;
 mod outcome;
+mod reason;
 mod weight;
 
 pub use backend::{Balance, EndpointAddress, EndpointAddressError};
 pub use id::{BackendName, InvalidName, RouteName, SeriesId};
 pub use moment::Moment;
 pub use outcome::{Blame, Class, Outcome};
+pub use reason::{ErrorReason, Queue};
 pub use weight::{Split, SplitError, Weight, WeightError};

@@ -1,0 +1,139 @@
+//! Why Tidegate answered instead of a backend, and which bounded queue overflowed.
+
+/// Why a request was answered by Tidegate itself, or cut short by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorReason {
+    /// The request breaks HTTP, or may be read in two ways.
+    MalformedRequest,
+    /// The head is larger, or has more lines, than the listener allows.
+    HeadTooLarge,
+    /// The head was not complete in time.
+    HeadTimeout,
+    /// The body did not come on in time.
+    BodyTimeout,
+    /// The body is larger than the route allows.
+    BodyTooLarge,
+    /// No route fits host and path.
+    NoRoute,
+    /// The backend has no endpoint that takes requests.
+    NoEndpoint,
+    /// The backend has `max_in_flight` requests under way.
+    TooManyInFlight,
+    /// Connecting to the endpoint failed.
+    ConnectFailed,
+    /// Connecting to the endpoint took too long.
+    ConnectTimeout,
+    /// The answer did not begin in time.
+    FirstByteTimeout,
+    /// The answer stopped coming.
+    IdleTimeout,
+    /// The whole request took longer than the route allows.
+    TotalTimeout,
+    /// The connection to the endpoint broke before the answer was complete.
+    UpstreamReset,
+    /// The endpoint's answer breaks HTTP.
+    MalformedResponse,
+    /// The client went away.
+    ClientGone,
+    /// A fault of Tidegate's own.
+    Internal,
+}
+
+impl ErrorReason {
+    /// Every reason, in the order of its index.
+    pub const ALL: [Self; 17] = [
+        Self::MalformedRequest,
+        Self::HeadTooLarge,
+        Self::HeadTimeout,
+        Self::BodyTimeout,
+        Self::BodyTooLarge,
+        Self::NoRoute,
+        Self::NoEndpoint,
+        Self::TooManyInFlight,
+        Self::ConnectFailed,
+        Self::ConnectTimeout,
+        Self::FirstByteTimeout,
+        Self::IdleTimeout,
+        Self::TotalTimeout,
+        Self::UpstreamReset,
+        Self::MalformedResponse,
+        Self::ClientGone,
+        Self::Internal,
+    ];
+
+    /// Place in [`ErrorReason::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The metric label, also the machine-readable word in logs and error answers.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::MalformedRequest => "malformed_request",
+            Self::HeadTooLarge => "head_too_large",
+            Self::HeadTimeout => "head_timeout",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyTooLarge => "body_too_large",
+            Self::NoRoute => "no_route",
+            Self::NoEndpoint => "no_endpoint",
+            Self::TooManyInFlight => "too_many_in_flight",
+            Self::ConnectFailed => "connect_failed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::FirstByteTimeout => "first_byte_timeout",
+            Self::IdleTimeout => "idle_timeout",
+            Self::TotalTimeout => "total_timeout",
+            Self::UpstreamReset => "upstream_reset",
+            Self::MalformedResponse => "malformed_response",
+            Self::ClientGone => "client_gone",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// A bounded queue whose overflow is counted in `tidegate_overflow_total{queue}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Queue {
+    /// Connections of a listener: `max_connections`.
+    Connections,
+    /// Requests under way at a backend: `max_in_flight`.
+    InFlight,
+    /// Events on their way to the audit trail.
+    Events,
+    /// Writes on their way to the state file.
+    State,
+    /// Readers of the live event stream that fell behind.
+    EventStream,
+}
+
+impl Queue {
+    /// Every queue, in the order of its index.
+    pub const ALL: [Self; 5] =
+        [Self::Connections, Self::InFlight, Self::Events, Self::State, Self::EventStream];
+
+    /// Place in [`Queue::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The metric label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::InFlight => "in_flight",
+            Self::Events => "events",
+            Self::State => "state",
+            Self::EventStream => "event_stream",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_is_the_place_in_all() {
+        assert!(ErrorReason::ALL.iter().enumerate().all(|(at, reason)| reason.index() == at));
+        assert!(Queue::ALL.iter().enumerate().all(|(at, queue)| queue.index() == at));
+    }
+}
