@@ -1,0 +1,163 @@
+//! From a configuration to a table, keeping what is live: endpoints that stay keep their state and their connections.
+
+use std::{collections::HashMap, sync::Arc};
+
+use http::HeaderValue;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Affinity, Backend, Endpoint, Matcher, Override, Route, Table, Target, WorkerGauge};
+use crate::{
+    config::model::{self, Config},
+    decision::{affinity::TokenKey, split::SplitTable},
+    domain::{BackendName, RouteName, SeriesId, Split},
+};
+
+/// What a table is made of, beside the configuration.
+pub struct Ingredients<'a> {
+    /// Splits that are in force instead of the configuration's.
+    pub splits: &'a HashMap<RouteName, Split>,
+    /// HMAC key of a route that issues cookies.
+    pub secret: &'a mut dyn FnMut(&model::Route) -> Result<Vec<u8>, String>,
+    /// Counters of a (route, backend) pair.
+    pub series: &'a mut dyn FnMut(&RouteName, &BackendName) -> Result<SeriesId, String>,
+    /// The table that this one follows.
+    pub previous: Option<&'a Table>,
+    /// Data-plane threads.
+    pub workers: usize,
+}
+
+/// Why no table could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The route's cookies cannot be signed.
+    #[error("route {route}: {why}")]
+    Secret {
+        /// Whose cookies.
+        route: RouteName,
+        /// What went wrong, and how to mend it.
+        why: String,
+    },
+    /// The route cannot be measured.
+    #[error("route {route}: {why}")]
+    Series {
+        /// Whose counters.
+        route: RouteName,
+        /// What went wrong, and how to mend it.
+        why: String,
+    },
+    /// A backend that no part of the configuration defines; `config::validate` lets none through.
+    #[error("route {route}: backend {backend} is not defined")]
+    UnknownBackend {
+        /// Where it is named.
+        route: RouteName,
+        /// The name.
+        backend: BackendName,
+    },
+}
+
+/// Makes the table for `config`.
+///
+/// # Errors
+/// [`BuildError`]; nothing has changed then.
+pub fn build(config: &Config, mut with: Ingredients<'_>) -> Result<Table, BuildError> {
+    let rules = config.routes.iter().map(|route| (route.hosts.as_slice(), &route.path));
+    let matcher = Arc::new(Matcher::new(rules));
+    let backends = build_backends(config, with.previous, with.workers);
+    let places = backends.iter().enumerate().map(|(at, backend)| (backend.name.clone(), at));
+    let places = places.collect();
+    let routes = config.routes.iter().map(|route| build_route(route, &places, &mut with));
+    Ok(Table { routes: routes.collect::<Result<_, _>>()?, backends, matcher })
+}
+
+fn build_backends(config: &Config, previous: Option<&Table>, workers: usize) -> Vec<Arc<Backend>> {
+    let known: HashMap<_, _> = previous
+        .iter()
+        .flat_map(|table| table.backends())
+        .map(|backend| (&backend.name, backend))
+        .collect();
+    let live = |backend: &model::Backend| {
+        let before = known.get(&backend.name);
+        let endpoint = |address: &crate::domain::EndpointAddress| {
+            let kept = before.and_then(|b| b.endpoints.iter().find(|e| e.address() == address));
+            kept.cloned().unwrap_or_else(|| Arc::new(Endpoint::new(address.clone(), workers)))
+        };
+        let in_flight = before.map(|b| b.in_flight.clone());
+        Arc::new(Backend {
+            name: backend.name.clone(),
+            endpoints: backend.endpoints.iter().map(endpoint).collect(),
+            balance: backend.balance,
+            in_flight: in_flight.unwrap_or_else(|| Arc::new(WorkerGauge::new(workers))),
+            max_in_flight: backend.max_in_flight,
+            pool_idle: backend.pool_idle,
+            pool_idle_timeout: backend.pool_idle_timeout,
+        })
+    };
+    config.backends.iter().map(live).collect()
+}
+
+fn build_route(
+    route: &model::Route,
+    places: &HashMap<BackendName, usize>,
+    with: &mut Ingredients<'_>,
+) -> Result<Arc<Route>, BuildError> {
+    let split = with.splits.get(&route.name).unwrap_or(&route.split).clone();
+    let mut names: Vec<_> = split.shares().iter().map(|(name, _)| name.clone()).collect();
+    for exception in &route.overrides {
+        if !names.contains(&exception.backend) {
+            names.push(exception.backend.clone());
+        }
+    }
+    let overrides = route.overrides.iter().map(|exception| Override {
+        source: exception.source.clone(),
+        equals: exception.equals.clone(),
+        target: names.iter().position(|name| *name == exception.backend).unwrap_or_default(),
+    });
+    let overrides = overrides.collect();
+    let targets = names.iter().map(|name| target(route, name, places, with));
+    Ok(Arc::new(Route {
+        targets: targets.collect::<Result<_, _>>()?,
+        name: route.name.clone(),
+        shares: SplitTable::new(&split),
+        split,
+        salt: xxh3_64(route.name.as_str().as_bytes()),
+        affinity: affinity(route, with)?,
+        overrides,
+        timeouts: route.timeouts,
+        max_body: route.max_body,
+        expose_backend: route.expose_backend,
+    }))
+}
+
+fn target(
+    route: &model::Route,
+    name: &BackendName,
+    places: &HashMap<BackendName, usize>,
+    with: &mut Ingredients<'_>,
+) -> Result<Target, BuildError> {
+    let unknown =
+        || BuildError::UnknownBackend { route: route.name.clone(), backend: name.clone() };
+    let backend = *places.get(name).ok_or_else(unknown)?;
+    let series = (with.series)(&route.name, name)
+        .map_err(|why| BuildError::Series { route: route.name.clone(), why })?;
+    let header = HeaderValue::from_str(name.as_str()).map_err(|_| unknown())?;
+    Ok(Target { backend, series, header })
+}
+
+fn affinity(route: &model::Route, with: &mut Ingredients<'_>) -> Result<Affinity, BuildError> {
+    Ok(match &route.affinity {
+        model::Affinity::Cookie { name, ttl, secret_file: _ } => {
+            let secret = (with.secret)(route)
+                .map_err(|why| BuildError::Secret { route: route.name.clone(), why })?;
+            let seconds = ttl.as_secs();
+            Affinity::Cookie {
+                name: name.clone(),
+                key: Arc::new(TokenKey::new(&secret)),
+                attributes: format!("; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax").into(),
+            }
+        }
+        model::Affinity::AppCookie { name } => Affinity::AppCookie { name: name.clone() },
+        model::Affinity::Header { name } => Affinity::Header { name: name.clone() },
+        model::Affinity::ClientIp => Affinity::ClientIp,
+        model::Affinity::None => Affinity::None,
+    })
+}

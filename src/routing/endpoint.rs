@@ -1,0 +1,123 @@
+//! The live side of an endpoint: what outlasts a reload and is seen by every thread.
+//!
+//! Each worker writes a counter of its own, on a cache line of its own, so that counting a request costs the other
+//! workers nothing; whoever wants the total adds them up.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use crate::domain::EndpointAddress;
+
+/// Tells endpoints apart for the life of the process, also when an address comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EndpointId(u64);
+
+/// One address of a backend.
+#[derive(Debug)]
+pub struct Endpoint {
+    id: EndpointId,
+    address: EndpointAddress,
+    drained: AtomicBool,
+    in_flight: WorkerGauge,
+}
+
+impl Endpoint {
+    /// An endpoint that takes requests, for `workers` data-plane threads.
+    pub fn new(address: EndpointAddress, workers: usize) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self {
+            id: EndpointId(NEXT.fetch_add(1, Relaxed)),
+            address,
+            drained: AtomicBool::new(false),
+            in_flight: WorkerGauge::new(workers),
+        }
+    }
+
+    /// Its identity.
+    pub const fn id(&self) -> EndpointId {
+        self.id
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> &EndpointAddress {
+        &self.address
+    }
+
+    /// Whether an operator took it out.
+    pub fn is_drained(&self) -> bool {
+        self.drained.load(Relaxed)
+    }
+
+    /// Takes it out (`true`) or back in; running requests are not touched.
+    pub fn set_drained(&self, drained: bool) {
+        self.drained.store(drained, Relaxed);
+    }
+
+    /// Whether new requests may go there.
+    pub fn is_usable(&self) -> bool {
+        !self.is_drained()
+    }
+
+    /// Requests under way.
+    pub const fn in_flight(&self) -> &WorkerGauge {
+        &self.in_flight
+    }
+}
+
+/// A count kept by several workers, each in a cell of its own.
+#[derive(Debug)]
+pub struct WorkerGauge(Box<[Cell]>);
+
+// Two lines: processors fetch pairs of them.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Cell(AtomicU32);
+
+impl WorkerGauge {
+    /// Zero, for `workers` writers.
+    pub fn new(workers: usize) -> Self {
+        Self((0..workers.max(1)).map(|_| Cell::default()).collect())
+    }
+
+    /// This worker's part.
+    pub fn of(&self, worker: usize) -> u32 {
+        self.0[worker].0.load(Relaxed)
+    }
+
+    /// The whole: the sum over the workers.
+    pub fn total(&self) -> u32 {
+        self.0.iter().map(|cell| cell.0.load(Relaxed)).sum()
+    }
+
+    /// One more, counted by `worker`, which alone writes its cell.
+    pub fn enter(&self, worker: usize) {
+        let cell = &self.0[worker].0;
+        cell.store(cell.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// One less, counted by the `worker` that counted it in.
+    pub fn leave(&self, worker: usize) {
+        let cell = &self.0[worker].0;
+        cell.store(cell.load(Relaxed).wrapping_sub(1), Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gauge_adds_up_its_workers() {
+        let gauge = WorkerGauge::new(3);
+        gauge.enter(0);
+        gauge.enter(2);
+        gauge.enter(2);
+        gauge.leave(0);
+        assert_eq!((gauge.of(0), gauge.of(2), gauge.total()), (0, 2, 2));
+    }
+
+    #[test]
+    fn an_address_that_comes_back_is_another_endpoint() {
+        let address: EndpointAddress = "127.0.0.1:1".parse().unwrap();
+        assert_ne!(Endpoint::new(address.clone(), 1).id(), Endpoint::new(address, 1).id());
+    }
+}

@@ -1,0 +1,13 @@
+//! What the data plane reads: one immutable [`Table`] of routes, weights and endpoints, swapped whole.
+
+mod build;
+mod endpoint;
+mod handle;
+mod matcher;
+mod table;
+
+pub use build::{BuildError, Ingredients, build};
+pub use endpoint::{Endpoint, EndpointId, WorkerGauge};
+pub use handle::{LocalTable, TablePublisher, TableReader, TableView};
+pub use matcher::Matcher;
+pub use table::{Affinity, Backend, Override, Route, Table, Target};
