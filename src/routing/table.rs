@@ -161,7 +161,7 @@ pub struct SeenBy<'a> {
 }
 
 impl Candidates for SeenBy<'_> {
-    fn len(&self) -> usize {
+    fn count(&self) -> usize {
         self.backend.endpoints.len()
     }
 
