@@ -2,5 +2,7 @@
 //!
 //! Modules stand in layer order; imports only go down (`tests/tidy.rs` enforces it). See ARCHITECTURE.md.
 
-pub mod config;
 pub mod domain;
+
+pub mod config;
+pub mod decision;
