@@ -6,3 +6,9 @@ pub mod domain;
 
 pub mod config;
 pub mod decision;
+pub mod lifecycle;
+
+pub mod routing;
+pub mod telemetry;
+
+pub mod proxy;
