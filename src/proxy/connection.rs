@@ -9,7 +9,6 @@
 //! Asleep, a connection is a socket and a deadline; the HTTP library and its buffers exist only while it is awake.
 
 use std::{
-    convert::Infallible,
     future::{Future, poll_fn},
     pin::{Pin, pin},
     rc::Rc,
@@ -71,15 +70,15 @@ enum Served {
 /// Lets the library serve requests until the connection ends or has been quiet for a while.
 async fn serve(io: DownstreamIo, downstream: &Rc<Downstream>) -> Served {
     let service = service_fn(|request: Request<Incoming>| {
-        let downstream = downstream.clone();
-        async move { Ok::<_, Infallible>(pipeline::serve(downstream, request).await) }
+        pipeline::serve(downstream.clone(), request)
     });
     let mut http = http1::Builder::new();
     if downstream.listener.max_headers > 100 {
         http.max_headers(downstream.listener.max_headers);
     }
     let mut http = http.serve_connection(io, service);
-    let ended = poll_fn(|cx| match http.poll_without_shutdown(cx) {
+    // Ends without closing the socket: `DownstreamIo` leaves that to `finish`, which knows how.
+    let ended = poll_fn(|cx| match Pin::new(&mut http).poll(cx) {
         Poll::Ready(result) => Poll::Ready(Some(result.is_ok())),
         Poll::Pending if downstream.may_rest() => Poll::Ready(None),
         Poll::Pending => Poll::Pending,

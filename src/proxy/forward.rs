@@ -193,7 +193,7 @@ impl Exchange<'_> {
     /// Leaves HTTP: from here on bytes go both ways as they come. Only the change itself is measured.
     fn switch(
         &self,
-        mut upstream: UpstreamConnection,
+        upstream: UpstreamConnection,
         mut attempt: Attempt,
     ) -> Result<(), ProxyError> {
         if self.context.upgrade.is_none() {

@@ -19,7 +19,7 @@ use super::{downstream::Downstream, listener::Acceptor, upstream::Pools};
 use crate::{
     config::model::Listener,
     domain::Moment,
-    lifecycle::{clock, tasks::Tasks},
+    lifecycle::{Tasks, clock},
     routing::{LocalTable, TableReader, WorkerGauge},
     telemetry::{EventSink, Shard},
 };

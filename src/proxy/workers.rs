@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::model::Listener,
     domain::Moment,
-    lifecycle::tasks::Tasks,
+    lifecycle::Tasks,
     routing::{TableView, WorkerGauge},
     telemetry::{EventSink, Recorder},
 };

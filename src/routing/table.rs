@@ -161,7 +161,7 @@ pub struct SeenBy<'a> {
 }
 
 impl Candidates for SeenBy<'_> {
-    fn count(&self) -> usize {
+    fn len(&self) -> usize {
         self.backend.endpoints.len()
     }
 
