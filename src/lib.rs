@@ -6,3 +6,5 @@ pub mod domain;
 
 pub mod config;
 pub mod decision;
+
+pub mod telemetry;
