@@ -24,6 +24,10 @@ mod substitute;
 mod units;
 mod validate;
 mod warning;
+mod words;
+
+#[cfg(test)]
+mod tests;
 
 pub use diff::{Change, diff};
 pub use error::ConfigErrors;

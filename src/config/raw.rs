@@ -7,9 +7,10 @@ use ipnet::IpNet;
 use super::{
     collection::{List, Named},
     defaults,
-    leaf::{AffinityBy, DurationOrOff, Line, Mode, Size, SizeOrUnlimited, Whole, Workers},
+    leaf::{DurationOrOff, Line, Mode, Size, SizeOrUnlimited, Whole, Workers},
     model::{HostPattern, LogFormat, LogLevel, PathPattern},
     section::section,
+    words::AffinityBy,
 };
 use crate::domain::{BackendName, Balance, EndpointAddress, RouteName, Weight};
 

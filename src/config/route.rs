@@ -4,12 +4,13 @@ use std::collections::HashMap;
 
 use super::{
     fault::{Refusal, quote},
-    leaf::{AffinityBy, Line},
+    leaf::Line,
     model::{self, Affinity, HostPattern, OverrideSource},
     raw,
     reader::{At, Reader},
     source::Span,
     validate::{KnownBackends, refuse_repeated, values},
+    words::AffinityBy,
 };
 use crate::domain::{Split, SplitError};
 

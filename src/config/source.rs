@@ -97,7 +97,7 @@ mod tests {
         let b = source.text().find("b = 1").unwrap();
         assert_eq!(source.position(b), (2, 1));
         let comment = source.text().find('#').unwrap();
-        assert_eq!(source.position(comment), (1, 15));
+        assert_eq!(source.position(comment), (1, 16));
         let inside = source.text().find("longer").unwrap();
         assert_eq!(source.position(inside), (1, 7));
         assert_eq!(source.position(usize::MAX - 100), (3, 1));
