@@ -16,7 +16,12 @@ pub(super) struct List<T, const MIN: usize, const MAX: usize>(pub(super) Vec<At<
 impl<T: Read, const MIN: usize, const MAX: usize> Read for List<T, MIN, MAX> {
     fn read(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>) -> Option<Self> {
         let Some(values) = value.get_ref().as_array() else {
-            reader.refuse(value.span().into(), expected("an array", value.get_ref()));
+            let refusal = expected("an array", value.get_ref());
+            let refusal = match value.get_ref().is_table() {
+                true => refusal.hint("write its section in double brackets"),
+                false => refusal.hint("put the values in brackets: [a, b]"),
+            };
+            reader.refuse(value.span().into(), refusal);
             return None;
         };
         if !(MIN..=MAX).contains(&values.len()) {
@@ -53,7 +58,9 @@ where
 {
     fn read(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>) -> Option<Self> {
         let Some(table) = value.get_ref().as_table() else {
-            reader.refuse(value.span().into(), expected("a table", value.get_ref()));
+            let hint = format!("give each entry its name: {}.NAME", reader.path());
+            let refusal = expected("a table", value.get_ref()).hint(hint);
+            reader.refuse(value.span().into(), refusal);
             return None;
         };
         if !(1..=MAX).contains(&table.len()) {

@@ -349,7 +349,7 @@ impl Leaf for Weight {
 
     fn schema() -> Json {
         json!({ "oneOf": [
-            { "type": "number", "minimum": 0, "maximum": 100, "multipleOf": 0.01 },
+            { "type": "number", "minimum": 0, "maximum": 100 },
             { "type": "string", "pattern": "^[0-9]+([.][0-9]{1,2})?%?$" },
         ] })
     }

@@ -220,7 +220,9 @@ fn exception(
         (None, Some(name), None) => {
             cookie_name(name, key(".cookie"), reader).map(OverrideSource::Cookie)
         }
-        (None, None, Some(name)) => Some(OverrideSource::Query(name.value.0)),
+        (None, None, Some(name)) => {
+            query_name(name, key(".query"), reader).map(OverrideSource::Query)
+        }
         (None, None, None)
         | (Some(_), Some(_), _)
         | (Some(_), _, Some(_))
@@ -258,5 +260,20 @@ fn cookie_name(name: At<Line>, key: String, reader: &mut Reader<'_>) -> Option<B
     }
     let message = format!("{} is no cookie's name", quote(&name.value.0));
     reader.fault(name.span, key, Refusal::new(message).hint("use letters, digits, '-', '_'"));
+    None
+}
+
+/// A name is compared as it stands between `&` and `=`.
+fn query_name(name: At<Line>, key: String, reader: &mut Reader<'_>) -> Option<Box<str>> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"&=#".contains(&byte);
+    if name.value.0.bytes().all(plain) {
+        return Some(name.value.0);
+    }
+    let message = format!("{} is no query parameter's name", quote(&name.value.0));
+    reader.fault(
+        name.span,
+        key,
+        Refusal::new(message).hint("write it as it stands in the address"),
+    );
     None
 }

@@ -162,12 +162,15 @@ fn odd_things_are_warned_of() {
         "[[route]]\nname = \"all\"\npath = \"~ .*\"\nsplit = { blue = 100 }\n\
          [[route]]\nname = \"late\"\npath = \"~ ^/x\"\nsplit = { blue = 100 }\n\
          [[route]]\nname = \"exact\"\npath = \"= /x\"\nsplit = { blue = 100 }\n\
-         [backend.red]\nendpoints = [\"a:1\"]",
+         [backend.red]\nendpoints = [\"a:1\"]\n[admin]\nlisten = \"0.0.0.0:81\"\n\
+         [[listener]]\nbind = \"0.0.0.0:82\"\ntrusted_proxies = [\"::/0\"]",
     );
     let told: Vec<_> = warnings(&config(&text)).iter().map(ToString::to_string).collect();
     assert_eq!(
         told,
         [
+            "admin: whoever reaches 0.0.0.0:81 can read status and metrics",
+            "listener 0.0.0.0:82: every client is a trusted proxy, and can give itself any address",
             "backend red: no route uses it",
             "route api: no request reaches it: route all takes every path",
             "route late: no request reaches it: route all takes every path",
