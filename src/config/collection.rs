@@ -13,15 +13,29 @@ use super::{
 #[derive(Debug)]
 pub(super) struct List<T, const MIN: usize, const MAX: usize>(pub(super) Vec<At<T>>);
 
+impl<T, const MIN: usize, const MAX: usize> List<T, MIN, MAX> {
+    /// `values` as a default.
+    pub(super) fn unwritten(values: impl IntoIterator<Item = T>) -> Self {
+        let item = |value| At { value, span: Span::default(), written: false };
+        Self(values.into_iter().map(item).collect())
+    }
+
+    /// The values without their places.
+    pub(super) fn into_values<C: FromIterator<T>>(self) -> C {
+        self.0.into_iter().map(|item| item.value).collect()
+    }
+}
+
 impl<T: Read, const MIN: usize, const MAX: usize> Read for List<T, MIN, MAX> {
     fn read(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>) -> Option<Self> {
         let Some(values) = value.get_ref().as_array() else {
             let refusal = expected("an array", value.get_ref());
-            let refusal = match value.get_ref().is_table() {
-                true => refusal.hint("write its section in double brackets"),
-                false => refusal.hint("put the values in brackets: [a, b]"),
+            let hint = if value.get_ref().is_table() {
+                "write its section in double brackets"
+            } else {
+                "put the values in brackets: [a, b]"
             };
-            reader.refuse(value.span().into(), refusal);
+            reader.refuse(value.span().into(), refusal.hint(hint));
             return None;
         };
         if !(MIN..=MAX).contains(&values.len()) {
@@ -44,7 +58,8 @@ impl<T: Read, const MIN: usize, const MAX: usize> Read for List<T, MIN, MAX> {
     }
 }
 
-/// `[key.NAME]` or `{ NAME = … }`: from 1 to `MAX` names in the order of the file, each with its value.
+/// `[key.NAME]` or `{ NAME = … }`: from 1 to `MAX` names in the order of the file, each with its
+/// value.
 #[derive(Debug)]
 pub(super) struct Named<N, T, const MAX: usize> {
     pub(super) entries: Vec<(At<N>, At<T>)>,

@@ -1,4 +1,5 @@
-//! A configuration in plain text, as `tidegate check` prints it: routes stand in the order in which they are tried.
+//! A configuration in plain text, as `tidegate check` prints it: routes stand in the order in which
+//! they are tried.
 
 use std::{cmp::Reverse, fmt::Write as _};
 

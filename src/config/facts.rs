@@ -1,4 +1,5 @@
-//! A configuration's parts as short texts by key, for people: `diff` compares them, `explain` shows them.
+//! A configuration's parts as short texts by key, for people: `diff` compares them, `explain` shows
+//! them.
 //!
 //! Each struct is taken apart field by field, so that a new field cannot be forgotten here.
 

@@ -1,7 +1,8 @@
-//! Reads a TOML tree that knows where each value stands, and keeps every fault instead of the first.
+//! Reads a TOML tree that knows where each value stands, and keeps every fault instead of the
+//! first.
 //!
-//! A value that cannot be read leaves a fault and a stand-in (nothing, or the default), so that reading goes on. A tree
-//! read with any fault never becomes a [`super::Config`].
+//! A value that cannot be read leaves a fault and a stand-in (nothing, or the default), so that
+//! reading goes on. A tree read with any fault never becomes a [`super::Config`].
 
 use serde_json::Value as Json;
 use toml::{
@@ -45,6 +46,13 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// The first sentence of what it means.
+    fn summary(self) -> String {
+        let about = self.about();
+        let first = about.split(". ").next().unwrap_or_default();
+        first.trim_end_matches('.').to_owned()
+    }
+
     /// What it means, in one line.
     pub(super) fn about(self) -> String {
         self.lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
@@ -132,7 +140,7 @@ impl<'s> Reader<'s> {
             let message = format!("the key \"{}\" is missing", key.name);
             self.refuse(
                 span,
-                Refusal::new(message).hint(format!("it is required: {}", key.about())),
+                Refusal::new(message).hint(format!("it is required: {}", key.summary())),
             );
         }
         self.optional(table, span, key)

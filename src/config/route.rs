@@ -9,7 +9,7 @@ use super::{
     raw,
     reader::{At, Reader},
     source::Span,
-    validate::{KnownBackends, refuse_repeated, values},
+    validate::{KnownBackends, refuse_repeated},
     words::AffinityBy,
 };
 use crate::domain::{Split, SplitError};
@@ -93,7 +93,7 @@ fn route(
     }
     Some(model::Route {
         name: section.name?.value,
-        hosts: values(section.host.value),
+        hosts: section.host.value.into_values(),
         path: section.path.value,
         split: split?,
         affinity: affinity?,

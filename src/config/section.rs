@@ -4,9 +4,9 @@
 
 /// Declares a section of the file.
 ///
-/// Each key is `required`, `optional`, has a `default`, or is a `section` of its own. Keys under `later` belong to the
-/// format but not to this version: they are refused with a message of their own, save for the value that asks for
-/// nothing.
+/// Each key is `required`, `optional`, has a `default`, or is a `section` of its own. Keys under
+/// `later` belong to the format but not to this version: they are refused with a message of their
+/// own, save for the value that asks for nothing.
 macro_rules! section {
     (
         $(#[doc = $about:literal])+

@@ -1,4 +1,5 @@
-//! Whole files: the shipped ones, how two differ, what is odd in one; `faults` has those that are wrong.
+//! Whole files: the shipped ones, how two differ, what is odd in one; `faults` has those that are
+//! wrong.
 
 mod faults;
 
@@ -48,7 +49,8 @@ fn the_examples_are_good_and_give_no_warning() {
     }
 }
 
-/// Each key of the schema stands in the commented file, as a value or as a commented example, and nothing else does.
+/// Each key of the schema stands in the commented file, as a value or as a commented example, and
+/// nothing else does.
 #[test]
 fn the_commented_file_has_every_key_of_the_schema() {
     let file = include_str!("../../config/tidegate.toml");
@@ -206,8 +208,8 @@ fn ten_thousand_routes_are_no_burden() {
     let config = config(&text);
     let taken = begun.elapsed();
     assert_eq!(config.routes.len(), 10_001);
-    // Well under a second when optimised; the bound is for an unoptimised build on a busy machine, and quadratic work
-    // would still pass it by far.
+    // Well under a second when optimised; the bound is for an unoptimised build on a busy machine,
+    // and quadratic work would still pass it by far.
     assert!(taken.as_secs() < 10, "{taken:?}");
 }
 

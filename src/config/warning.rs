@@ -57,7 +57,8 @@ fn unused_backends(config: &Config) -> impl Iterator<Item = Warning> {
     })
 }
 
-/// Regular expressions are asked before prefixes, so one that matches every path hides what is asked after it.
+/// Regular expressions are asked before prefixes, so one that matches every path hides what is
+/// asked after it.
 fn unreachable_routes(config: &Config) -> impl Iterator<Item = Warning> {
     let mut catch_alls: HashMap<&HostPattern, usize> = HashMap::new();
     for (index, route) in config.routes.iter().enumerate() {
