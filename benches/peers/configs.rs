@@ -7,19 +7,19 @@
 use std::{fmt::Write, net::SocketAddr, path::Path};
 
 /// What a configuration has to name.
-pub struct Wiring<'a> {
+pub(crate) struct Wiring<'a> {
     /// Where the peer listens.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Blue and green.
-    pub upstreams: [SocketAddr; 2],
+    pub(crate) upstreams: [SocketAddr; 2],
     /// A directory of the peer's own.
-    pub dir: &'a Path,
+    pub(crate) dir: &'a Path,
     /// Routes; only Tidegate is given more than one.
-    pub routes: usize,
+    pub(crate) routes: usize,
 }
 
 /// `nginx.conf`.
-pub fn nginx(wiring: &Wiring<'_>) -> String {
+pub(crate) fn nginx(wiring: &Wiring<'_>) -> String {
     let Wiring { listen, upstreams: [blue, green], dir, .. } = wiring;
     let dir = dir.display();
     format!(
@@ -72,7 +72,7 @@ http {{
 }
 
 /// `haproxy.cfg`.
-pub fn haproxy(wiring: &Wiring<'_>) -> String {
+pub(crate) fn haproxy(wiring: &Wiring<'_>) -> String {
     let Wiring { listen, upstreams: [blue, green], .. } = wiring;
     format!(
         r#"global
@@ -105,7 +105,7 @@ backend green
 }
 
 /// `tidegate.toml`.
-pub fn tidegate(wiring: &Wiring<'_>) -> String {
+pub(crate) fn tidegate(wiring: &Wiring<'_>) -> String {
     let Wiring { listen, upstreams: [blue, green], dir, routes } = wiring;
     let dir = dir.display();
     let mut text = format!(

@@ -6,22 +6,22 @@
 use memchr::memmem;
 
 /// Length of the first complete head in `bytes`, its blank line included.
-pub fn head_len(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn head_len(bytes: &[u8]) -> Option<usize> {
     memmem::find(bytes, b"\r\n\r\n").map(|at| at + 4)
 }
 
 /// The path of a request's head.
-pub fn path(head: &[u8]) -> Option<&[u8]> {
+pub(crate) fn path(head: &[u8]) -> Option<&[u8]> {
     head.split(|byte| *byte == b' ').nth(1)
 }
 
 /// Whether a response's head begins with `HTTP/1.1 200`.
-pub fn is_ok(head: &[u8]) -> bool {
+pub(crate) fn is_ok(head: &[u8]) -> bool {
     head.starts_with(b"HTTP/1.1 200")
 }
 
 /// The body length a response's head announces; `None` without one, as with chunked coding.
-pub fn content_length(head: &[u8]) -> Option<usize> {
+pub(crate) fn content_length(head: &[u8]) -> Option<usize> {
     const NAME: &[u8] = b"content-length:";
     let line = head
         .split(|byte| *byte == b'\n')

@@ -21,24 +21,24 @@ const REQUEST: &[u8] = b"GET /small HTTP/1.1\r\nHost: bench.test\r\nCookie: sess
 const SETTLED_AFTER: usize = 3;
 
 /// KiB for each idle connection.
-pub struct Idle {
+pub(crate) struct Idle {
     /// The peer.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// Of connections that have had one request answered.
-    pub used_kib: f64,
+    pub(crate) used_kib: f64,
     /// Of connections that have never sent a byte.
-    pub silent_kib: f64,
+    pub(crate) silent_kib: f64,
 }
 
 /// Measures one kind of peer, with a fresh process for each of the two figures.
-pub fn measure(stage: &mut Stage, kind: Kind, billing: &Billing) -> Result<Idle> {
+pub(crate) fn measure(stage: &mut Stage, kind: Kind, billing: &Billing) -> Result<Idle> {
     let used_kib = measure_one(stage, kind, billing, Some(REQUEST))?;
     let silent_kib = measure_one(stage, kind, billing, None)?;
     Ok(Idle { kind, used_kib, silent_kib })
 }
 
 /// Connections measured for each figure.
-pub fn connections() -> usize {
+pub(crate) fn connections() -> usize {
     CONNECTIONS
 }
 

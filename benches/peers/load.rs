@@ -20,7 +20,7 @@ use mio::{Interest, Registry, Token, event::Event, net::TcpStream};
 use crate::http1;
 
 /// Sessions the load plays by turns.
-pub const SESSIONS: usize = 1_000;
+pub(crate) const SESSIONS: usize = 1_000;
 /// Due requests kept waiting for a free connection; more are counted as failed.
 const MAX_BACKLOG: usize = 100_000;
 const READ_LEN: usize = 256 * 1024;
@@ -28,7 +28,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// When requests are sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Pace {
+pub(crate) enum Pace {
     /// Again as soon as answered.
     Closed,
     /// So many a second on average, come what may.
@@ -37,17 +37,17 @@ pub enum Pace {
 
 /// What a stretch of load has shown.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Whole and good answers.
-    pub answered: u64,
+    pub(crate) answered: u64,
     /// Requests with any other end.
-    pub failed: u64,
+    pub(crate) failed: u64,
     /// One for each answer, in nanoseconds.
-    pub latencies_ns: Vec<u32>,
+    pub(crate) latencies_ns: Vec<u32>,
 }
 
 /// Connections to one peer.
-pub struct Load {
+pub(crate) struct Load {
     target: SocketAddr,
     requests: Vec<Vec<u8>>,
     next_request: usize,
@@ -61,7 +61,7 @@ pub struct Load {
 
 impl Load {
     /// Opens `connections` to `target`; `paths` are asked for by turns.
-    pub fn open(
+    pub(crate) fn open(
         registry: &Registry,
         target: SocketAddr,
         connections: usize,
@@ -89,13 +89,13 @@ impl Load {
     }
 
     /// Forgets what it counted so far and begins anew.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.tally = Tally::default();
     }
 
     /// What was counted since the last reset. Requests still unanswered are charged their waiting
     /// time so far when the load is paced: leaving them out would hide a stall at the end.
-    pub fn tally(&mut self) -> Tally {
+    pub(crate) fn tally(&mut self) -> Tally {
         let now = Instant::now();
         if self.arrivals.is_some() {
             let asked = self.connections.iter().filter_map(|connection| connection.asked_at);
@@ -108,7 +108,7 @@ impl Load {
 
     /// Sends what may be sent: everything a free connection can take when closed, what has fallen
     /// due when paced.
-    pub fn send_due(&mut self, registry: &Registry) -> Result<()> {
+    pub(crate) fn send_due(&mut self, registry: &Registry) -> Result<()> {
         let Some(arrivals) = &mut self.arrivals else {
             while let Some(index) = self.idle.pop() {
                 self.ask(registry, index, Instant::now())?;
@@ -134,7 +134,7 @@ impl Load {
     }
 
     /// Handles an event of one of the connections.
-    pub fn on_event(&mut self, registry: &Registry, event: &Event) -> Result<()> {
+    pub(crate) fn on_event(&mut self, registry: &Registry, event: &Event) -> Result<()> {
         let index = event.token().0;
         let Some(connection) = self.connections.get_mut(index) else { return Ok(()) };
         match connection.receive(&mut self.buffer) {
@@ -267,10 +267,10 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(_) => return Received::Broken,
             };
-            match self.take(&buffer[..read_len]) {
-                // Edge-triggered: a short read has emptied the socket.
-                Received::Part if read_len == buffer.len() => {}
-                received => return received,
+            let received = self.take(&buffer[..read_len]);
+            // Edge-triggered: a short read has emptied the socket.
+            if read_len < buffer.len() || !matches!(received, Received::Part) {
+                return received;
             }
         }
     }

@@ -8,22 +8,22 @@ use anyhow::{Context, Result, bail};
 
 /// CPU time of a family.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Cpu {
+pub(crate) struct Cpu {
     /// Time on a core, user and kernel.
-    pub ran: Duration,
+    pub(crate) ran: Duration,
     /// Time ready to run, while something else held the core.
-    pub waited: Duration,
+    pub(crate) waited: Duration,
 }
 
 /// A process and its descendants, as found when it was started.
 #[derive(Debug, Clone)]
-pub struct Family {
+pub(crate) struct Family {
     pids: Vec<u32>,
 }
 
 impl Family {
     /// Finds the descendants of `root`.
-    pub fn of(root: u32) -> Result<Self> {
+    pub(crate) fn of(root: u32) -> Result<Self> {
         let mut pids = BTreeSet::from([root]);
         loop {
             let before = pids.len();
@@ -40,7 +40,7 @@ impl Family {
     }
 
     /// CPU time since the start, over all threads that still live.
-    pub fn cpu(&self) -> Result<Cpu> {
+    pub(crate) fn cpu(&self) -> Result<Cpu> {
         let mut cpu = Cpu::default();
         for pid in &self.pids {
             for task in fs::read_dir(format!("/proc/{pid}/task")).context("a peer has ended")? {
@@ -54,7 +54,7 @@ impl Family {
 
     /// Memory resident now, in bytes; a page shared in the family counts for each of its members,
     /// so only differences mean something.
-    pub fn resident_bytes(&self) -> Result<u64> {
+    pub(crate) fn resident_bytes(&self) -> Result<u64> {
         let mut bytes = 0;
         for pid in &self.pids {
             let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
@@ -64,7 +64,7 @@ impl Family {
     }
 
     /// The member that used the most CPU time: the one that works.
-    pub fn worker(&self) -> Result<u32> {
+    pub(crate) fn worker(&self) -> Result<u32> {
         let mut busiest = None;
         for pid in &self.pids {
             let ran = Self { pids: vec![*pid] }.cpu()?.ran;
@@ -75,7 +75,7 @@ impl Family {
 }
 
 /// What the machine is, without its name.
-pub fn machine() -> String {
+pub(crate) fn machine() -> String {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let cpu_facts = read("/proc/cpuinfo");
     let model = cpu_facts

@@ -24,7 +24,7 @@ const ENDED_WITHIN: Duration = Duration::from_secs(3);
 
 /// What may stand between load and upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Bytes moved, nothing read: the floor.
     Relay,
     /// Nginx with `split_clients`.
@@ -48,15 +48,15 @@ impl fmt::Display for Kind {
 
 /// How peers are started.
 #[derive(Debug, Clone)]
-pub struct Billing {
+pub(crate) struct Billing {
     /// The core they are pinned to.
-    pub core: usize,
+    pub(crate) core: usize,
     /// The `tidegate` binary.
-    pub tidegate: PathBuf,
+    pub(crate) tidegate: PathBuf,
 }
 
 /// A running proxy; ended on drop.
-pub struct Peer {
+pub(crate) struct Peer {
     kind: Kind,
     address: SocketAddr,
     family: Family,
@@ -67,7 +67,12 @@ pub struct Peer {
 
 impl Peer {
     /// Starts a peer before `stage`'s upstreams, and checks that it does the job.
-    pub fn start(kind: Kind, billing: &Billing, routes: usize, stage: &mut Stage) -> Result<Self> {
+    pub(crate) fn start(
+        kind: Kind,
+        billing: &Billing,
+        routes: usize,
+        stage: &mut Stage,
+    ) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("tidegate-bench-").tempdir()?;
         let address = free_address()?;
         let wiring =
@@ -93,17 +98,17 @@ impl Peer {
     }
 
     /// Its kind.
-    pub fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         self.kind
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Its processes.
-    pub fn family(&self) -> &Family {
+    pub(crate) fn family(&self) -> &Family {
         &self.family
     }
 
@@ -159,20 +164,20 @@ impl Drop for Peer {
 }
 
 /// A command that runs on one core and gets TERM when the bench dies, however it dies.
-pub fn pinned(core: usize) -> Command {
+pub(crate) fn pinned(core: usize) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "TERM", "taskset", "--cpu-list", &core.to_string()]);
     command
 }
 
 /// Sends a signal by name; without effect on a process that is gone.
-pub fn signal(pid: u32, name: &str) {
+pub(crate) fn signal(pid: u32, name: &str) {
     let script = format!("kill -s {name} {pid}");
     let _ = Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status();
 }
 
 /// The version a peer states, for the record.
-pub fn version(kind: Kind, billing: &Billing) -> Option<String> {
+pub(crate) fn version(kind: Kind, billing: &Billing) -> Option<String> {
     let (program, argument) = match kind {
         Kind::Relay => return None,
         Kind::Nginx => (Path::new("nginx"), "-v"),

@@ -19,7 +19,7 @@ const LISTENER: Token = Token(usize::MAX - 1);
 const READ_LEN: usize = 64 * 1024;
 
 /// Relays from `listen` to `upstreams` (blue and green) until the process is told to end.
-pub fn run(listen: SocketAddr, upstreams: [SocketAddr; 2]) -> Result<()> {
+pub(crate) fn run(listen: SocketAddr, upstreams: [SocketAddr; 2]) -> Result<()> {
     let mut relay = Relay {
         poll: Poll::new()?,
         listener: TcpListener::bind(listen)?,
@@ -92,14 +92,7 @@ impl Relay {
     fn turn(&mut self, token: usize) {
         let (index, end) = (token / 2, token % 2);
         let Some(pair) = self.pairs.get_mut(index).and_then(Option::as_mut) else { return };
-        // Writable again: first what this end is owed, then what the other end held back for it.
-        let turned = match pair.owed[end].is_empty() {
-            true => pair.carry(end, &mut self.buffer),
-            false => pair
-                .carry(1 - end, &mut self.buffer)
-                .and_then(|()| pair.carry(end, &mut self.buffer)),
-        };
-        if let Err(Closed) = turned {
+        if pair.turn(end, &mut self.buffer).is_err() {
             self.pairs[index] = None;
             self.free.push(index);
         }
@@ -107,6 +100,15 @@ impl Relay {
 }
 
 impl Pair {
+    /// Answers an event of `end`.
+    fn turn(&mut self, end: usize, buffer: &mut [u8]) -> Result<(), Closed> {
+        // An end that was full may be so no more: then the other end was left unread.
+        if !self.owed[end].is_empty() {
+            self.carry(1 - end, buffer)?;
+        }
+        self.carry(end, buffer)
+    }
+
     /// Moves bytes from `end` to the other until one of the two has no more.
     fn carry(&mut self, end: usize, buffer: &mut [u8]) -> Result<(), Closed> {
         let other = 1 - end;

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The table of a comparison: every row against the rows named in `against`.
-pub fn comparison(outcome: &Outcome, against: &[&str]) -> Result<String> {
+pub(crate) fn comparison(outcome: &Outcome, against: &[&str]) -> Result<String> {
     let bases: Vec<&Series> =
         outcome.series.iter().filter(|series| against.contains(&series.name.as_str())).collect();
     let mut text = String::new();
@@ -62,7 +62,7 @@ pub fn comparison(outcome: &Outcome, against: &[&str]) -> Result<String> {
 }
 
 /// The table of memory for each idle connection.
-pub fn idle(rows: &[Idle]) -> Result<String> {
+pub(crate) fn idle(rows: &[Idle]) -> Result<String> {
     let mut text = String::from(
         "| peer | KiB/connection, after one request | KiB/connection, never sent a byte |\n\
          |---|--:|--:|\n",
@@ -74,7 +74,7 @@ pub fn idle(rows: &[Idle]) -> Result<String> {
 }
 
 /// The table of system calls for each request.
-pub fn syscalls(rows: &[(Kind, PerRequest)]) -> Result<String> {
+pub(crate) fn syscalls(rows: &[(Kind, PerRequest)]) -> Result<String> {
     let mut text = String::from("| peer | calls/request | of which |\n|---|--:|---|\n");
     for (kind, calls) in rows {
         let total: f64 = calls.iter().map(|(_, share)| share).sum();
@@ -86,7 +86,7 @@ pub fn syscalls(rows: &[(Kind, PerRequest)]) -> Result<String> {
 }
 
 /// Puts a scenario's table into the file, between its markers.
-pub fn write_into(path: &Path, scenario: &str, table: &str) -> Result<()> {
+pub(crate) fn write_into(path: &Path, scenario: &str, table: &str) -> Result<()> {
     let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
     let (begin, end) = (format!("<!-- {scenario}:begin -->"), format!("<!-- {scenario}:end -->"));
     let (before, rest) = text.split_once(&begin).with_context(|| format!("no {begin}"))?;

@@ -20,69 +20,73 @@ const PACED_SHARE: f64 = 0.5;
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
-pub struct Effort {
+pub(crate) struct Effort {
     /// Rounds.
-    pub rounds: usize,
+    pub(crate) rounds: usize,
     /// Measured part of a slice.
-    pub slice: Duration,
+    pub(crate) slice: Duration,
     /// Keep-alive connections.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// Requests a second of the paced slices; `None`: from the first round.
-    pub rate: Option<f64>,
+    pub(crate) rate: Option<f64>,
 }
 
 /// One of those compared.
-pub struct Contender<'a> {
+pub(crate) struct Contender<'a> {
     /// Its row in the table.
-    pub name: String,
+    pub(crate) name: String,
     /// Its process.
-    pub peer: &'a Peer,
+    pub(crate) peer: &'a Peer,
     /// What it is asked for.
-    pub paths: Vec<String>,
+    pub(crate) paths: Vec<String>,
 }
 
 /// What one slice has shown, in the table's units.
 #[derive(Debug, Clone, Copy)]
-pub struct Sample {
+pub(crate) struct Sample {
     /// CPU time of the peer for each request.
-    pub cpu_us: f64,
+    pub(crate) cpu_us: f64,
     /// Requests answered a second.
-    pub rate: f64,
+    pub(crate) rate: f64,
     /// Share of the time that the peer was on its core.
-    pub busy: f64,
+    pub(crate) busy: f64,
     /// Share of the time that the peer was ready, but something else held its core.
-    pub disturbed: f64,
+    pub(crate) disturbed: f64,
     /// Median latency.
-    pub p50_us: f64,
+    pub(crate) p50_us: f64,
     /// 99th percentile of latency.
-    pub p99_us: f64,
+    pub(crate) p99_us: f64,
     /// Share that went to green.
-    pub green: f64,
+    pub(crate) green: f64,
     /// Requests without a good answer.
-    pub failed: u64,
+    pub(crate) failed: u64,
 }
 
 /// All slices of one contender, by round.
 #[derive(Debug, Default)]
-pub struct Series {
+pub(crate) struct Series {
     /// Row name.
-    pub name: String,
+    pub(crate) name: String,
     /// One sample a round, saturated.
-    pub closed: Vec<Sample>,
+    pub(crate) closed: Vec<Sample>,
     /// One sample a round, at the common rate.
-    pub paced: Vec<Sample>,
+    pub(crate) paced: Vec<Sample>,
 }
 
 /// The outcome of all rounds.
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// One for each contender, in their order.
-    pub series: Vec<Series>,
+    pub(crate) series: Vec<Series>,
     /// Requests a second in the paced slices.
-    pub rate: f64,
+    pub(crate) rate: f64,
 }
 
 /// Plays all rounds.
-pub fn play(stage: &mut Stage, contenders: &[Contender<'_>], effort: Effort) -> Result<Outcome> {
+pub(crate) fn play(
+    stage: &mut Stage,
+    contenders: &[Contender<'_>],
+    effort: Effort,
+) -> Result<Outcome> {
     let named =
         |contender: &Contender<'_>| Series { name: contender.name.clone(), ..Series::default() };
     let mut series: Vec<Series> = contenders.iter().map(named).collect();
@@ -149,7 +153,7 @@ impl Sample {
 }
 
 /// The middle of some values; of an even number, the mean of the two in the middle.
-pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_unstable_by(f64::total_cmp);
     match values.len() {
@@ -160,6 +164,6 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
 }
 
 /// Median over rounds of `one`'s value over `other`'s of the same round.
-pub fn median_ratio(one: &[Sample], other: &[Sample], value: fn(&Sample) -> f64) -> f64 {
+pub(crate) fn median_ratio(one: &[Sample], other: &[Sample], value: fn(&Sample) -> f64) -> f64 {
     median(one.iter().zip(other).map(|(one, other)| value(one) / value(other)))
 }

@@ -21,55 +21,55 @@ const EVENTS_PER_TURN: usize = 128;
 const LONGEST_WAIT: Duration = Duration::from_millis(20);
 
 /// Upstream and event loop, for the whole run.
-pub struct Stage {
+pub(crate) struct Stage {
     poll: Poll,
     events: Events,
     upstream: Upstream,
 }
 
 /// One stretch of load on one peer.
-pub struct Slice<'a> {
+pub(crate) struct Slice<'a> {
     /// The peer's address.
-    pub target: SocketAddr,
+    pub(crate) target: SocketAddr,
     /// Paths asked for by turns.
-    pub paths: &'a [String],
+    pub(crate) paths: &'a [String],
     /// Keep-alive connections.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// When requests are sent.
-    pub pace: Pace,
+    pub(crate) pace: Pace,
     /// Load that is not measured, before the load that is.
-    pub warm_up: Duration,
+    pub(crate) warm_up: Duration,
     /// Load that is measured.
-    pub length: Duration,
+    pub(crate) length: Duration,
 }
 
 /// What a slice has shown, between two readings of a gauge taken while the load ran.
-pub struct Shown<G> {
+pub(crate) struct Shown<G> {
     /// Answers and latencies.
-    pub tally: Tally,
+    pub(crate) tally: Tally,
     /// Time between the two readings.
-    pub elapsed: Duration,
+    pub(crate) elapsed: Duration,
     /// The gauge before and after.
-    pub gauges: [G; 2],
+    pub(crate) gauges: [G; 2],
     /// Share of the answered requests that went to green.
-    pub green: f64,
+    pub(crate) green: f64,
 }
 
 impl Stage {
     /// Binds the upstream.
-    pub fn set() -> Result<Self> {
+    pub(crate) fn set() -> Result<Self> {
         let poll = Poll::new()?;
         let upstream = Upstream::bind(poll.registry())?;
         Ok(Self { poll, events: Events::with_capacity(EVENTS_PER_TURN), upstream })
     }
 
     /// Addresses of blue and green.
-    pub fn upstreams(&self) -> Result<[SocketAddr; 2]> {
+    pub(crate) fn upstreams(&self) -> Result<[SocketAddr; 2]> {
         self.upstream.addresses()
     }
 
     /// Plays a slice; `gauge` is read where its measured part begins and ends.
-    pub fn play<G>(
+    pub(crate) fn play<G>(
         &mut self,
         slice: &Slice<'_>,
         gauge: impl Fn() -> Result<G>,
@@ -95,7 +95,7 @@ impl Stage {
     }
 
     /// Serves the upstream alone while `work` runs on a thread of its own.
-    pub fn serve<T: Send>(&mut self, work: impl FnOnce() -> T + Send) -> Result<T> {
+    pub(crate) fn serve<T: Send>(&mut self, work: impl FnOnce() -> T + Send) -> Result<T> {
         std::thread::scope(|scope| {
             let worker = scope.spawn(work);
             while !worker.is_finished() {

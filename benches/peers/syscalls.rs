@@ -20,10 +20,10 @@ const ATTACHED_WITHIN: Duration = Duration::from_secs(5);
 const LEAST_SHARE: f64 = 0.005;
 
 /// Calls of one name for each request, most frequent first.
-pub type PerRequest = Vec<(String, f64)>;
+pub(crate) type PerRequest = Vec<(String, f64)>;
 
 /// Counts the calls that `kind` makes under a closed load of small bodies.
-pub fn count(
+pub(crate) fn count(
     stage: &mut Stage,
     kind: Kind,
     billing: &Billing,
@@ -59,7 +59,7 @@ pub fn count(
 }
 
 /// Whether strace is here to be used.
-pub fn available() -> bool {
+pub(crate) fn available() -> bool {
     Command::new("strace").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 

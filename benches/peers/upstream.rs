@@ -16,12 +16,12 @@ use mio::{
 use crate::http1;
 
 /// Tokens from here on belong to the upstream; those below, to the load.
-pub const FIRST_TOKEN: usize = 1 << 20;
+pub(crate) const FIRST_TOKEN: usize = 1 << 20;
 const FIRST_CONNECTION: usize = FIRST_TOKEN + 2;
 const READ_LEN: usize = 16 * 1024;
 
 /// Both servers.
-pub struct Upstream {
+pub(crate) struct Upstream {
     listeners: [TcpListener; 2],
     connections: Vec<Option<Connection>>,
     free: Vec<usize>,
@@ -32,7 +32,7 @@ pub struct Upstream {
 
 impl Upstream {
     /// Binds blue and green to free ports of the loopback interface.
-    pub fn bind(registry: &Registry) -> Result<Self> {
+    pub(crate) fn bind(registry: &Registry) -> Result<Self> {
         let mut listeners = [listen()?, listen()?];
         for (side, listener) in listeners.iter_mut().enumerate() {
             registry.register(listener, Token(FIRST_TOKEN + side), Interest::READABLE)?;
@@ -48,17 +48,17 @@ impl Upstream {
     }
 
     /// Addresses of blue and green.
-    pub fn addresses(&self) -> Result<[SocketAddr; 2]> {
+    pub(crate) fn addresses(&self) -> Result<[SocketAddr; 2]> {
         Ok([self.listeners[0].local_addr()?, self.listeners[1].local_addr()?])
     }
 
     /// Requests answered by blue and by green since the start.
-    pub fn answered(&self) -> [u64; 2] {
+    pub(crate) fn answered(&self) -> [u64; 2] {
         self.answered
     }
 
     /// Handles an event whose token is `FIRST_TOKEN` or above.
-    pub fn on_event(&mut self, registry: &Registry, event: &Event) -> Result<()> {
+    pub(crate) fn on_event(&mut self, registry: &Registry, event: &Event) -> Result<()> {
         let token = event.token().0;
         if token < FIRST_CONNECTION {
             return self.accept(registry, token - FIRST_TOKEN);
