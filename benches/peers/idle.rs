@@ -15,7 +15,8 @@ use crate::{
     stage::Stage,
 };
 
-const CONNECTIONS: usize = 3_000;
+/// Connections held for each figure.
+pub(crate) const CONNECTIONS: usize = 3_000;
 const WARM_UP_CONNECTIONS: usize = 64;
 const REQUEST: &[u8] = b"GET /small HTTP/1.1\r\nHost: bench.test\r\nCookie: session=s1\r\n\r\n";
 const SETTLED_AFTER: usize = 3;
@@ -35,11 +36,6 @@ pub(crate) fn measure(stage: &mut Stage, kind: Kind, billing: &Billing) -> Resul
     let used_kib = measure_one(stage, kind, billing, Some(REQUEST))?;
     let silent_kib = measure_one(stage, kind, billing, None)?;
     Ok(Idle { kind, used_kib, silent_kib })
-}
-
-/// Connections measured for each figure.
-pub(crate) fn connections() -> usize {
-    CONNECTIONS
 }
 
 fn measure_one(

@@ -237,7 +237,7 @@ impl Bench {
     }
 
     fn measure_idle(&mut self) -> Result<()> {
-        eprintln!("idle: {} connections", idle::connections());
+        eprintln!("idle: {} connections", idle::CONNECTIONS);
         let mut rows = Vec::new();
         for kind in self.arguments.peers.clone() {
             rows.push(idle::measure(&mut self.stage, kind, &self.billing)?);

@@ -39,6 +39,11 @@ impl Family {
         }
     }
 
+    /// This process alone: load and upstream.
+    pub(crate) fn own() -> Self {
+        Self { pids: vec![std::process::id()] }
+    }
+
     /// CPU time since the start, over all threads that still live.
     pub(crate) fn cpu(&self) -> Result<Cpu> {
         let mut cpu = Cpu::default();

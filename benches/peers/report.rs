@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::{
     idle::Idle,
     peers::Kind,
-    rounds::{Outcome, Sample, Series, median, median_ratio},
+    rounds::{Outcome, QUIET, Sample, Series, median, median_ratio},
     syscalls::PerRequest,
 };
 
@@ -16,7 +16,7 @@ pub(crate) fn comparison(outcome: &Outcome, against: &[&str]) -> Result<String> 
     let bases: Vec<&Series> =
         outcome.series.iter().filter(|series| against.contains(&series.name.as_str())).collect();
     let mut text = String::new();
-    writeln!(text, "Saturated (closed loop):\n")?;
+    writeln!(text, "Closed loop, each connection asks again as soon as it is answered:\n")?;
     write!(text, "| peer | CPU µs/request | quartiles |")?;
     write_heads(&mut text, "CPU", &bases)?;
     writeln!(text, " requests/s | core busy | to green | failed |")?;
@@ -33,7 +33,7 @@ pub(crate) fn comparison(outcome: &Outcome, against: &[&str]) -> Result<String> 
         let rate = middle(|s| s.rate);
         writeln!(text, " {rate:.0} | {busy:.0} % | {green:.1} % | {failed} |")?;
     }
-    writeln!(text, "\nAt the same rate for all ({:.0} requests/s, open loop):\n", outcome.rate)?;
+    writeln!(text, "\nOpen loop, the same {:.0} requests/s for all:\n", outcome.rate)?;
     write!(text, "| peer | p50 µs | p99 µs |")?;
     write_heads(&mut text, "p50", &bases)?;
     write_heads(&mut text, "p99", &bases)?;
@@ -102,14 +102,14 @@ fn write_heads(text: &mut String, value: &str, bases: &[&Series]) -> Result<()> 
     Ok(())
 }
 
-/// How much else the proxies' core had to do: the reader's measure of how far to trust the rest.
+/// How much else the cores had to do: the reader's measure of how far to trust the rest.
 fn disturbance(outcome: &Outcome) -> String {
     let samples = outcome.series.iter().flat_map(|one| one.closed.iter().chain(&one.paced));
-    let share = 100.0 * median(samples.map(|sample| sample.disturbed));
-    let verdict = if share < 1.0 { "quiet" } else { "disturbed: measure again on a quiet machine" };
-    format!(
-        "While ready to run, the peers waited for their core {share:.2} % of the time ({verdict})."
-    )
+    let share = median(samples.map(|sample| sample.disturbed));
+    let verdict =
+        if share <= QUIET { "quiet" } else { "disturbed: measure again on a quiet machine" };
+    let percent = 100.0 * share;
+    format!("Ready to run, but kept waiting for a core: {percent:.2} % of the time ({verdict}).")
 }
 
 fn quartiles(values: impl Iterator<Item = f64>) -> [f64; 2] {

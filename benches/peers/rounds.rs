@@ -6,17 +6,21 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{
     load::Pace,
-    measure::Cpu,
+    measure::{Cpu, Family},
     peers::Peer,
     stage::{Shown, Slice, Stage},
 };
 
 /// Share of the slowest contender's closed rate at which all of them are paced.
 const PACED_SHARE: f64 = 0.5;
+/// A slice in which something else held a core for a larger share of the time is played again,
+pub(crate) const QUIET: f64 = 0.02;
+/// at most so often; the least disturbed one counts.
+const TRIES: usize = 3;
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +54,7 @@ pub(crate) struct Sample {
     pub(crate) rate: f64,
     /// Share of the time that the peer was on its core.
     pub(crate) busy: f64,
-    /// Share of the time that the peer was ready, but something else held its core.
+    /// Share of the time that peer or load was ready, but something else held its core.
     pub(crate) disturbed: f64,
     /// Median latency.
     pub(crate) p50_us: f64,
@@ -67,9 +71,9 @@ pub(crate) struct Sample {
 pub(crate) struct Series {
     /// Row name.
     pub(crate) name: String,
-    /// One sample a round, saturated.
+    /// One sample a round, in closed loop.
     pub(crate) closed: Vec<Sample>,
-    /// One sample a round, at the common rate.
+    /// One sample a round, in open loop at the common rate.
     pub(crate) paced: Vec<Sample>,
 }
 
@@ -122,16 +126,28 @@ fn play_slice(
         warm_up: effort.slice / 5,
         length: effort.slice,
     };
-    let shown = stage.play(&slice, || contender.peer.family().cpu())?;
-    Ok(Sample::of(shown))
+    let own = Family::own();
+    let mut best: Option<Sample> = None;
+    for _ in 0..TRIES {
+        let gauge = || Ok([contender.peer.family().cpu()?, own.cpu()?]);
+        let sample = Sample::of(stage.play(&slice, gauge)?);
+        if best.is_none_or(|best| sample.disturbed < best.disturbed) {
+            best = Some(sample);
+        }
+        if sample.disturbed <= QUIET {
+            break;
+        }
+    }
+    best.context("no slice was played")
 }
 
 impl Sample {
-    fn of(shown: Shown<Cpu>) -> Self {
-        let [before, after] = shown.gauges;
+    fn of(shown: Shown<[Cpu; 2]>) -> Self {
+        let [[before, own_before], [after, own_after]] = shown.gauges;
         let elapsed_s = shown.elapsed.as_secs_f64();
         let ran = after.ran.saturating_sub(before.ran);
         let waited = after.waited.saturating_sub(before.waited);
+        let held_up = own_after.waited.saturating_sub(own_before.waited).max(waited);
         let answered = shown.tally.answered as f64;
         let mut latencies_ns = shown.tally.latencies_ns;
         latencies_ns.sort_unstable();
@@ -143,7 +159,7 @@ impl Sample {
             cpu_us: ran.as_secs_f64() * 1e6 / answered,
             rate: answered / elapsed_s,
             busy: ran.as_secs_f64() / elapsed_s,
-            disturbed: waited.as_secs_f64() / elapsed_s,
+            disturbed: held_up.as_secs_f64() / elapsed_s,
             p50_us: quantile_us(0.50),
             p99_us: quantile_us(0.99),
             green: shown.green,
