@@ -164,20 +164,12 @@ impl Bench {
     }
 
     fn facts(&self) -> String {
-        let versions: Vec<String> = self
-            .arguments
-            .peers
-            .iter()
-            .filter_map(|kind| peers::version(*kind, &self.billing))
-            .collect();
-        format!(
-            "{}. {}. {} rounds of {} s slices, {} connections.",
-            measure::machine(),
-            versions.join(", "),
-            self.arguments.rounds,
-            self.arguments.seconds,
-            self.arguments.connections,
-        )
+        let mut facts = vec![measure::machine()];
+        let kinds = self.arguments.peers.iter();
+        facts.extend(kinds.filter_map(|kind| peers::version(*kind, &self.billing)));
+        let Arguments { rounds, seconds, connections, .. } = &self.arguments;
+        facts.push(format!("{rounds} rounds of {seconds} s slices, {connections} connections"));
+        facts.join("; ") + "."
     }
 
     fn effort(&self) -> Effort {

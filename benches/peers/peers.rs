@@ -185,6 +185,9 @@ pub(crate) fn version(kind: Kind, billing: &Billing) -> Option<String> {
         Kind::Tidegate => (billing.tidegate.as_path(), "--version"),
     };
     let output = Command::new(program).arg(argument).output().ok()?;
+    if !output.status.success() {
+        return None;
+    }
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     let number = said.lines().next()?.split([' ', '/']).find(|word| {
