@@ -2,5 +2,13 @@
 //!
 //! Modules stand in layer order; imports only go down (`tests/tidy.rs` enforces it). See ARCHITECTURE.md.
 
-pub mod config;
 pub mod domain;
+
+pub mod config;
+pub mod decision;
+pub mod lifecycle;
+
+pub mod routing;
+pub mod telemetry;
+
+pub mod proxy;

@@ -1,5 +1,35 @@
-//! Configuration: text to a checked [`Config`].
+//! Configuration: text to a checked [`Config`], or all that is wrong with it.
+//!
+//! `load` reads the file, `substitute` puts the environment in, `reader` walks the TOML tree by the keys of `raw`, and
+//! `validate` says what the keys mean together. Nothing else makes a [`Config`].
 
+mod collection;
+mod defaults;
+mod diff;
+mod error;
+mod explain;
+mod facts;
+mod fault;
+mod leaf;
+mod load;
 pub mod model;
+mod patterns;
+mod raw;
+mod reader;
+mod route;
+mod schema;
+mod section;
+mod source;
+mod substitute;
+mod units;
+mod validate;
+mod warning;
 
+pub use diff::{Change, diff};
+pub use error::ConfigErrors;
+pub use explain::explain;
+pub use fault::Fault;
+pub use load::{Loaded, load, parse};
 pub use model::Config;
+pub use schema::schema;
+pub use warning::{Warning, warnings};

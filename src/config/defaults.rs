@@ -1,0 +1,59 @@
+//! Every default, with its reason.
+
+use std::time::Duration;
+
+const KIB: u64 = 1 << 10;
+
+/// Long enough for an ordinary download, short of the 90 s after which systemd kills.
+pub(super) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where the packages make a directory for the service's user.
+pub(super) const ADMIN_SOCKET: &str = "/run/tidegate/admin.sock";
+
+/// The service's user and group operate; nobody else may.
+pub(super) const ADMIN_SOCKET_MODE: u32 = 0o660;
+
+/// Beside nothing else, on a disk that survives a reboot.
+pub(super) const STATE_FILE: &str = "/var/lib/tidegate/tidegate.db";
+
+/// Two lines a minute tell a reader that all is well and drown nothing.
+pub(super) const SUMMARY_EVERY: Duration = Duration::from_secs(30);
+
+/// About 100 MiB of connection state at worst; over it the kernel's backlog waits.
+pub(super) const MAX_CONNECTIONS: u64 = 10_000;
+
+/// A head fits one packet: ten seconds are for lossy links, not for slow writers.
+pub(super) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Nginx's value, which clients and load balancers are tuned to.
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// Four of the 8 KiB lines that most servers take; a cookie jar fits.
+pub(super) const MAX_HEADER_BYTES: u64 = 32 * KIB;
+
+/// What hyper and most servers take.
+pub(super) const MAX_HEADERS: u64 = 100;
+
+/// Above what one application process serves at once, below what would bury it.
+pub(super) const MAX_IN_FLIGHT: u64 = 1024;
+
+/// Covers the bursts of one worker; more would hold sockets that the application pays for.
+pub(super) const POOL_IDLE: u64 = 64;
+
+/// Under the 60 s after which many application servers close, so that we close first and meet no race.
+pub(super) const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(55);
+
+/// The cookie that Tidegate issues.
+pub(super) const COOKIE_NAME: &str = "tidegate";
+
+/// Longer than a rollout; a returning visitor finds the same side.
+pub(super) const COOKIE_TTL: Duration = Duration::from_hours(30 * 24);
+
+/// A lost SYN is sent again after one second: by then another endpoint is the better choice.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Slow reports finish; a hung process is known for one well before a person gives up.
+pub(super) const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Nginx's value for a silent body.
+pub(super) const BODY_IDLE_TIMEOUT: Duration = Duration::from_mins(1);

@@ -1,0 +1,110 @@
+//! A configuration in plain text, as `tidegate check` prints it: routes stand in the order in which they are tried.
+
+use std::{cmp::Reverse, fmt::Write as _};
+
+use super::{
+    Config,
+    facts::{balance_name, describe_split, list},
+    model::{Backend, HostPattern, Listener, PathPattern, Route},
+    units::{format_duration, format_size},
+    warning::warnings,
+};
+
+/// Listeners, backends, routes and warnings of `config`, in aligned lines.
+pub fn explain(config: &Config) -> String {
+    let mut out = String::new();
+    table(&mut out, "Listeners", config.listeners.iter().map(listener));
+    table(&mut out, "Backends", config.backends.iter().map(backend));
+    table(&mut out, "Routes, the first match wins", in_match_order(config).map(rule));
+    let overrides = config.routes.iter().flat_map(|route| {
+        let row = |exception: &_| vec![route.name.to_string(), format!("{exception}")];
+        route.overrides.iter().map(row)
+    });
+    table(&mut out, "Overrides, before the split", overrides);
+    let row = |warning: super::Warning| vec![warning.subject, warning.message];
+    table(&mut out, "Warnings", warnings(config).into_iter().map(row));
+    out
+}
+
+fn listener(listener: &Listener) -> Vec<String> {
+    vec![
+        listener.bind.to_string(),
+        format!("{} connections", listener.max_connections),
+        format!(
+            "head of {} and {} lines within {}",
+            format_size(listener.max_header_bytes as u64),
+            listener.max_headers,
+            format_duration(listener.header_timeout)
+        ),
+        format!("idle {}", format_duration(listener.idle_timeout)),
+        format!("trusts {}", list(listener.trusted_proxies.iter())),
+    ]
+}
+
+fn backend(backend: &Backend) -> Vec<String> {
+    vec![
+        backend.name.to_string(),
+        list(backend.endpoints.iter()),
+        balance_name(backend.balance).to_owned(),
+        format!("{} in flight", backend.max_in_flight),
+    ]
+}
+
+fn rule((host, route): (&HostPattern, &Route)) -> Vec<String> {
+    vec![
+        host.to_string(),
+        route.path.to_string(),
+        route.name.to_string(),
+        describe_split(&route.split),
+        format!("affinity: {}", route.affinity),
+    ]
+}
+
+/// Each host of each route, as `routing::matcher` prefers them.
+fn in_match_order(config: &Config) -> impl Iterator<Item = (&HostPattern, &Route)> {
+    let rules = config.routes.iter().flat_map(|route| route.hosts.iter().map(move |h| (h, route)));
+    let mut rules: Vec<_> = rules.collect();
+    // The sort is stable: regular expressions keep the order of the file.
+    rules.sort_by_key(|(host, route)| (host_rank(host), path_rank(&route.path)));
+    rules.into_iter()
+}
+
+fn host_rank(host: &HostPattern) -> (u8, Reverse<usize>, &str) {
+    match host {
+        HostPattern::Exact(name) => (0, Reverse(0), name),
+        HostPattern::Suffix(name) => (1, Reverse(name.len()), name),
+        HostPattern::Any => (2, Reverse(0), ""),
+    }
+}
+
+fn path_rank(path: &PathPattern) -> (u8, Reverse<usize>, &str) {
+    match path {
+        PathPattern::Exact(path) => (0, Reverse(0), path),
+        PathPattern::Regex(_) => (1, Reverse(0), ""),
+        PathPattern::Prefix(path) => (2, Reverse(path.len()), path),
+    }
+}
+
+/// `rows` under `title`, their columns aligned; nothing when there are none.
+fn table(out: &mut String, title: &str, rows: impl Iterator<Item = Vec<String>>) {
+    let rows: Vec<_> = rows.collect();
+    let Some(columns) = rows.iter().map(Vec::len).max() else { return };
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    out.push_str(title);
+    out.push('\n');
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            // Writing to a String cannot fail.
+            let _ = write!(line, "  {cell:<width$}");
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+}

@@ -1,0 +1,99 @@
+//! From a file or a text to a [`Config`]; the only part of `config` that touches the file system.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{
+    Config,
+    error::ConfigErrors,
+    fault::{Fault, Refusal},
+    raw,
+    reader::Reader,
+    source::Source,
+    validate::validate,
+};
+
+/// Largest file read; 20 000 routes fit.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// A configuration and where it comes from.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What the file says.
+    pub config: Config,
+    /// XXH3 of the file's bytes in hexadecimal: two files of the same hash say the same.
+    pub hash: String,
+    /// The file.
+    pub path: PathBuf,
+}
+
+/// Reads and checks the file at `path`, with variables from the process's environment.
+///
+/// # Errors
+/// [`ConfigErrors`]: the file cannot be read, or all that is wrong in it.
+pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
+    let text = read(path)?;
+    let hash = format!("{:016x}", xxh3_64(text.as_bytes()));
+    let env = |name: &str| std::env::var(name).ok();
+    let config = parse(&text, &path.display().to_string(), &env)?;
+    Ok(Loaded { config, hash, path: path.to_owned() })
+}
+
+/// Checks `text`, with variables from `env`; `file_name` is for the faults.
+///
+/// # Errors
+/// [`ConfigErrors::Faulty`] with every fault of the text.
+pub fn parse(
+    text: &str,
+    file_name: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, ConfigErrors> {
+    let (source, faults) = Source::new(text, env);
+    let mut reader = Reader::new(&source, faults);
+    let config = read_document(&mut reader, &source);
+    let (faults, omitted) = reader.into_faults();
+    match config.filter(|_| faults.is_empty()) {
+        Some(config) => Ok(config),
+        None => Err(ConfigErrors::Faulty { file: file_name.to_owned(), faults, omitted }),
+    }
+}
+
+fn read_document(reader: &mut Reader<'_>, source: &Source<'_>) -> Option<Config> {
+    match toml::de::DeTable::parse(source.text()) {
+        Ok(table) => {
+            let file: raw::File = reader.document(&table);
+            validate(file, reader)
+        }
+        Err(error) => {
+            let span = error.span().unwrap_or_default().into();
+            reader.refuse(span, Refusal::new(format!("syntax: {}", error.message())));
+            None
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigErrors> {
+    let unreadable = |source: io::Error| ConfigErrors::Unreadable { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(ConfigErrors::TooLarge { path: path.to_owned(), limit: MAX_BYTES });
+    }
+    String::from_utf8(bytes).map_err(|error| not_utf8(path, &error))
+}
+
+fn not_utf8(path: &Path, error: &std::string::FromUtf8Error) -> ConfigErrors {
+    let good = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
+    let line = good.matches('\n').count() + 1;
+    let column = good.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let refusal = Refusal::new("this byte is not UTF-8").hint("save the file as UTF-8");
+    let faults = vec![Fault::new(line, column, String::new(), refusal)];
+    ConfigErrors::Faulty { file: path.display().to_string(), faults, omitted: 0 }
+}

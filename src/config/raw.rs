@@ -1,0 +1,218 @@
+//! The file, key by key: names, types, defaults and meanings. What the keys mean together is for `validate` to say.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+
+use super::{
+    collection::{List, Named},
+    defaults,
+    leaf::{AffinityBy, DurationOrOff, Line, Mode, Size, SizeOrUnlimited, Whole, Workers},
+    model::{HostPattern, LogFormat, LogLevel, PathPattern},
+    section::section,
+};
+use crate::domain::{BackendName, Balance, EndpointAddress, RouteName, Weight};
+
+/// Most backends in one file.
+pub(super) const MAX_BACKENDS: usize = 1_000;
+
+/// Most routes in one file.
+pub(super) const MAX_ROUTES: usize = 20_000;
+
+/// Shares of a route's backends.
+pub(super) type Shares = Named<BackendName, Weight, 64>;
+
+section! {
+    /// Configuration of Tidegate. Durations are text such as "250ms" or "1m30s", sizes such as "64KiB". ${NAME} and
+    /// ${NAME:-default} are taken from the environment in any string and in place of any bare value.
+    File {
+        /// Threads and shutdown.
+        section process: Process;
+        /// The operator's side: the admin API and dashboard.
+        section admin: Admin;
+        /// What outlives a restart.
+        section state: State;
+        /// Log output.
+        section log: Log;
+        /// Sockets that accept clients.
+        required listener: List<Listener, 1, 256>;
+        /// Versions of the application, by name.
+        required backend: Named<BackendName, Backend, MAX_BACKENDS>;
+        /// Rules from host and path to a split. The most specific wins: an exact host before "*.example.com" before
+        /// "*"; there an exact path, then regular expressions in the order of the file, then the longest prefix.
+        required route: List<Route, 1, MAX_ROUTES>;
+    }
+    later { "rollout"; "metric"; "notify"; }
+}
+
+section! {
+    /// Threads and shutdown.
+    Process {
+        /// Data-plane threads; "auto" is the number of cores available, cgroup quota included.
+        default workers: Workers = Workers(None);
+        /// On shutdown, requests still running after this are cut off.
+        default shutdown_timeout: Duration = defaults::SHUTDOWN_TIMEOUT;
+    }
+}
+
+section! {
+    /// The operator's side.
+    Admin {
+        /// Unix socket of the admin API; who may open the file may operate.
+        default socket: PathBuf = defaults::ADMIN_SOCKET.into();
+        /// Permission bits of the socket's file.
+        default socket_mode: Mode = Mode(defaults::ADMIN_SOCKET_MODE);
+        /// Also serve dashboard, /metrics, /healthz, /readyz and the API here, over TCP. Off without it.
+        optional listen: SocketAddr;
+        /// File with the bearer token for writes over TCP; without it TCP is read-only.
+        optional token_file: PathBuf;
+    }
+    later { "tls"; }
+}
+
+section! {
+    /// What outlives a restart.
+    State {
+        /// SQLite file of splits set by hand and of events.
+        default file: PathBuf = defaults::STATE_FILE.into();
+    }
+}
+
+section! {
+    /// Log output.
+    Log {
+        /// Least severe level written.
+        default level: LogLevel = LogLevel::Info;
+        /// One JSON object a line, or text for people.
+        default format: LogFormat = LogFormat::Json;
+        /// Time between two summary lines; "off" for none.
+        default summary_every: DurationOrOff = DurationOrOff(Some(defaults::SUMMARY_EVERY));
+    }
+    later { "access" = r#"{ path = "off" }"#; }
+}
+
+section! {
+    /// A socket that accepts clients.
+    Listener {
+        /// Address and port; each may be used once.
+        required bind: SocketAddr;
+        /// Connections open at once, over all workers.
+        default max_connections: Whole<1, 1_000_000> = Whole(defaults::MAX_CONNECTIONS);
+        /// Networks of peers whose X-Forwarded-* and Forwarded headers are believed.
+        default trusted_proxies: List<IpNet, 0, 1_000> = List(Vec::new());
+        /// The head of a request must be complete this long after it began.
+        default header_timeout: Duration = defaults::HEADER_TIMEOUT;
+        /// A keep-alive connection without a request is closed after this.
+        default idle_timeout: Duration = defaults::IDLE_TIMEOUT;
+        /// Largest head of a request, request line included.
+        default max_header_bytes: Size<1_024, 1_048_576> = Size(defaults::MAX_HEADER_BYTES);
+        /// Most header lines of a request.
+        default max_headers: Whole<1, 1_000> = Whole(defaults::MAX_HEADERS);
+    }
+    later {
+        "protocols" = r#"["http/1.1"]"#;
+        "proxy_protocol" = "false";
+        "redirect_to_https" = "false";
+        "certificate" = "[]";
+        "client_auth";
+    }
+}
+
+section! {
+    /// A version of the application: a group of endpoints.
+    Backend {
+        /// Addresses as "host:port", resolved when connected to.
+        required endpoints: List<EndpointAddress, 1, 1_000>;
+        /// How one of them is chosen: the less busy of two drawn at random, or one after the other.
+        default balance: Balance = Balance::LeastInFlight;
+        /// Requests under way at once, over all workers; over it the answer is 503 at once.
+        default max_in_flight: Whole<1, 1_000_000> = Whole(defaults::MAX_IN_FLIGHT);
+        /// Idle connections kept per endpoint and worker.
+        default pool_idle: Whole<0, 10_000> = Whole(defaults::POOL_IDLE);
+        /// An idle connection is closed after this.
+        default pool_idle_timeout: Duration = defaults::POOL_IDLE_TIMEOUT;
+    }
+    later {
+        "protocol" = r#""http/1.1""#;
+        "resolve_every";
+        "cache_status_header" = r#""""#;
+        "tls";
+        "health_check";
+        "ejection";
+        "slow_start";
+    }
+}
+
+section! {
+    /// A rule from host and path to a split.
+    Route {
+        /// Unique name: metric label, and path of the admin API.
+        required name: RouteName;
+        /// Hosts: exact, "*.example.com", or "*" for any.
+        default host: List<HostPattern, 1, 1_000> = List(vec![super::reader::At {
+            value: HostPattern::Any,
+            span: super::source::Span::default(),
+            written: false,
+        }]);
+        /// A prefix by segment, "= /exact", or "~ regular expression".
+        default path: PathPattern = PathPattern::Prefix("".into());
+        /// Percentages by backend, at most two decimals; they sum to 100.
+        required split: Shares;
+        /// Largest request body; "unlimited" for any.
+        default max_body: SizeOrUnlimited = SizeOrUnlimited(None);
+        /// Name the backend to the client in the header x-tidegate-backend.
+        default expose_backend: bool = false;
+        /// What keeps a session on its backend.
+        section affinity: Affinity;
+        /// Exceptions for testers and A/B groups, looked at in order before the split.
+        default r#override: List<Override, 0, 100> = List(Vec::new());
+        /// Waiting times.
+        section timeouts: Timeouts;
+    }
+    later { "retry"; "fallback"; "mirror"; "headers"; "rate_limit"; "compress"; }
+}
+
+section! {
+    /// What keeps a session on its backend.
+    Affinity {
+        /// "cookie": issued and signed by Tidegate. "app_cookie" and "header": a value that the application or client
+        /// sends, by `name`. "client_ip": the address, behind trusted proxies. "none": each request by itself.
+        default by: AffinityBy = AffinityBy::Cookie;
+        /// The cookie's or header's name. Tidegate's own cookie is called "tidegate" unless this says otherwise.
+        optional name: Line;
+        /// Life of Tidegate's cookie.
+        default ttl: Duration = defaults::COOKIE_TTL;
+        /// File with the key that signs Tidegate's cookie; empty: a random one, kept in the state file.
+        default secret_file: PathBuf = PathBuf::new();
+    }
+}
+
+section! {
+    /// An exception to the split: one of header, cookie, query, and the value it must have.
+    Override {
+        /// Name of a request header.
+        optional header: Line;
+        /// Name of a cookie.
+        optional cookie: Line;
+        /// Name of a query parameter.
+        optional query: Line;
+        /// The value that must stand there.
+        required equals: Line;
+        /// Where such a request goes; need not be in the split.
+        required backend: BackendName;
+    }
+}
+
+section! {
+    /// Waiting times of a route.
+    Timeouts {
+        /// To look up and connect to an endpoint.
+        default connect: Duration = defaults::CONNECT_TIMEOUT;
+        /// From the end of the request to the first byte of the answer.
+        default first_byte: Duration = defaults::FIRST_BYTE_TIMEOUT;
+        /// Between two reads or writes of a body.
+        default idle: Duration = defaults::BODY_IDLE_TIMEOUT;
+        /// For the whole request; "off" for no limit.
+        default total: DurationOrOff = DurationOrOff(None);
+    }
+}

@@ -1,0 +1,190 @@
+//! What the keys mean together: from the file's sections to a [`Config`], with a fault for each contradiction.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    os::unix::ffi::OsStrExt as _,
+    path::PathBuf,
+};
+
+use super::{
+    collection::List,
+    fault::{Refusal, nearest, quote},
+    model::{self, Config},
+    raw,
+    reader::{At, Reader},
+    route,
+    source::Span,
+};
+use crate::domain::BackendName;
+
+/// Longest path of a unix socket: `sun_path` less its final zero.
+const MAX_SOCKET_PATH: usize = 107;
+
+/// The configuration that `file` describes. `None` only after a fault; with faults it may also be a wrong one.
+pub(super) fn validate(file: raw::File, reader: &mut Reader<'_>) -> Option<Config> {
+    let admin = admin(file.admin, reader);
+    let state = state(file.state, reader);
+    let listeners = file.listener.map(|list| listeners(list.value.0, admin.listen, reader));
+    let complete = file.backend.as_ref().is_some_and(|named| named.value.complete);
+    let backends = file.backend.map(|named| backends(named.value.entries, reader));
+    let names = backends.iter().flatten().map(|backend| backend.name.clone()).collect();
+    let known = KnownBackends { names, complete };
+    let routes = file.route.map(|list| route::routes(list.value.0, &known, reader));
+    Some(Config {
+        process: model::Process {
+            workers: file.process.workers.value.0,
+            shutdown_timeout: file.process.shutdown_timeout.value,
+        },
+        admin,
+        state,
+        log: model::Log {
+            level: file.log.level.value,
+            format: file.log.format.value,
+            summary_every: file.log.summary_every.value.0,
+        },
+        listeners: listeners?,
+        backends: backends?,
+        routes: routes?,
+    })
+}
+
+/// The backends that routes may name.
+pub(super) struct KnownBackends {
+    names: HashSet<BackendName>,
+    /// False when the backends could not be read: then no name can be called unknown.
+    complete: bool,
+}
+
+impl KnownBackends {
+    /// A fault at `span` when there is no backend `name`.
+    pub(super) fn check(
+        &self,
+        name: &BackendName,
+        span: Span,
+        key: impl FnOnce() -> String,
+        reader: &mut Reader<'_>,
+    ) {
+        if !self.complete || self.names.contains(name) {
+            return;
+        }
+        let refusal = Refusal::new(format!("there is no backend {}", quote(name.as_str())));
+        let hint = match nearest(name.as_str(), self.names.iter().map(BackendName::as_str)) {
+            Some(meant) => format!("did you mean \"{meant}\"?"),
+            None => format!("add a section [backend.{name}]"),
+        };
+        reader.fault(span, key(), refusal.hint(hint));
+    }
+}
+
+fn admin(section: raw::Admin, reader: &mut Reader<'_>) -> model::Admin {
+    let socket = &section.socket;
+    refuse_empty(socket, "admin.socket", reader);
+    let length = socket.value.as_os_str().as_bytes().len();
+    if length > MAX_SOCKET_PATH {
+        let message = format!("a socket's path has at most {MAX_SOCKET_PATH} bytes, not {length}");
+        reader.fault(socket.span, "admin.socket", Refusal::new(message));
+    }
+    section.token_file.iter().for_each(|path| refuse_empty(path, "admin.token_file", reader));
+    match (&section.listen, &section.token_file) {
+        (None, Some(token)) => {
+            let refusal = Refusal::new("has no effect without admin.listen");
+            let hint = "add listen = \"127.0.0.1:9900\", or leave the token out";
+            reader.fault(token.span, "admin.token_file", refusal.hint(hint));
+        }
+        (Some(listen), Some(_)) if !listen.value.ip().is_loopback() => {
+            let message =
+                format!("a token would cross the network in the clear on {}", listen.value);
+            let hint = "listen on 127.0.0.1, or leave token_file out: then TCP is read-only";
+            reader.fault(listen.span, "admin.listen", Refusal::new(message).hint(hint));
+        }
+        (None | Some(_), None) | (Some(_), Some(_)) => {}
+    }
+    model::Admin {
+        socket: section.socket.value,
+        socket_mode: section.socket_mode.value.0,
+        listen: section.listen.map(|listen| listen.value),
+        token_file: section.token_file.map(|path| path.value),
+    }
+}
+
+fn state(section: raw::State, reader: &mut Reader<'_>) -> model::State {
+    refuse_empty(&section.file, "state.file", reader);
+    model::State { file: section.file.value }
+}
+
+fn refuse_empty(path: &At<PathBuf>, key: &str, reader: &mut Reader<'_>) {
+    if path.value.as_os_str().is_empty() {
+        reader.fault(path.span, key, Refusal::new("the path is empty"));
+    }
+}
+
+fn listeners(
+    list: Vec<At<raw::Listener>>,
+    admin: Option<SocketAddr>,
+    reader: &mut Reader<'_>,
+) -> Vec<model::Listener> {
+    let mut bound: HashMap<SocketAddr, String> = HashMap::new();
+    bound.extend(admin.map(|address| (address, "admin.listen".to_owned())));
+    let mut listeners = Vec::with_capacity(list.len());
+    for (index, At { value: section, .. }) in list.into_iter().enumerate() {
+        let Some(bind) = section.bind else { continue };
+        let key = format!("listener[{index}].bind");
+        // Port 0 asks the system for a free port, a different one each time.
+        if let Some(other) = bound.get(&bind.value).filter(|_| bind.value.port() != 0) {
+            let refusal = Refusal::new(format!("{} is already taken by {other}", bind.value));
+            reader.fault(bind.span, key.clone(), refusal.hint("give each its own port"));
+        }
+        bound.insert(bind.value, key);
+        listeners.push(model::Listener {
+            bind: bind.value,
+            max_connections: section.max_connections.value.0 as u32,
+            trusted_proxies: values(section.trusted_proxies.value).into(),
+            header_timeout: section.header_timeout.value,
+            idle_timeout: section.idle_timeout.value,
+            max_header_bytes: section.max_header_bytes.value.0 as usize,
+            max_headers: section.max_headers.value.0 as usize,
+        });
+    }
+    listeners
+}
+
+fn backends(
+    named: Vec<(At<BackendName>, At<raw::Backend>)>,
+    reader: &mut Reader<'_>,
+) -> Vec<model::Backend> {
+    let backend = |(name, section): (At<BackendName>, At<raw::Backend>)| {
+        let (name, section) = (name.value, section.value);
+        let endpoints = section.endpoints.map(|list| list.value.0).unwrap_or_default();
+        let key = |index| format!("backend.{name}.endpoints[{index}]");
+        refuse_repeated(&endpoints, key, reader);
+        model::Backend {
+            endpoints: endpoints.into_iter().map(|endpoint| endpoint.value).collect(),
+            name,
+            balance: section.balance.value,
+            max_in_flight: section.max_in_flight.value.0 as u32,
+            pool_idle: section.pool_idle.value.0 as usize,
+            pool_idle_timeout: section.pool_idle_timeout.value,
+        }
+    };
+    named.into_iter().map(backend).collect()
+}
+
+/// Faults for the values of a list that came before.
+pub(super) fn refuse_repeated<T: Eq + std::hash::Hash>(
+    list: &[At<T>],
+    key: impl Fn(usize) -> String,
+    reader: &mut Reader<'_>,
+) {
+    let mut seen = HashSet::with_capacity(list.len());
+    for (index, item) in list.iter().enumerate() {
+        if !seen.insert(&item.value) {
+            reader.fault(item.span, key(index), Refusal::new("stands in this list twice"));
+        }
+    }
+}
+
+/// The values of a list without their places.
+pub(super) fn values<T, const MIN: usize, const MAX: usize>(list: List<T, MIN, MAX>) -> Vec<T> {
+    list.0.into_iter().map(|item| item.value).collect()
+}

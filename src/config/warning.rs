@@ -1,0 +1,76 @@
+//! What is allowed but hardly meant.
+
+use std::{collections::HashMap, fmt};
+
+use super::{
+    Config,
+    model::{HostPattern, PathPattern},
+};
+
+/// Something that works as written, and probably not as meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// What it is about, as `backend.green` or `route api`.
+    pub subject: String,
+    /// What is odd about it.
+    pub message: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.subject, self.message)
+    }
+}
+
+/// Whatever is odd in `config`, in the order of the file.
+pub fn warnings(config: &Config) -> Vec<Warning> {
+    unused_backends(config).chain(unreachable_routes(config)).collect()
+}
+
+fn unused_backends(config: &Config) -> impl Iterator<Item = Warning> {
+    let mut used = std::collections::HashSet::new();
+    for route in &config.routes {
+        used.extend(route.split.shares().iter().map(|(name, _)| name));
+        used.extend(route.overrides.iter().map(|exception| &exception.backend));
+    }
+    let unused = config.backends.iter().filter(move |backend| !used.contains(&backend.name));
+    unused.map(|backend| Warning {
+        subject: format!("backend {}", backend.name),
+        message: "no route uses it".to_owned(),
+    })
+}
+
+/// Regular expressions are asked before prefixes, so one that matches every path hides what is asked after it.
+fn unreachable_routes(config: &Config) -> impl Iterator<Item = Warning> {
+    let mut catch_alls: HashMap<&HostPattern, usize> = HashMap::new();
+    for (index, route) in config.routes.iter().enumerate() {
+        if matches_every_path(&route.path) {
+            route.hosts.iter().for_each(|host| _ = catch_alls.entry(host).or_insert(index));
+        }
+    }
+    config.routes.iter().enumerate().filter_map(move |(index, route)| {
+        let hidden_by = |host| {
+            let catch_all = *catch_alls.get(host)?;
+            let hidden = match &route.path {
+                PathPattern::Exact(_) => false,
+                PathPattern::Regex(_) => catch_all < index,
+                PathPattern::Prefix(_) => true,
+            };
+            hidden.then_some(catch_all)
+        };
+        let hiding: Option<Vec<_>> = route.hosts.iter().map(hidden_by).collect();
+        let first = &config.routes[*hiding?.first()?];
+        Some(Warning {
+            subject: format!("route {}", route.name),
+            message: format!("no request reaches it: route {} takes every path", first.name),
+        })
+    })
+}
+
+fn matches_every_path(path: &PathPattern) -> bool {
+    const EVERYTHING: [&str; 8] = ["^", "/", "^/", ".*", "^.*", "^.*$", "^/.*", "^/.*$"];
+    match path {
+        PathPattern::Regex(regex) => EVERYTHING.contains(&regex.as_str()),
+        PathPattern::Prefix(_) | PathPattern::Exact(_) => false,
+    }
+}
