@@ -19,6 +19,7 @@ use super::{connection, downstream::Downstream, respond, worker::Worker};
 use crate::{
     config::model::Listener,
     domain::Queue,
+    lifecycle::clock,
     routing::WorkerGauge,
     telemetry::{Event, EventKind},
 };
@@ -126,7 +127,8 @@ async fn pause(worker: &Worker, error: &io::Error) {
     }
     if worker.may_report_accept() {
         let message = format!("a connection could not be accepted: {error}");
-        worker.events().emit(Event::new(EventKind::AcceptFailed, "tidegate", "listener", message));
+        let now_ms = clock::wall_millis();
+        worker.events().report(Event::new(EventKind::AcceptFailed, now_ms, "listener", message));
     }
     tokio::time::sleep(PAUSE).await;
 }

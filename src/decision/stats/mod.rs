@@ -7,3 +7,6 @@ pub use histogram::{
     Histogram, LATENCY_BUCKETS, OCTAVE_BUCKETS, OCTAVES, bucket_index, upper_bound,
 };
 pub use totals::{Latencies, Totals, rounded_micros};
+
+#[cfg(test)]
+pub(crate) use totals::tests;
