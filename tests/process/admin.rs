@@ -131,7 +131,8 @@ fn errors_have_one_shape() {
         assert!(error["code"].is_string() && error["message"].is_string(), "{path}: {json}");
         assert!(error["details"].is_array(), "{path}: {json}");
     }
-    let answer = gate.admin("PUT", "/v1/routes/app/split", "{\"blue\": 50, \"green\": 40, \"red\": 1}");
+    let answer =
+        gate.admin("PUT", "/v1/routes/app/split", "{\"blue\": 50, \"green\": 40, \"red\": 1}");
     assert!(answer.text().contains("red"), "all faults at once: {}", answer.text());
 }
 

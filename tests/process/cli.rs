@@ -39,9 +39,13 @@ fn a_good_file_is_explained() {
 
 #[test]
 fn all_faults_of_a_file_are_shown_with_their_places() {
-    let ran = check(&(setup_text() + "split = { blue = 10 }\ncolour = \"red\"\n[backend.x]\nendpoints = [\"nowhere\"]\n"));
+    let ran = check(
+        &(setup_text()
+            + "split = { blue = 10 }\ncolour = \"red\"\n[backend.x]\nendpoints = [\"nowhere\"]\n"),
+    );
     assert_eq!(ran.code, 78, "{ran:?}");
-    let text = setup_text().replace("blue = 90", "blue = 80").replace("workers = 1", "workers = \"many\"");
+    let text =
+        setup_text().replace("blue = 90", "blue = 80").replace("workers = 1", "workers = \"many\"");
     let ran = check(&(text + "[backend.x]\nendpoints = [\"nowhere\"]\ncolour = \"red\"\n"));
     assert_eq!(ran.code, 78, "{ran:?}");
     for part in ["tidegate.toml:2:", "workers", "nowhere", "colour", "route[0].split", "90"] {
@@ -116,7 +120,8 @@ fn status_is_readable_by_people_and_programs() {
     for word in ["app", "blue", "green", "90", "10"] {
         assert!(text.contains(word), "{word} in {text}");
     }
-    let json: serde_json::Value = serde_json::from_str(&gate.run_ok(&["status", "--json"])).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(&gate.run_ok(&["status", "--json"])).unwrap();
     assert_eq!(json["routes"][0]["name"], "app");
     assert_eq!(json["routes"][0]["source"], "config");
     assert_eq!(json["routes"][0]["split"]["green"].as_f64(), Some(10.0));

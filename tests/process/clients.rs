@@ -25,14 +25,21 @@ fn curl(arguments: &[&str]) -> Vec<u8> {
 #[test]
 fn curl_gets_posts_and_keeps_its_connection() {
     let upstream = Upstream::answering(|request| {
-        ok(&format!("{} {}", request.first_line.split(' ').next().unwrap_or_default(), request.body.len()))
+        ok(&format!(
+            "{} {}",
+            request.first_line.split(' ').next().unwrap_or_default(),
+            request.body.len()
+        ))
     });
     let gate = Gate::start(&Setup::to(upstream.address()));
     let url = format!("http://{}/a?b=c", gate.address());
     assert_eq!(curl(&[&url]), b"GET 0");
     assert_eq!(curl(&["--data", "hello", &url]), b"POST 5");
     assert_eq!(curl(&["--http1.0", &url]), b"GET 0");
-    assert_eq!(curl(&["--write-out", " %{num_connects} ", &url, &url, &url]), b"GET 0 1 GET 0 0 GET 0 0 ");
+    assert_eq!(
+        curl(&["--write-out", " %{num_connects} ", &url, &url, &url]),
+        b"GET 0 1 GET 0 0 GET 0 0 "
+    );
 }
 
 #[test]
@@ -43,7 +50,8 @@ fn curl_sends_a_large_file_in_each_framing() {
     std::fs::write(&file, &data).unwrap();
     let upstream = Upstream::answering(|request| {
         let length = request.body.len();
-        [format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").as_bytes(), &request.body].concat()
+        [format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").as_bytes(), &request.body]
+            .concat()
     });
     let gate = Gate::start(&Setup::to(upstream.address()));
     let url = format!("http://{}/", gate.address());

@@ -16,7 +16,9 @@ fn to(upstream: &Upstream, path: &str) -> Setup {
 }
 
 fn await_status(gate: &Gate, path: &str, status: u16) {
-    eventually("the change is applied", || (gate.client().get(path).status() == status).then_some(()));
+    eventually("the change is applied", || {
+        (gate.client().get(path).status() == status).then_some(())
+    });
 }
 
 #[test]
@@ -94,7 +96,8 @@ fn a_reload_says_what_it_did() {
 fn a_faulty_file_changes_nothing() {
     let upstream = Upstream::saying("blue");
     let gate = Gate::start(&to(&upstream, "/app"));
-    let faulty = to(&upstream, "/new").route("bad", "split = { blue = 50, nowhere = 40 }\ncolour = 1", NONE);
+    let faulty =
+        to(&upstream, "/new").route("bad", "split = { blue = 50, nowhere = 40 }\ncolour = 1", NONE);
     gate.replace_config(&faulty);
     let answer = gate.admin("POST", "/v1/reload", "");
     let text = answer.text();

@@ -17,7 +17,10 @@ fn green_percent(gate: &Gate) -> (f64, String) {
 }
 
 fn kinds(gate: &Gate) -> Vec<String> {
-    gate.events().iter().map(|event| event["kind"].as_str().unwrap_or_default().to_owned()).collect()
+    gate.events()
+        .iter()
+        .map(|event| event["kind"].as_str().unwrap_or_default().to_owned())
+        .collect()
 }
 
 #[test]
