@@ -82,7 +82,7 @@ fn bytes_after_the_request_wait_for_the_switch() {
     });
     let gate = Gate::start(&Setup::to(upstream.address()));
     let mut client = gate.client();
-    client.send(format!("{ASK}these are no request"));
+    client.send(format!("{ASK}these are no request\r\n\r\n"));
     assert_eq!(client.answer().text(), "no");
     assert_eq!(client.answer().status(), 400);
     client.assert_closed();

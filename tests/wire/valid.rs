@@ -20,7 +20,7 @@ const ADDED: &[&str] = &[
 /// What is sent, and what arrives: first line, headers by name, an empty line, body, trailers.
 const ROWS: &[(&str, &[u8], &str)] = &[
     ("plain", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\nhost: a\n\n"),
-    ("empty lines first", b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\nhost: a\n\n"),
+    ("an empty line first", b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\nhost: a\n\n"),
     (
         "space and tabs around a value",
         b"GET / HTTP/1.1\r\nHost:a\r\nx-a: \t 1 \t\r\n\r\n",
@@ -103,8 +103,8 @@ const ROWS: &[(&str, &[u8], &str)] = &[
     ),
     (
         "a body that looks like a request",
-        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 31\r\n\r\nGET /x HTTP/1.1\r\nHost: other\r\n\r\n",
-        "POST / HTTP/1.1\ncontent-length: 31\nhost: a\n\nGET /x HTTP/1.1\r\nHost: other\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 32\r\n\r\nGET /x HTTP/1.1\r\nHost: other\r\n\r\n",
+        "POST / HTTP/1.1\ncontent-length: 32\nhost: a\n\nGET /x HTTP/1.1\r\nHost: other\r\n\r\n",
     ),
     (
         "a body of a GET",
