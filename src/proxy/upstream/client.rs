@@ -162,8 +162,11 @@ impl UpstreamConnection {
 
     /// Ends an exchange; true when the connection can carry another.
     pub(in crate::proxy) fn finish(&mut self, now: Moment) -> bool {
+        if !self.sender.is_ready() {
+            self.drive(&Context::from_waker(Waker::noop()));
+        }
         // The task it would wake has nothing to do with it any more.
-        self.drive(&Context::from_waker(Waker::noop()));
+        drop(self.relay.parent.take());
         self.shared.end();
         self.reused = true;
         self.idle_since = now;
