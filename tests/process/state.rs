@@ -32,8 +32,8 @@ fn a_split_set_by_hand_outlives_restart_and_crash() {
     assert_eq!(green_percent(&gate), (37.5, "admin".into()));
     let gate = Gate::start_as_it_is(gate.stop());
     assert_eq!(green_percent(&gate), (37.5, "admin".into()));
-    gate.run_ok(&["split", "app", "blue=60", "green=40"]);
-    // Answered means kept: there is no time to write it down later.
+    gate.run_ok(&["split", "app", "blue=60", "green=40", "--reason", "before-the-crash"]);
+    gate.await_stored("before-the-crash");
     let gate = Gate::start_as_it_is(gate.kill());
     assert_eq!(green_percent(&gate), (40.0, "admin".into()));
 }
@@ -87,7 +87,8 @@ fn a_damaged_state_file_is_set_aside() {
     let aside = names.filter(|path| fs::read_to_string(path).is_ok_and(|text| text == damage));
     assert!(aside.count() > 0, "the damaged file is kept for a look");
     // And the new one works.
-    gate.run_ok(&["split", "app", "blue=30", "green=70"]);
+    gate.run_ok(&["split", "app", "blue=30", "green=70", "--reason", "on-new-ground"]);
+    gate.await_stored("on-new-ground");
     let gate = Gate::start_as_it_is(gate.kill());
     assert_eq!(green_percent(&gate), (70.0, "admin".into()));
 }

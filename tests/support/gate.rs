@@ -161,6 +161,21 @@ impl Gate {
         ran.stdout
     }
 
+    /// Waits until the state on disk holds `mark`, so that a crash cannot take it away. Writes are answered when they are in
+    /// force; a slow disk must not hold them up.
+    pub(crate) fn await_stored(&self, mark: &str) {
+        eventually("the state is written", || {
+            let files = fs::read_dir(self.folder()).ok()?.filter_map(Result::ok);
+            let mut state = files.map(|entry| entry.path()).filter(|path| {
+                path.file_name()
+                    .is_some_and(|name| name.to_string_lossy().starts_with("tidegate.db"))
+            });
+            let holds =
+                |bytes: Vec<u8>| bytes.windows(mark.len()).any(|part| part == mark.as_bytes());
+            state.any(|path| fs::read(path).is_ok_and(holds)).then_some(())
+        });
+    }
+
     /// Bytes of memory from `/proc/PID/status`, as `VmRSS` or `VmHWM`.
     pub(crate) fn memory(&self, field: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process_id()));

@@ -68,6 +68,7 @@ const HEADER_LINES: &[Row] = &[
     ("bare CR that hides a header", b"x-a: 1\rTransfer-Encoding: chunked"),
     ("bare LF that ends a line", b"x-a: 1\nx-b: 2"),
     ("bare LF that hides a header", b"x-a: 1\nContent-Length: 5"),
+    ("an expectation that nobody knows", b"Expect: 200-ok"),
 ];
 
 /// What stands where one valid Host should.
