@@ -4,7 +4,7 @@ use tidegate::*;
 #[global_allocator]
 static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() {
-    let path = std::env::args().nth(1).unwrap();
+    let path = std::env::args().last().unwrap();
     let config = config::load(path.as_ref()).unwrap().config;
     let n = config.process.workers.unwrap_or(1);
     let recorder = Arc::new(telemetry::Recorder::new(n));

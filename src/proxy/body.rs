@@ -246,14 +246,14 @@ impl ResponseBody {
     fn complete(&mut self, now: Moment) {
         self.downstream.answered_at(now);
         let kind = std::mem::replace(&mut self.kind, Kind::Ended);
-        if let Kind::Proxied(mut proxied) = kind {
-            proxied.attempt.complete(now);
-            if proxied.upstream.finish(now) {
-                let (table, backend, endpoint) = proxied.home;
-                let backend = &table.backends()[backend];
-                let endpoint = &backend.endpoints[endpoint];
-                self.downstream.worker.pools().put(backend, endpoint, proxied.upstream);
-            }
+        let Kind::Proxied(Proxied { incoming, mut upstream, mut attempt, home, .. }) = kind else {
+            return;
+        };
+        attempt.complete(now);
+        if upstream.finish(incoming, now) {
+            let (table, backend, endpoint) = home;
+            let backend = &table.backends()[backend];
+            self.downstream.worker.pools().put(backend, &backend.endpoints[endpoint], upstream);
         }
     }
 
