@@ -6,7 +6,8 @@ use crate::support::{
     upstream::{Upstream, ok},
 };
 
-const ASK: &str = "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\r\n";
+const ASK: &str = "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+                   sec-websocket-version: 13\r\n\r\n";
 
 /// Agrees, then sends back what it gets.
 fn echo() -> Upstream {
