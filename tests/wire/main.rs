@@ -16,6 +16,7 @@ mod framing;
 mod limits;
 mod malformed;
 mod messages;
+mod oracle;
 mod pool;
 mod upgrade;
 mod upstream_faults;
