@@ -2,6 +2,12 @@
 //!
 //! Modules stand in layer order; imports only go down (`tests/tidy.rs` enforces it). See ARCHITECTURE.md.
 
+pub mod admin;
+pub mod cli;
 pub mod config;
+pub mod control;
+pub mod decision;
 pub mod domain;
 pub mod lifecycle;
+pub mod routing;
+pub mod telemetry;
