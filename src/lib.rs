@@ -2,12 +2,17 @@
 //!
 //! Modules stand in layer order; imports only go down (`tests/tidy.rs` enforces it). See ARCHITECTURE.md.
 
-pub mod admin;
-pub mod cli;
-pub mod config;
-pub mod control;
-pub mod decision;
 pub mod domain;
+
+pub mod config;
+pub mod decision;
 pub mod lifecycle;
+
 pub mod routing;
 pub mod telemetry;
+
+pub mod control;
+
+pub mod admin;
+
+pub mod cli;

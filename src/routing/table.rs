@@ -7,12 +7,8 @@ use http::{HeaderName, HeaderValue};
 use super::{Endpoint, Matcher, WorkerGauge};
 use crate::{
     config::model::{OverrideSource, Timeouts},
-    decision::{
-        affinity::TokenKey,
-        pick::Candidates,
-        split::SplitTable,
-    },
-    domain::{Balance, BackendName, RouteName, SeriesId, Split},
+    decision::{affinity::TokenKey, pick::Candidates, split::SplitTable},
+    domain::{BackendName, Balance, RouteName, SeriesId, Split},
 };
 
 /// One consistent state of all routes, splits and endpoints.

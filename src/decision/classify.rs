@@ -1,0 +1,70 @@
+//! What counts as whose doing: total functions from a status code, or the reason of a failure, to class and blame.
+//!
+//! The judge rests on these two tables. In doubt a fault counts against the backend, for an innocent-looking canary that
+//! fails its clients is the costlier mistake.
+
+use crate::domain::{Blame, Class, ErrorReason};
+
+/// An attempt answered with `status`: server errors are the backend's failure, everything else is its work done.
+pub const fn of_status(status: u16) -> (Class, Option<Blame>) {
+    if status >= 500 { (Class::Failure, Some(Blame::Upstream)) } else { (Class::Success, None) }
+}
+
+/// An attempt cut short, or a request answered without one.
+pub const fn of_error(reason: ErrorReason) -> (Class, Option<Blame>) {
+    match reason {
+        ErrorReason::NoEndpoint
+        | ErrorReason::ConnectFailed
+        | ErrorReason::ConnectTimeout
+        | ErrorReason::FirstByteTimeout
+        | ErrorReason::IdleTimeout
+        | ErrorReason::TotalTimeout
+        | ErrorReason::UpstreamReset
+        | ErrorReason::MalformedResponse => (Class::Failure, Some(Blame::Upstream)),
+        ErrorReason::MalformedRequest
+        | ErrorReason::HeadTooLarge
+        | ErrorReason::HeadTimeout
+        | ErrorReason::BodyTimeout
+        | ErrorReason::BodyTooLarge
+        | ErrorReason::NoRoute
+        | ErrorReason::ClientGone => (Class::Excluded, Some(Blame::Downstream)),
+        ErrorReason::TooManyInFlight | ErrorReason::Internal => {
+            (Class::Excluded, Some(Blame::Internal))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_server_errors_count_against_the_backend() {
+        for status in 100..=599 {
+            let failed = of_status(status) == (Class::Failure, Some(Blame::Upstream));
+            assert_eq!(failed, status >= 500, "status {status}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_always_the_upstreams_and_only_that_is() {
+        for reason in ErrorReason::ALL {
+            let (class, blame) = of_error(reason);
+            let upstream = blame == Some(Blame::Upstream);
+            assert_eq!(class == Class::Failure, upstream, "{reason:?}");
+            assert!(blame.is_some() && class != Class::Success, "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn neither_clients_nor_our_own_limits_count_against_the_backend() {
+        let excluded = [
+            ErrorReason::ClientGone,
+            ErrorReason::BodyTimeout,
+            ErrorReason::MalformedRequest,
+            ErrorReason::TooManyInFlight,
+            ErrorReason::Internal,
+        ];
+        assert!(excluded.iter().all(|reason| of_error(*reason).0 == Class::Excluded));
+    }
+}

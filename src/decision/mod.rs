@@ -1,0 +1,11 @@
+//! The decision core: pure functions and small state machines.
+//!
+//! Time and randomness are arguments; nothing here waits, reads a clock or touches the world outside, so that every
+//! decision can be replayed and tested on its inputs alone.
+
+pub mod affinity;
+pub mod classify;
+pub mod pick;
+pub mod sequence;
+pub mod split;
+pub mod stats;

@@ -1,0 +1,195 @@
+//! What happened and who did it: the audit trail's entries on their way to the control plane.
+//!
+//! Any thread may report an event and none ever waits for it: the queue is bounded, and what it does not take is counted.
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::Recorder;
+use crate::domain::Queue;
+
+/// Events that wait for the control plane at most.
+pub const EVENT_QUEUE: usize = 1_024;
+
+/// Actor of what Tidegate does by itself.
+pub const SELF_ACTOR: &str = "tidegate";
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $label:literal,)*) => {
+        /// What happened.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum EventKind {
+            $($(#[$doc])* #[serde(rename = $label)] $kind,)*
+        }
+
+        impl EventKind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$kind,)*];
+
+            /// The word for it in the API, the log and the state file.
+            pub const fn label(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $label,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The process serves.
+    Started = "started",
+    /// The process drains and ends.
+    Stopping = "stopping",
+    /// A route's weights were set.
+    SplitChanged = "split_changed",
+    /// Weights set by hand gave way to the configuration's.
+    SplitSuperseded = "split_superseded",
+    /// An endpoint was taken out of use.
+    EndpointDrained = "endpoint_drained",
+    /// An endpoint was taken back into use.
+    EndpointReady = "endpoint_ready",
+    /// A new configuration is in force.
+    ReloadApplied = "reload_applied",
+    /// The configuration was read and says what it said before.
+    ReloadUnchanged = "reload_unchanged",
+    /// The configuration was refused; the old one stays in force.
+    ReloadRejected = "reload_rejected",
+    /// A listener was opened.
+    ListenerAdded = "listener_added",
+    /// A listener was closed.
+    ListenerRemoved = "listener_removed",
+    /// The state file was damaged and has been set aside.
+    StateDamaged = "state_damaged",
+    /// The state file cannot be written.
+    StateWriteFailed = "state_write_failed",
+    /// The state file can be written again.
+    StateRecovered = "state_recovered",
+    /// A connection ended by a panic; the others go on.
+    ConnectionPanicked = "connection_panicked",
+    /// Connections could not be accepted for a while.
+    AcceptFailed = "accept_failed",
+    /// A task ended that should not have.
+    TaskFailed = "task_failed",
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+/// One entry of the audit trail.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Place in the audit trail, counted from 1; 0 until the control plane has numbered it.
+    pub id: u64,
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+    /// What.
+    pub kind: EventKind,
+    /// Who: `tidegate`, a signal, or a user of the operator's API.
+    pub actor: String,
+    /// Which route, backend, endpoint, listener or file it is about; empty for the process itself.
+    pub subject: String,
+    /// State before a change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Value>,
+    /// State after a change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Value>,
+    /// The same for people.
+    pub message: String,
+}
+
+impl Event {
+    /// An event of Tidegate's own doing at `at_ms`, not yet numbered.
+    pub fn new(
+        kind: EventKind,
+        at_ms: u64,
+        subject: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            id: 0,
+            at_ms,
+            kind,
+            actor: SELF_ACTOR.to_owned(),
+            subject: subject.into(),
+            before: None,
+            after: None,
+            message: message.into(),
+        }
+    }
+
+    /// The same event, done by `actor`.
+    #[must_use]
+    pub fn by(self, actor: impl Into<String>) -> Self {
+        Self { actor: actor.into(), ..self }
+    }
+
+    /// The same event with the state before and after it.
+    #[must_use]
+    pub fn with_change(self, before: Option<Value>, after: Option<Value>) -> Self {
+        Self { before, after, ..self }
+    }
+}
+
+/// Where events are reported; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct EventSink {
+    queue: mpsc::Sender<Event>,
+    recorder: Arc<Recorder>,
+}
+
+impl EventSink {
+    /// A sink and the one receiver of its events, which the control plane keeps.
+    pub fn new(recorder: Arc<Recorder>) -> (Self, mpsc::Receiver<Event>) {
+        let (queue, receiver) = mpsc::channel(EVENT_QUEUE);
+        (Self { queue, recorder }, receiver)
+    }
+
+    /// Reports `event` without waiting. A full queue drops and counts it; one without receiver, at the process's end, drops it.
+    pub fn report(&self, event: Event) {
+        match self.queue.try_send(event) {
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => self.recorder.overflow(Queue::Events),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_drops_counts_and_never_waits() {
+        let recorder = Arc::new(Recorder::new(1));
+        let (sink, mut receiver) = EventSink::new(recorder.clone());
+        for n in 0..EVENT_QUEUE as u64 + 3 {
+            sink.report(Event::new(EventKind::Started, n, "", "serving"));
+        }
+        assert_eq!(recorder.snapshot().overflows_of(Queue::Events), 3);
+        assert_eq!(receiver.try_recv().unwrap().at_ms, 0);
+        sink.report(Event::new(EventKind::Stopping, 0, "", "draining"));
+        assert_eq!(recorder.snapshot().overflows_of(Queue::Events), 3);
+        drop(receiver);
+        sink.report(Event::new(EventKind::Stopping, 0, "", "draining"));
+        assert_eq!(recorder.snapshot().overflows_of(Queue::Events), 3);
+    }
+
+    #[test]
+    fn an_event_survives_json_under_its_label() {
+        for kind in EventKind::ALL {
+            let event = Event::new(*kind, 1_700_000_000_000, "api", "weights set")
+                .by("uid:1000")
+                .with_change(None, Some(serde_json::json!({ "blue": 50, "green": 50 })));
+            let text = serde_json::to_string(&event).unwrap();
+            assert!(text.contains(&format!("\"kind\":\"{}\"", kind.label())), "{text}");
+            assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! One worker's counters: written by that worker alone, read by anyone at any time.
+//!
+//! With a single writer, adding is a relaxed load and a relaxed store: no locked instruction, and no cache line that two
+//! workers write to. A reader may see one counter of an outcome before another; each by itself never goes back.
+//!
+//! Counters are laid out in pages that come into being with the first thing they count, so that a large configuration of
+//! mostly idle routes costs little: a series unused costs 16 bytes a worker, a used one some kilobytes.
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use crate::{
+    decision::stats::{OCTAVE_BUCKETS, OCTAVES, Totals, bucket_index, rounded_micros},
+    domain::{Class, ErrorReason, Outcome, Queue, SeriesId},
+};
+
+/// Most series there may ever be; further ones are refused where they are named.
+pub const MAX_SERIES: usize = 65_536;
+
+const CHUNK: usize = 64;
+/// Counters of a page: one octave of latencies, or 32 neighbouring status codes.
+const PAGE: usize = OCTAVE_BUCKETS;
+const CODES: std::ops::RangeInclusive<u16> = 100..=599;
+/// Begin of the page that holds code 100.
+const FIRST_CODE: usize = 96;
+const CODE_PAGES: usize = 16;
+
+/// The counters of one data-plane worker.
+///
+/// Call [`Shard::record`], [`Shard::error`] and [`Shard::overflow`] from one thread only: calls at the same time may lose
+/// a count.
+#[derive(Debug)]
+pub struct Shard {
+    chunks: Box<[OnceLock<Box<Chunk>>]>,
+    errors: [AtomicU64; ErrorReason::ALL.len()],
+    overflows: [AtomicU64; Queue::ALL.len()],
+}
+
+type Chunk = [OnceLock<Box<Series>>; CHUNK];
+
+impl Shard {
+    pub(super) fn new() -> Self {
+        Self {
+            chunks: (0..MAX_SERIES / CHUNK).map(|_| OnceLock::new()).collect(),
+            errors: [const { AtomicU64::new(0) }; _],
+            overflows: [const { AtomicU64::new(0) }; _],
+        }
+    }
+
+    /// Counts one attempt; one whose series is out of range is not counted.
+    pub fn record(&self, series: SeriesId, outcome: &Outcome) {
+        let at = series.0 as usize;
+        let Some(chunk) = self.chunks.get(at / CHUNK) else { return };
+        let chunk = chunk.get_or_init(|| Box::new([const { OnceLock::new() }; CHUNK]));
+        chunk[at % CHUNK].get_or_init(Box::default).record(outcome);
+    }
+
+    /// Counts one answer that Tidegate gave itself.
+    pub fn error(&self, reason: ErrorReason) {
+        add(&self.errors[reason.index()], 1);
+    }
+
+    /// Counts one thing that a full queue did not take.
+    pub fn overflow(&self, queue: Queue) {
+        add(&self.overflows[queue.index()], 1);
+    }
+
+    /// Adds what was counted of `series` to `totals`.
+    pub(super) fn add_to(&self, series: SeriesId, totals: &mut Totals) {
+        let at = series.0 as usize;
+        let chunk = self.chunks.get(at / CHUNK).and_then(OnceLock::get);
+        if let Some(series) = chunk.and_then(|chunk| chunk[at % CHUNK].get()) {
+            series.add_to(totals);
+        }
+    }
+
+    pub(super) fn errors(&self, reason: ErrorReason) -> u64 {
+        self.errors[reason.index()].load(Relaxed)
+    }
+
+    pub(super) fn overflows(&self, queue: Queue) -> u64 {
+        self.overflows[queue.index()].load(Relaxed)
+    }
+}
+
+/// The counters of one series on one worker.
+#[derive(Debug, Default)]
+struct Series {
+    classes: [AtomicU64; Class::ALL.len()],
+    codes: Pages<CODE_PAGES>,
+    first_byte: Latencies,
+    total: Latencies,
+}
+
+impl Series {
+    fn record(&self, outcome: &Outcome) {
+        add(&self.classes[outcome.class as usize], 1);
+        if let Some(code) = outcome.status.filter(|code| CODES.contains(code)) {
+            self.codes.add(usize::from(code) - FIRST_CODE);
+        }
+        if outcome.class == Class::Excluded {
+            return;
+        }
+        self.total.record(outcome.total);
+        if let Some(latency) = outcome.first_byte {
+            self.first_byte.record(latency);
+        }
+    }
+
+    fn add_to(&self, totals: &mut Totals) {
+        for class in Class::ALL {
+            *totals.class_mut(class) += self.classes[class as usize].load(Relaxed);
+        }
+        self.codes.visit(|at, count| {
+            // Pages hold codes up to 607, so the cast is exact.
+            *totals.codes.entry((at + FIRST_CODE) as u16).or_default() += count;
+        });
+        self.first_byte.add_to(&mut totals.first_byte);
+        self.total.add_to(&mut totals.total);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Latencies {
+    buckets: Pages<OCTAVES>,
+    sum_us: AtomicU64,
+}
+
+impl Latencies {
+    fn record(&self, latency: std::time::Duration) {
+        self.buckets.add(bucket_index(latency));
+        add(&self.sum_us, rounded_micros(latency));
+    }
+
+    fn add_to(&self, latencies: &mut crate::decision::stats::Latencies) {
+        self.buckets.visit(|index, count| latencies.histogram.add(index, count));
+        latencies.sum_us = latencies.sum_us.saturating_add(self.sum_us.load(Relaxed));
+    }
+}
+
+/// Counters that come into being by the page.
+#[derive(Debug)]
+struct Pages<const N: usize>([OnceLock<Box<[AtomicU64; PAGE]>>; N]);
+
+impl<const N: usize> Default for Pages<N> {
+    fn default() -> Self {
+        Self([const { OnceLock::new() }; N])
+    }
+}
+
+impl<const N: usize> Pages<N> {
+    fn add(&self, index: usize) {
+        let page = self.0[index / PAGE].get_or_init(Box::default);
+        add(&page[index % PAGE], 1);
+    }
+
+    /// Shows every counter above zero with its index.
+    fn visit(&self, mut show: impl FnMut(usize, u64)) {
+        for (number, page) in self.0.iter().enumerate() {
+            for (at, counter) in page.get().into_iter().flat_map(|page| page.iter().enumerate()) {
+                match counter.load(Relaxed) {
+                    0 => {}
+                    count => show(number * PAGE + at, count),
+                }
+            }
+        }
+    }
+}
+
+/// Adds without a locked instruction: right for a single writer only.
+fn add(counter: &AtomicU64, count: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(count), Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::decision::stats::tests::outcomes;
+
+    #[test]
+    fn a_series_out_of_range_is_not_counted_and_does_no_harm() {
+        let shard = Shard::new();
+        let outcome = Outcome {
+            class: Class::Success,
+            blame: None,
+            status: Some(999),
+            first_byte: None,
+            total: std::time::Duration::ZERO,
+        };
+        shard.record(SeriesId(MAX_SERIES as u32), &outcome);
+        shard.record(SeriesId(MAX_SERIES as u32 - 1), &outcome);
+        let mut totals = Totals::default();
+        shard.add_to(SeriesId(MAX_SERIES as u32), &mut totals);
+        assert_eq!(totals, Totals::default());
+        shard.add_to(SeriesId(MAX_SERIES as u32 - 1), &mut totals);
+        assert_eq!(totals.success, 1);
+        assert!(totals.codes.is_empty(), "a status code that is none was counted");
+    }
+
+    #[test]
+    fn nothing_is_allocated_for_what_is_not_used() {
+        let shard = Shard::new();
+        assert!(shard.chunks.iter().all(|chunk| chunk.get().is_none()));
+        shard.add_to(SeriesId(3), &mut Totals::default());
+        assert!(shard.chunks.iter().all(|chunk| chunk.get().is_none()), "reading allocated");
+    }
+
+    proptest! {
+        #[test]
+        fn a_shard_counts_as_plain_totals_do(
+            outcomes in prop::collection::vec(outcomes(), 0..100),
+        ) {
+            let (shard, mut plain) = (Shard::new(), Totals::default());
+            for outcome in &outcomes {
+                shard.record(SeriesId(70), outcome);
+                plain.record(outcome);
+            }
+            let mut read = Totals::default();
+            shard.add_to(SeriesId(70), &mut read);
+            prop_assert_eq!(read, plain);
+            let mut other = Totals::default();
+            shard.add_to(SeriesId(71), &mut other);
+            prop_assert_eq!(other, Totals::default());
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! All counters at one moment, or over the span between two.
+
+use crate::{
+    decision::stats::Totals,
+    domain::{BackendName, ErrorReason, Queue, RouteName, SeriesId},
+};
+
+/// The counters of the process, summed over its workers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    /// Every pair of route and backend ever named, in the order of its id.
+    pub series: Vec<SeriesSnapshot>,
+    /// Answers that Tidegate gave itself, by [`ErrorReason::index`].
+    pub errors: [u64; ErrorReason::ALL.len()],
+    /// Things that a full queue did not take, by [`Queue::index`].
+    pub overflows: [u64; Queue::ALL.len()],
+}
+
+/// The counters of one pair of route and backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeriesSnapshot {
+    /// Its series.
+    pub id: SeriesId,
+    /// The route.
+    pub route: RouteName,
+    /// The backend.
+    pub backend: BackendName,
+    /// Whether the present configuration names it.
+    pub live: bool,
+    /// What was counted.
+    pub totals: Totals,
+}
+
+impl Snapshot {
+    /// What was counted since `earlier`, an older snapshot of the same recorder.
+    pub fn difference(&self, earlier: &Self) -> Self {
+        let series = self.series.iter().map(|now| match earlier.series(now.id) {
+            Some(then) => {
+                SeriesSnapshot { totals: now.totals.difference(&then.totals), ..now.clone_head() }
+            }
+            None => now.clone(),
+        });
+        Self {
+            series: series.collect(),
+            errors: subtract(&self.errors, &earlier.errors),
+            overflows: subtract(&self.overflows, &earlier.overflows),
+        }
+    }
+
+    /// The counters of a series; `None` when the snapshot is older than the series.
+    pub fn series(&self, id: SeriesId) -> Option<&SeriesSnapshot> {
+        self.series.get(id.0 as usize)
+    }
+
+    /// The series that the present configuration names.
+    pub fn live(&self) -> impl Iterator<Item = &SeriesSnapshot> {
+        self.series.iter().filter(|series| series.live)
+    }
+
+    /// What the series of `backend` counted over all routes.
+    pub fn backend_totals(&self, backend: &BackendName) -> Totals {
+        let mut totals = Totals::default();
+        let own = self.series.iter().filter(|series| series.backend == *backend);
+        own.for_each(|series| totals.merge(&series.totals));
+        totals
+    }
+
+    /// Answers that Tidegate gave itself for `reason`.
+    pub const fn errors_of(&self, reason: ErrorReason) -> u64 {
+        self.errors[reason.index()]
+    }
+
+    /// Things that `queue` did not take.
+    pub const fn overflows_of(&self, queue: Queue) -> u64 {
+        self.overflows[queue.index()]
+    }
+}
+
+impl SeriesSnapshot {
+    /// A copy with nothing counted.
+    fn clone_head(&self) -> Self {
+        let Self { id, route, backend, live, totals: _ } = self;
+        let (route, backend) = (route.clone(), backend.clone());
+        Self { id: *id, route, backend, live: *live, totals: Totals::default() }
+    }
+}
+
+fn subtract<const N: usize>(now: &[u64; N], then: &[u64; N]) -> [u64; N] {
+    std::array::from_fn(|at| now[at].saturating_sub(then[at]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::recorder::{
+            Recorder,
+            tests::{names, ok},
+        },
+        *,
+    };
+
+    #[test]
+    fn a_difference_holds_what_came_between_and_new_series_whole() {
+        let recorder = Recorder::new(1);
+        let shard = recorder.shard(0);
+        let (route, blue) = names("api", "blue");
+        let first = recorder.series(&route, &blue).unwrap();
+        shard.record(first, &ok(1));
+        shard.error(ErrorReason::NoRoute);
+        let earlier = recorder.snapshot();
+
+        let (_, green) = names("api", "green");
+        let second = recorder.series(&route, &green).unwrap();
+        shard.record(first, &ok(1));
+        shard.record(second, &ok(1));
+        shard.overflow(Queue::Events);
+        let between = recorder.snapshot().difference(&earlier);
+        let counts = between.series.iter().map(|series| series.totals.success);
+        assert_eq!(counts.collect::<Vec<_>>(), [1, 1]);
+        assert_eq!(between.errors_of(ErrorReason::NoRoute), 0);
+        assert_eq!(between.overflows_of(Queue::Events), 1);
+        assert_eq!(between.backend_totals(&green).total.histogram.count(), 1);
+    }
+}
