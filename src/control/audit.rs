@@ -8,12 +8,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::store::Store;
 use crate::{
     domain::Queue,
-    telemetry::{Event, Recorder},
+    telemetry::{Event, EventKind, Recorder},
 };
 
 /// Events kept in memory, for followers and for when the disk is away.
@@ -38,20 +38,14 @@ impl Audit {
         Self(Arc::new(Trail { recent, latest: watch::Sender::new(last), store, recorder }))
     }
 
-    /// Numbers and keeps everything that comes, until nobody can send any more.
-    pub(super) async fn listen(self, mut inbox: mpsc::Receiver<Event>) {
-        while let Some(event) = inbox.recv().await {
-            self.keep(event);
-        }
-    }
-
-    /// Numbers and keeps one event.
+    /// Numbers, keeps and logs one event.
     pub(super) fn keep(&self, mut event: Event) {
         let id = *self.0.latest.borrow() + 1;
         event.id = id;
         if !self.0.store.keep_event(event.clone()) {
             self.0.recorder.overflow(Queue::State);
         }
+        log(&event);
         let mut recent = self.recent();
         recent.push_back(event);
         if recent.len() > IN_MEMORY {
@@ -96,5 +90,29 @@ impl Audit {
 
     fn recent(&self) -> MutexGuard<'_, VecDeque<Event>> {
         self.0.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The trail is also in the log, for those who have only that.
+fn log(event: &Event) {
+    let Event { kind, actor, subject, message, .. } = event;
+    match kind {
+        EventKind::Started
+        | EventKind::Stopping
+        | EventKind::SplitChanged
+        | EventKind::SplitSuperseded
+        | EventKind::EndpointDrained
+        | EventKind::EndpointReady
+        | EventKind::ReloadApplied
+        | EventKind::ReloadUnchanged
+        | EventKind::ListenerAdded
+        | EventKind::ListenerRemoved
+        | EventKind::StateRecovered => tracing::info!(%kind, actor, subject, "{message}"),
+        EventKind::ReloadRejected
+        | EventKind::StateDamaged
+        | EventKind::StateWriteFailed
+        | EventKind::ConnectionPanicked
+        | EventKind::AcceptFailed
+        | EventKind::TaskFailed => tracing::warn!(%kind, actor, subject, "{message}"),
     }
 }

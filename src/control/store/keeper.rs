@@ -212,12 +212,14 @@ impl Keeper {
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         match options.open(&self.path) {
             Ok(_) => Ok(()),
-            Err(error) => match error.kind() {
-                io::ErrorKind::PermissionDenied | io::ErrorKind::IsADirectory => {
-                    Err(DatabaseError::Damaged(error.to_string()))
-                }
-                _ => Err(DatabaseError::Unavailable(error.to_string())),
-            },
+            Err(error) => {
+                let unfit = [io::ErrorKind::PermissionDenied, io::ErrorKind::IsADirectory];
+                let why = error.to_string();
+                Err(match unfit.contains(&error.kind()) {
+                    true => DatabaseError::Damaged(why),
+                    false => DatabaseError::Unavailable(why),
+                })
+            }
         }
     }
 
