@@ -12,6 +12,7 @@ pub mod routing;
 pub mod telemetry;
 
 pub mod control;
+pub mod proxy;
 
 pub mod admin;
 

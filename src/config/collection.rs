@@ -13,10 +13,29 @@ use super::{
 #[derive(Debug)]
 pub(super) struct List<T, const MIN: usize, const MAX: usize>(pub(super) Vec<At<T>>);
 
+impl<T, const MIN: usize, const MAX: usize> List<T, MIN, MAX> {
+    /// `values` as a default.
+    pub(super) fn unwritten(values: impl IntoIterator<Item = T>) -> Self {
+        let item = |value| At { value, span: Span::default(), written: false };
+        Self(values.into_iter().map(item).collect())
+    }
+
+    /// The values without their places.
+    pub(super) fn into_values<C: FromIterator<T>>(self) -> C {
+        self.0.into_iter().map(|item| item.value).collect()
+    }
+}
+
 impl<T: Read, const MIN: usize, const MAX: usize> Read for List<T, MIN, MAX> {
     fn read(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>) -> Option<Self> {
         let Some(values) = value.get_ref().as_array() else {
-            reader.refuse(value.span().into(), expected("an array", value.get_ref()));
+            let refusal = expected("an array", value.get_ref());
+            let hint = if value.get_ref().is_table() {
+                "write its section in double brackets"
+            } else {
+                "put the values in brackets: [a, b]"
+            };
+            reader.refuse(value.span().into(), refusal.hint(hint));
             return None;
         };
         if !(MIN..=MAX).contains(&values.len()) {
@@ -39,7 +58,8 @@ impl<T: Read, const MIN: usize, const MAX: usize> Read for List<T, MIN, MAX> {
     }
 }
 
-/// `[key.NAME]` or `{ NAME = … }`: from 1 to `MAX` names in the order of the file, each with its value.
+/// `[key.NAME]` or `{ NAME = … }`: from 1 to `MAX` names in the order of the file, each with its
+/// value.
 #[derive(Debug)]
 pub(super) struct Named<N, T, const MAX: usize> {
     pub(super) entries: Vec<(At<N>, At<T>)>,
@@ -53,7 +73,9 @@ where
 {
     fn read(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>) -> Option<Self> {
         let Some(table) = value.get_ref().as_table() else {
-            reader.refuse(value.span().into(), expected("a table", value.get_ref()));
+            let hint = format!("give each entry its name: {}.NAME", reader.path());
+            let refusal = expected("a table", value.get_ref()).hint(hint);
+            reader.refuse(value.span().into(), refusal);
             return None;
         };
         if !(1..=MAX).contains(&table.len()) {

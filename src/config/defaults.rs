@@ -40,7 +40,8 @@ pub(super) const MAX_IN_FLIGHT: u64 = 1024;
 /// Covers the bursts of one worker; more would hold sockets that the application pays for.
 pub(super) const POOL_IDLE: u64 = 64;
 
-/// Under the 60 s after which many application servers close, so that we close first and meet no race.
+/// Under the 60 s after which many application servers close, so that we close first and meet no
+/// race.
 pub(super) const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(55);
 
 /// The cookie that Tidegate issues.

@@ -20,7 +20,8 @@ pub struct Change {
 /// What leads from `old` to `new`; empty exactly when they are equal.
 pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
     let mut changes = Changes::default();
-    // Threads, the admin sockets, the state file and the log's writer are made once, when the process starts.
+    // Threads, the admin sockets, the state file and the log's writer are made once, when the
+    // process starts.
     changes.part("process", &old.process, &new.process, |key| key == "workers");
     changes.part("admin", &old.admin, &new.admin, |_| true);
     changes.part("state", &old.state, &new.state, |_| true);

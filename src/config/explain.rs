@@ -1,16 +1,17 @@
-//! A configuration in plain text, as `tidegate check` prints it: routes stand in the order in which they are tried.
+//! A configuration in plain text, as `tidegate check` prints it: routes stand in the order in which
+//! they are tried.
 
 use std::{cmp::Reverse, fmt::Write as _};
 
 use super::{
     Config,
     facts::{balance_name, describe_split, list},
-    model::{Backend, HostPattern, Listener, PathPattern, Route},
+    model::{Admin, Backend, HostPattern, Listener, PathPattern, Route},
     units::{format_duration, format_size},
     warning::warnings,
 };
 
-/// Listeners, backends, routes and warnings of `config`, in aligned lines.
+/// Listeners, backends, routes, the operator's side and warnings of `config`, in aligned lines.
 pub fn explain(config: &Config) -> String {
     let mut out = String::new();
     table(&mut out, "Listeners", config.listeners.iter().map(listener));
@@ -21,6 +22,7 @@ pub fn explain(config: &Config) -> String {
         route.overrides.iter().map(row)
     });
     table(&mut out, "Overrides, before the split", overrides);
+    table(&mut out, "Operator's side", [admin(&config.admin)].into_iter());
     let row = |warning: super::Warning| vec![warning.subject, warning.message];
     table(&mut out, "Warnings", warnings(config).into_iter().map(row));
     out
@@ -48,6 +50,15 @@ fn backend(backend: &Backend) -> Vec<String> {
         balance_name(backend.balance).to_owned(),
         format!("{} in flight", backend.max_in_flight),
     ]
+}
+
+fn admin(admin: &Admin) -> Vec<String> {
+    let tcp = match (admin.listen, &admin.token_file) {
+        (None, _) => "no TCP".to_owned(),
+        (Some(address), Some(_)) => format!("http://{address}, writes with a token"),
+        (Some(address), None) => format!("http://{address}, read-only"),
+    };
+    vec![admin.socket.display().to_string(), format!("mode {:04o}", admin.socket_mode), tcp]
 }
 
 fn rule((host, route): (&HostPattern, &Route)) -> Vec<String> {

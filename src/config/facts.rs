@@ -1,4 +1,5 @@
-//! A configuration's parts as short texts by key, for people: `diff` compares them, `explain` shows them.
+//! A configuration's parts as short texts by key, for people: `diff` compares them, `explain` shows
+//! them.
 //!
 //! Each struct is taken apart field by field, so that a new field cannot be forgotten here.
 
@@ -33,7 +34,7 @@ pub(super) trait Facts {
     fn facts(&self) -> Vec<Fact<'_>>;
 }
 
-fn fact(key: &'static str, text: impl ToString) -> Fact<'static> {
+fn fact(key: &'static str, text: &dyn ToString) -> Fact<'static> {
     Fact { key, value: Value::Text(text.to_string()) }
 }
 
@@ -41,8 +42,8 @@ impl Facts for Process {
     fn facts(&self) -> Vec<Fact<'_>> {
         let Self { workers, shutdown_timeout } = self;
         vec![
-            fact("workers", workers.map_or_else(|| "auto".to_owned(), |count| count.to_string())),
-            fact("shutdown_timeout", format_duration(*shutdown_timeout)),
+            fact("workers", &workers.map_or_else(|| "auto".to_owned(), |count| count.to_string())),
+            fact("shutdown_timeout", &format_duration(*shutdown_timeout)),
         ]
     }
 }
@@ -51,12 +52,12 @@ impl Facts for Admin {
     fn facts(&self) -> Vec<Fact<'_>> {
         let Self { socket, socket_mode, listen, token_file } = self;
         vec![
-            fact("socket", socket.display()),
-            fact("socket_mode", format!("{socket_mode:04o}")),
-            fact("listen", listen.map_or_else(|| "off".to_owned(), |address| address.to_string())),
+            fact("socket", &socket.display()),
+            fact("socket_mode", &format!("{socket_mode:04o}")),
+            fact("listen", &listen.map_or_else(|| "off".to_owned(), |address| address.to_string())),
             fact(
                 "token_file",
-                token_file.as_ref().map_or("none".into(), |path| path.to_string_lossy()),
+                &token_file.as_ref().map_or("none".into(), |path| path.to_string_lossy()),
             ),
         ]
     }
@@ -65,7 +66,7 @@ impl Facts for Admin {
 impl Facts for State {
     fn facts(&self) -> Vec<Fact<'_>> {
         let Self { file } = self;
-        vec![fact("file", file.display())]
+        vec![fact("file", &file.display())]
     }
 }
 
@@ -73,15 +74,15 @@ impl Facts for Log {
     fn facts(&self) -> Vec<Fact<'_>> {
         let Self { level, format, summary_every } = self;
         vec![
-            fact("level", level_name(*level)),
+            fact("level", &level_name(*level)),
             fact(
                 "format",
-                match format {
+                &match format {
                     LogFormat::Json => "json",
                     LogFormat::Text => "text",
                 },
             ),
-            fact("summary_every", duration_or_off(*summary_every)),
+            fact("summary_every", &duration_or_off(*summary_every)),
         ]
     }
 }
@@ -100,10 +101,10 @@ impl Facts for Listener {
         vec![
             fact("bind", bind),
             fact("max_connections", max_connections),
-            fact("trusted_proxies", list(trusted_proxies.iter())),
-            fact("header_timeout", format_duration(*header_timeout)),
-            fact("idle_timeout", format_duration(*idle_timeout)),
-            fact("max_header_bytes", format_size(*max_header_bytes as u64)),
+            fact("trusted_proxies", &list(trusted_proxies.iter())),
+            fact("header_timeout", &format_duration(*header_timeout)),
+            fact("idle_timeout", &format_duration(*idle_timeout)),
+            fact("max_header_bytes", &format_size(*max_header_bytes as u64)),
             fact("max_headers", max_headers),
         ]
     }
@@ -114,11 +115,11 @@ impl Facts for Backend {
         let Self { name: _, endpoints, balance, max_in_flight, pool_idle, pool_idle_timeout } =
             self;
         vec![
-            fact("endpoints", list(endpoints.iter())),
-            fact("balance", balance_name(*balance)),
+            fact("endpoints", &list(endpoints.iter())),
+            fact("balance", &balance_name(*balance)),
             fact("max_in_flight", max_in_flight),
             fact("pool_idle", pool_idle),
-            fact("pool_idle_timeout", format_duration(*pool_idle_timeout)),
+            fact("pool_idle_timeout", &format_duration(*pool_idle_timeout)),
         ]
     }
 }
@@ -138,16 +139,16 @@ impl Facts for Route {
         } = self;
         let Timeouts { connect, first_byte, idle, total } = timeouts;
         vec![
-            fact("host", list(hosts.iter())),
+            fact("host", &list(hosts.iter())),
             fact("path", path),
             Fact { key: "split", value: Value::Split(split) },
             fact("affinity", affinity),
-            fact("override", list(overrides.iter())),
-            fact("timeouts.connect", format_duration(*connect)),
-            fact("timeouts.first_byte", format_duration(*first_byte)),
-            fact("timeouts.idle", format_duration(*idle)),
-            fact("timeouts.total", duration_or_off(*total)),
-            fact("max_body", max_body.map_or_else(|| "unlimited".to_owned(), format_size)),
+            fact("override", &list(overrides.iter())),
+            fact("timeouts.connect", &format_duration(*connect)),
+            fact("timeouts.first_byte", &format_duration(*first_byte)),
+            fact("timeouts.idle", &format_duration(*idle)),
+            fact("timeouts.total", &duration_or_off(*total)),
+            fact("max_body", &max_body.map_or_else(|| "unlimited".to_owned(), format_size)),
             fact("expose_backend", expose_backend),
         ]
     }

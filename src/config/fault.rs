@@ -74,7 +74,8 @@ pub(super) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> O
     distances.filter(|(distance, _)| *distance <= near).min().map(|(_, key)| key)
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours from `a` to `b` (optimal string alignment).
+/// Insertions, deletions, replacements and swaps of neighbours from `a` to `b` (optimal string
+/// alignment).
 fn distance(a: &str, b: &str) -> usize {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     let mut rows = [vec![0; b.len() + 1], (0..=b.len()).collect(), vec![0; b.len() + 1]];

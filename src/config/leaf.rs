@@ -1,4 +1,4 @@
-//! Values without keys of their own: numbers, durations, sizes, words, paths, addresses.
+//! Values without keys of their own: numbers, durations, sizes, paths, addresses.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -7,12 +7,11 @@ use serde_json::{Value as Json, json};
 use toml::{Spanned, de::DeValue};
 
 use super::{
-    fault::{Refusal, nearest, quote},
-    model::{LogFormat, LogLevel},
+    fault::{Refusal, quote},
     reader::{Read, Reader, expected, not_yet},
     units::{MAX_DURATION, format_duration, format_size, parse_duration, parse_size},
 };
-use crate::domain::{BackendName, Balance, EndpointAddress, RouteName, Weight};
+use crate::domain::{BackendName, EndpointAddress, RouteName, Weight};
 
 /// A value that is read in one piece.
 pub(super) trait Leaf: Sized {
@@ -350,87 +349,12 @@ impl Leaf for Weight {
 
     fn schema() -> Json {
         json!({ "oneOf": [
-            { "type": "number", "minimum": 0, "maximum": 100, "multipleOf": 0.01 },
+            { "type": "number", "minimum": 0, "maximum": 100 },
             { "type": "string", "pattern": "^[0-9]+([.][0-9]{1,2})?%?$" },
         ] })
     }
 
     fn json(&self) -> Json {
         self.percent().into()
-    }
-}
-
-/// What keeps a session on its backend, as `by` names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AffinityBy {
-    Cookie,
-    AppCookie,
-    Header,
-    ClientIp,
-    None,
-}
-
-/// One of a few words; those under `later` belong to the format but not to this version.
-macro_rules! words {
-    ($($type:ty { $($word:literal => $value:path,)+ } later [$($later:literal),*];)*) => {$(
-        impl Leaf for $type {
-            fn parse(value: &DeValue<'_>) -> Result<Self, Refusal> {
-                const WORDS: &[&str] = &[$($word),+];
-                const LATER: &[&str] = &[$($later),*];
-                match text(value, &one_of(WORDS))? {
-                    $($word => Ok($value),)+
-                    word if LATER.contains(&word) => Err(not_yet(&quote(word), None)),
-                    word => Err(unknown_word(word, WORDS)),
-                }
-            }
-
-            fn schema() -> Json {
-                json!({ "enum": [$($word),+] })
-            }
-
-            fn json(&self) -> Json {
-                match self {
-                    $($value => $word.into(),)+
-                }
-            }
-        }
-    )*};
-}
-
-words! {
-    LogLevel {
-        "error" => LogLevel::Error,
-        "warn" => LogLevel::Warn,
-        "info" => LogLevel::Info,
-        "debug" => LogLevel::Debug,
-        "trace" => LogLevel::Trace,
-    } later [];
-    LogFormat {
-        "json" => LogFormat::Json,
-        "text" => LogFormat::Text,
-    } later [];
-    Balance {
-        "least_in_flight" => Balance::LeastInFlight,
-        "round_robin" => Balance::RoundRobin,
-    } later ["ewma", "hash"];
-    AffinityBy {
-        "cookie" => AffinityBy::Cookie,
-        "app_cookie" => AffinityBy::AppCookie,
-        "header" => AffinityBy::Header,
-        "client_ip" => AffinityBy::ClientIp,
-        "none" => AffinityBy::None,
-    } later [];
-}
-
-fn one_of(words: &[&str]) -> String {
-    let words: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
-    format!("one of {}", words.join(", "))
-}
-
-fn unknown_word(word: &str, words: &[&str]) -> Refusal {
-    let refusal = Refusal::new(format!("expected {}, found {}", one_of(words), quote(word)));
-    match nearest(word, words.iter().copied()) {
-        Some(meant) => refusal.hint(format!("did you mean \"{meant}\"?")),
-        None => refusal,
     }
 }

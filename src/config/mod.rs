@@ -1,7 +1,7 @@
 //! Configuration: text to a checked [`Config`], or all that is wrong with it.
 //!
-//! `load` reads the file, `substitute` puts the environment in, `reader` walks the TOML tree by the keys of `raw`, and
-//! `validate` says what the keys mean together. Nothing else makes a [`Config`].
+//! `load` reads the file, `substitute` puts the environment in, `reader` walks the TOML tree by the
+//! keys of `raw`, and `validate` says what the keys mean together. Nothing else makes a [`Config`].
 
 mod collection;
 mod defaults;
@@ -24,6 +24,10 @@ mod substitute;
 mod units;
 mod validate;
 mod warning;
+mod words;
+
+#[cfg(test)]
+mod tests;
 
 pub use diff::{Change, diff};
 pub use error::ConfigErrors;

@@ -10,7 +10,8 @@ use super::{
     model::{HostPattern, PathPattern},
 };
 
-/// Compiled size of one regular expression, in bytes; its states are the only ones a client can make us walk.
+/// Compiled size of one regular expression, in bytes; its states are the only ones a client can
+/// make us walk.
 const MAX_REGEX_BYTES: usize = 1 << 20;
 
 /// Longest path or expression.
@@ -132,7 +133,8 @@ fn parse_regex(regex: &str) -> Result<Regex, Refusal> {
         );
     }
     RegexBuilder::new(regex).size_limit(MAX_REGEX_BYTES).build().map_err(|error| {
-        // The error's own text draws the expression over several lines; its last line is the reason.
+        // The error's own text draws the expression over several lines; its last line is the
+        // reason.
         let text = error.to_string();
         let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
         Refusal::new(format!("{} is no regular expression: {reason}", quote(regex)))

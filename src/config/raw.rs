@@ -1,4 +1,5 @@
-//! The file, key by key: names, types, defaults and meanings. What the keys mean together is for `validate` to say.
+//! The file, key by key: names, types, defaults and meanings. What the keys mean together is for
+//! `validate` to say.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -7,9 +8,10 @@ use ipnet::IpNet;
 use super::{
     collection::{List, Named},
     defaults,
-    leaf::{AffinityBy, DurationOrOff, Line, Mode, Size, SizeOrUnlimited, Whole, Workers},
+    leaf::{DurationOrOff, Line, Mode, Size, SizeOrUnlimited, Whole, Workers},
     model::{HostPattern, LogFormat, LogLevel, PathPattern},
     section::section,
+    words::AffinityBy,
 };
 use crate::domain::{BackendName, Balance, EndpointAddress, RouteName, Weight};
 
@@ -23,8 +25,9 @@ pub(super) const MAX_ROUTES: usize = 20_000;
 pub(super) type Shares = Named<BackendName, Weight, 64>;
 
 section! {
-    /// Configuration of Tidegate. Durations are text such as "250ms" or "1m30s", sizes such as "64KiB". ${NAME} and
-    /// ${NAME:-default} are taken from the environment in any string and in place of any bare value.
+    /// Configuration of Tidegate. Durations are text such as "250ms" or "1m30s", sizes such as
+    /// "64KiB". ${NAME} and ${NAME:-default} are taken from the environment in any string and in
+    /// place of any bare value.
     File {
         /// Threads and shutdown.
         section process: Process;
@@ -38,8 +41,9 @@ section! {
         required listener: List<Listener, 1, 256>;
         /// Versions of the application, by name.
         required backend: Named<BackendName, Backend, MAX_BACKENDS>;
-        /// Rules from host and path to a split. The most specific wins: an exact host before "*.example.com" before
-        /// "*"; there an exact path, then regular expressions in the order of the file, then the longest prefix.
+        /// Rules from host and path to a split. The most specific wins: an exact host before
+        /// "*.example.com" before "*"; there an exact path, then regular expressions in the order
+        /// of the file, then the longest prefix.
         required route: List<Route, 1, MAX_ROUTES>;
     }
     later { "rollout"; "metric"; "notify"; }
@@ -62,7 +66,8 @@ section! {
         default socket: PathBuf = defaults::ADMIN_SOCKET.into();
         /// Permission bits of the socket's file.
         default socket_mode: Mode = Mode(defaults::ADMIN_SOCKET_MODE);
-        /// Also serve dashboard, /metrics, /healthz, /readyz and the API here, over TCP. Off without it.
+        /// Also serve dashboard, /metrics, /healthz, /readyz and the API here, over TCP. Off
+        /// without it.
         optional listen: SocketAddr;
         /// File with the bearer token for writes over TCP; without it TCP is read-only.
         optional token_file: PathBuf;
@@ -99,7 +104,7 @@ section! {
         /// Connections open at once, over all workers.
         default max_connections: Whole<1, 1_000_000> = Whole(defaults::MAX_CONNECTIONS);
         /// Networks of peers whose X-Forwarded-* and Forwarded headers are believed.
-        default trusted_proxies: List<IpNet, 0, 1_000> = List(Vec::new());
+        default trusted_proxies: List<IpNet, 0, 1_000> = List::unwritten([]);
         /// The head of a request must be complete this long after it began.
         default header_timeout: Duration = defaults::HEADER_TIMEOUT;
         /// A keep-alive connection without a request is closed after this.
@@ -149,11 +154,7 @@ section! {
         /// Unique name: metric label, and path of the admin API.
         required name: RouteName;
         /// Hosts: exact, "*.example.com", or "*" for any.
-        default host: List<HostPattern, 1, 1_000> = List(vec![super::reader::At {
-            value: HostPattern::Any,
-            span: super::source::Span::default(),
-            written: false,
-        }]);
+        default host: List<HostPattern, 1, 1_000> = List::unwritten([HostPattern::Any]);
         /// A prefix by segment, "= /exact", or "~ regular expression".
         default path: PathPattern = PathPattern::Prefix("".into());
         /// Percentages by backend, at most two decimals; they sum to 100.
@@ -165,7 +166,7 @@ section! {
         /// What keeps a session on its backend.
         section affinity: Affinity;
         /// Exceptions for testers and A/B groups, looked at in order before the split.
-        default r#override: List<Override, 0, 100> = List(Vec::new());
+        default r#override: List<Override, 0, 100> = List::unwritten([]);
         /// Waiting times.
         section timeouts: Timeouts;
     }
@@ -175,14 +176,17 @@ section! {
 section! {
     /// What keeps a session on its backend.
     Affinity {
-        /// "cookie": issued and signed by Tidegate. "app_cookie" and "header": a value that the application or client
-        /// sends, by `name`. "client_ip": the address, behind trusted proxies. "none": each request by itself.
+        /// "cookie": issued and signed by Tidegate. "app_cookie" and "header": a value that the
+        /// application or client sends, by `name`. "client_ip": the address, behind trusted
+        /// proxies. "none": each request by itself.
         default by: AffinityBy = AffinityBy::Cookie;
-        /// The cookie's or header's name. Tidegate's own cookie is called "tidegate" unless this says otherwise.
+        /// The cookie's or header's name. Tidegate's own cookie is called "tidegate" unless this
+        /// says otherwise.
         optional name: Line;
         /// Life of Tidegate's cookie.
         default ttl: Duration = defaults::COOKIE_TTL;
-        /// File with the key that signs Tidegate's cookie; empty: a random one, kept in the state file.
+        /// File with the key that signs Tidegate's cookie; empty: a random one, kept in the state
+        /// file.
         default secret_file: PathBuf = PathBuf::new();
     }
 }

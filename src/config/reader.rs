@@ -1,7 +1,8 @@
-//! Reads a TOML tree that knows where each value stands, and keeps every fault instead of the first.
+//! Reads a TOML tree that knows where each value stands, and keeps every fault instead of the
+//! first.
 //!
-//! A value that cannot be read leaves a fault and a stand-in (nothing, or the default), so that reading goes on. A tree
-//! read with any fault never becomes a [`super::Config`].
+//! A value that cannot be read leaves a fault and a stand-in (nothing, or the default), so that
+//! reading goes on. A tree read with any fault never becomes a [`super::Config`].
 
 use serde_json::Value as Json;
 use toml::{
@@ -37,6 +38,27 @@ pub(super) trait Read: Sized {
     }
 }
 
+/// A key's name and the lines that say what it means.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) lines: &'static [&'static str],
+}
+
+impl Key {
+    /// The first sentence of what it means.
+    fn summary(self) -> String {
+        let about = self.about();
+        let first = about.split(". ").next().unwrap_or_default();
+        first.trim_end_matches('.').to_owned()
+    }
+
+    /// What it means, in one line.
+    pub(super) fn about(self) -> String {
+        self.lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// A table with keys of a known set; `section!` makes them.
 pub(super) trait Section: Sized {
     /// Keys this version knows.
@@ -65,6 +87,11 @@ impl<'s> Reader<'s> {
     pub(super) fn into_faults(mut self) -> (Vec<Fault>, usize) {
         self.faults.sort_by_key(|fault| (fault.line, fault.column));
         (self.faults, self.omitted)
+    }
+
+    /// The path of the value being read.
+    pub(super) fn path(&self) -> &str {
+        &self.path
     }
 
     /// Records what is wrong at `span`, where `key` leads.
@@ -107,11 +134,14 @@ impl<'s> Reader<'s> {
         &mut self,
         table: &DeTable<'_>,
         span: Span,
-        key: &str,
+        key: Key,
     ) -> Option<At<T>> {
-        if !table.contains_key(key) {
-            let message = format!("the key \"{key}\" is missing");
-            self.refuse(span, Refusal::new(message).hint("it is required here"));
+        if !table.contains_key(key.name) {
+            let message = format!("the key \"{}\" is missing", key.name);
+            self.refuse(
+                span,
+                Refusal::new(message).hint(format!("it is required: {}", key.summary())),
+            );
         }
         self.optional(table, span, key)
     }
@@ -121,10 +151,10 @@ impl<'s> Reader<'s> {
         &mut self,
         table: &DeTable<'_>,
         _span: Span,
-        key: &str,
+        key: Key,
     ) -> Option<At<T>> {
-        let value = table.get(key)?;
-        let read = self.within(Step::Key(key), |reader| T::read(reader, value))?;
+        let value = table.get(key.name)?;
+        let read = self.within(Step::Key(key.name), |reader| T::read(reader, value))?;
         Some(At { value: read, span: value.span().into(), written: true })
     }
 
@@ -133,7 +163,7 @@ impl<'s> Reader<'s> {
         &mut self,
         table: &DeTable<'_>,
         span: Span,
-        key: &str,
+        key: Key,
         default: impl FnOnce() -> T,
     ) -> At<T> {
         let read = self.optional(table, span, key);
@@ -141,8 +171,8 @@ impl<'s> Reader<'s> {
     }
 
     /// A section of its own, read as an empty one where it is absent.
-    pub(super) fn section<T: Section>(&mut self, table: &DeTable<'_>, span: Span, key: &str) -> T {
-        self.within(Step::Key(key), |reader| match table.get(key) {
+    pub(super) fn section<T: Section>(&mut self, table: &DeTable<'_>, span: Span, key: Key) -> T {
+        self.within(Step::Key(key.name), |reader| match table.get(key.name) {
             Some(value) => reader.enter(value),
             None => T::from_table(reader, &DeTable::new(), span),
         })

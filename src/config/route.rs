@@ -4,12 +4,13 @@ use std::collections::HashMap;
 
 use super::{
     fault::{Refusal, quote},
-    leaf::{AffinityBy, Line},
+    leaf::Line,
     model::{self, Affinity, HostPattern, OverrideSource},
     raw,
     reader::{At, Reader},
     source::Span,
-    validate::{KnownBackends, refuse_repeated, values},
+    validate::{KnownBackends, refuse_repeated},
+    words::AffinityBy,
 };
 use crate::domain::{Split, SplitError};
 
@@ -92,7 +93,7 @@ fn route(
     }
     Some(model::Route {
         name: section.name?.value,
-        hosts: values(section.host.value),
+        hosts: section.host.value.into_values(),
         path: section.path.value,
         split: split?,
         affinity: affinity?,
@@ -219,7 +220,9 @@ fn exception(
         (None, Some(name), None) => {
             cookie_name(name, key(".cookie"), reader).map(OverrideSource::Cookie)
         }
-        (None, None, Some(name)) => Some(OverrideSource::Query(name.value.0)),
+        (None, None, Some(name)) => {
+            query_name(name, key(".query"), reader).map(OverrideSource::Query)
+        }
         (None, None, None)
         | (Some(_), Some(_), _)
         | (Some(_), _, Some(_))
@@ -257,5 +260,20 @@ fn cookie_name(name: At<Line>, key: String, reader: &mut Reader<'_>) -> Option<B
     }
     let message = format!("{} is no cookie's name", quote(&name.value.0));
     reader.fault(name.span, key, Refusal::new(message).hint("use letters, digits, '-', '_'"));
+    None
+}
+
+/// A name is compared as it stands between `&` and `=`.
+fn query_name(name: At<Line>, key: String, reader: &mut Reader<'_>) -> Option<Box<str>> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"&=#".contains(&byte);
+    if name.value.0.bytes().all(plain) {
+        return Some(name.value.0);
+    }
+    let message = format!("{} is no query parameter's name", quote(&name.value.0));
+    reader.fault(
+        name.span,
+        key,
+        Refusal::new(message).hint("write it as it stands in the address"),
+    );
     None
 }

@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{raw::File, reader::Read};
+use super::{
+    raw::File,
+    reader::{Key, Read},
+};
 
 /// JSON Schema (draft 2020-12) of `tidegate.toml`.
 pub fn schema() -> Json {
@@ -14,36 +17,30 @@ pub fn schema() -> Json {
 
 /// One key of a table.
 pub(super) struct Property {
-    pub(super) key: &'static str,
-    /// Lines of its doc comment.
-    pub(super) about: &'static [&'static str],
+    pub(super) key: Key,
     pub(super) schema: Json,
     pub(super) default: Option<Json>,
     pub(super) required: bool,
 }
 
 /// The schema of a table that refuses keys other than `properties`.
-pub(super) fn table(about: &[&str], properties: Vec<Property>) -> Json {
-    let required: Vec<_> = properties.iter().filter(|p| p.required).map(|p| p.key).collect();
+pub(super) fn table(about: Key, properties: Vec<Property>) -> Json {
+    let required: Vec<_> = properties.iter().filter(|p| p.required).map(|p| p.key.name).collect();
     let mut all = Map::new();
     for mut property in properties {
-        property.schema["description"] = paragraph(property.about).into();
+        property.schema["description"] = property.key.about().into();
         if let Some(default) = property.default {
             property.schema["default"] = default;
         }
-        all.insert(property.key.to_owned(), property.schema);
+        all.insert(property.key.name.to_owned(), property.schema);
     }
     json!({
         "type": "object",
-        "description": paragraph(about),
+        "description": about.about(),
         "properties": all,
         "required": required,
         "additionalProperties": false,
     })
-}
-
-fn paragraph(lines: &[&str]) -> String {
-    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

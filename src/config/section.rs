@@ -4,9 +4,9 @@
 
 /// Declares a section of the file.
 ///
-/// Each key is `required`, `optional`, has a `default`, or is a `section` of its own. Keys under `later` belong to the
-/// format but not to this version: they are refused with a message of their own, save for the value that asks for
-/// nothing.
+/// Each key is `required`, `optional`, has a `default`, or is a `section` of its own. Keys under
+/// `later` belong to the format but not to this version: they are refused with a message of their
+/// own, save for the value that asks for nothing.
 macro_rules! section {
     (
         $(#[doc = $about:literal])+
@@ -22,7 +22,7 @@ macro_rules! section {
         }
 
         impl $crate::config::reader::Section for $name {
-            const KEYS: &'static [&'static str] = &[$($crate::config::section::key(stringify!($key))),*];
+            const KEYS: &'static [&'static str] = &[$($crate::config::section::name(stringify!($key))),*];
             const LATER: &'static [(&'static str, Option<&'static str>)] =
                 &[$($(($later, section!(@harmless $($harmless)?))),*)?];
 
@@ -35,7 +35,7 @@ macro_rules! section {
                     $($key: reader.$kind(
                         table,
                         span,
-                        $crate::config::section::key(stringify!($key)),
+                        section!(@key $key $($doc)+),
                         $(|| $default)?
                     ),)*
                 }
@@ -52,10 +52,9 @@ macro_rules! section {
 
             fn schema() -> serde_json::Value {
                 $crate::config::schema::table(
-                    &[$($about),+],
+                    $crate::config::reader::Key { name: stringify!($name), lines: &[$($about),+] },
                     vec![$($crate::config::schema::Property {
-                        key: $crate::config::section::key(stringify!($key)),
-                        about: &[$($doc),+],
+                        key: section!(@key $key $($doc)+),
                         schema: <$type as $crate::config::reader::Read>::schema(),
                         default: section!(@default $($default, $type)?),
                         required: stringify!($kind) == "required",
@@ -68,6 +67,12 @@ macro_rules! section {
     (@field optional $type:ty) => { Option<$crate::config::reader::At<$type>> };
     (@field default $type:ty) => { $crate::config::reader::At<$type> };
     (@field section $type:ty) => { $type };
+    (@key $key:ident $($doc:literal)+) => {
+        $crate::config::reader::Key {
+            name: $crate::config::section::name(stringify!($key)),
+            lines: &[$($doc),+],
+        }
+    };
     (@harmless) => { None };
     (@harmless $value:literal) => { Some($value) };
     (@default) => { None };
@@ -80,7 +85,7 @@ macro_rules! section {
 pub(super) use section;
 
 /// A field's name as the file writes it: `r#override` is `override` there.
-pub(super) const fn key(field: &'static str) -> &'static str {
+pub(super) const fn name(field: &'static str) -> &'static str {
     match field.as_bytes() {
         [b'r', b'#', ..] => field.split_at(2).1,
         _ => field,

@@ -1,5 +1,5 @@
-//! The text of a configuration with its environment variables put in, and the way back from any byte of it to the line
-//! and column that the operator wrote.
+//! The text of a configuration with its environment variables put in, and the way back from any
+//! byte of it to the line and column that the operator wrote.
 
 use super::{
     fault::Fault,
@@ -30,7 +30,8 @@ pub(super) struct Source<'t> {
 }
 
 impl<'t> Source<'t> {
-    /// Puts `env` into `written`; the faults are references that cannot be resolved, left in the text as they are.
+    /// Puts `env` into `written`; the faults are references that cannot be resolved, left in the
+    /// text as they are.
     pub(super) fn new(
         written: &'t str,
         env: &dyn Fn(&str) -> Option<String>,
@@ -53,7 +54,8 @@ impl<'t> Source<'t> {
         &self.substituted
     }
 
-    /// Line and column, from 1, where the byte `at` of [`Self::text`] comes from; columns count characters.
+    /// Line and column, from 1, where the byte `at` of [`Self::text`] comes from; columns count
+    /// characters.
     pub(super) fn position(&self, at: usize) -> (usize, usize) {
         let before = self.pieces.partition_point(|piece| piece.substituted.start <= at);
         let written = match before.checked_sub(1).and_then(|last| self.pieces.get(last)) {
@@ -64,7 +66,8 @@ impl<'t> Source<'t> {
         self.position_written(written)
     }
 
-    /// Whether `span` holds a reference that could not be resolved: what else is wrong there follows from that.
+    /// Whether `span` holds a reference that could not be resolved: what else is wrong there
+    /// follows from that.
     pub(super) fn holds_unresolved(&self, span: Span) -> bool {
         let first = self.pieces.partition_point(|piece| piece.substituted.end <= span.start);
         let within = self.pieces[first..].iter();
@@ -97,7 +100,7 @@ mod tests {
         let b = source.text().find("b = 1").unwrap();
         assert_eq!(source.position(b), (2, 1));
         let comment = source.text().find('#').unwrap();
-        assert_eq!(source.position(comment), (1, 15));
+        assert_eq!(source.position(comment), (1, 16));
         let inside = source.text().find("longer").unwrap();
         assert_eq!(source.position(inside), (1, 7));
         assert_eq!(source.position(usize::MAX - 100), (3, 1));

@@ -1,7 +1,9 @@
-//! `${NAME}` and `${NAME:-default}` from the environment, in any string and in place of any bare value.
+//! `${NAME}` and `${NAME:-default}` from the environment, in any string and in place of any bare
+//! value.
 //!
-//! It works on the text before TOML is parsed, so it follows TOML's lexical places: a comment is left alone, a value
-//! is escaped for the quotes it lands in, and so no variable can add a key or end a string. `$${` stands for `${`.
+//! It works on the text before TOML is parsed, so it follows TOML's lexical places: a comment is
+//! left alone, a value is escaped for the quotes it lands in, and so no variable can add a key or
+//! end a string. `$${` stands for `${`.
 
 use std::ops::Range;
 

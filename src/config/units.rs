@@ -14,7 +14,8 @@ const DURATION_UNITS: [(&str, u64); 5] =
 const SIZE_UNITS: [(&str, u64); 5] =
     [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
-/// `"1m30s"`: whole numbers with units d, h, m, s, ms, each at most once, from large to small. `None` for anything else.
+/// `"1m30s"`: whole numbers with units d, h, m, s, ms, each at most once, from large to small.
+/// `None` for anything else.
 pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     let (mut rest, mut sum, mut largest) = (text, 0_u64, 0);
     while !rest.is_empty() {
@@ -31,20 +32,13 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     (largest > 0).then(|| Duration::from_millis(sum))
 }
 
-/// `duration` as [`parse_duration`] reads it; what is finer than a millisecond is cut off.
+/// `duration` as [`parse_duration`] reads it, in the largest unit that divides it; what is finer
+/// than a millisecond is cut off.
 pub(super) fn format_duration(duration: Duration) -> String {
-    let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    if rest == 0 {
-        return "0s".to_owned();
-    }
-    let mut out = String::new();
-    for (unit, millis) in DURATION_UNITS {
-        if rest >= millis {
-            out.push_str(&format!("{}{unit}", rest / millis));
-            rest %= millis;
-        }
-    }
-    out
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let fits = |(_, unit): &&(&str, u64)| millis >= *unit && millis.is_multiple_of(*unit);
+    let (name, unit) = DURATION_UNITS.iter().find(fits).unwrap_or(&("s", 1));
+    format!("{}{name}", millis / unit)
 }
 
 /// `"64KiB"`: a whole number with one of the units B, KiB, MiB, GiB, TiB. `None` for anything else.
@@ -110,6 +104,13 @@ mod tests {
             "9999999999999999d",
         ] {
             assert_eq!(parse_duration(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn one_unit_is_shown_the_largest_that_divides() {
+        for (millis, text) in [(75_000, "75s"), (60_000, "1m"), (1_500, "1500ms"), (0, "0s")] {
+            assert_eq!(format_duration(Duration::from_millis(millis)), text);
         }
     }
 

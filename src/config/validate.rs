@@ -1,4 +1,5 @@
-//! What the keys mean together: from the file's sections to a [`Config`], with a fault for each contradiction.
+//! What the keys mean together: from the file's sections to a [`Config`], with a fault for each
+//! contradiction.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,7 +9,6 @@ use std::{
 };
 
 use super::{
-    collection::List,
     fault::{Refusal, nearest, quote},
     model::{self, Config},
     raw,
@@ -21,7 +21,8 @@ use crate::domain::BackendName;
 /// Longest path of a unix socket: `sun_path` less its final zero.
 const MAX_SOCKET_PATH: usize = 107;
 
-/// The configuration that `file` describes. `None` only after a fault; with faults it may also be a wrong one.
+/// The configuration that `file` describes. `None` only after a fault; with faults it may also be a
+/// wrong one.
 pub(super) fn validate(file: raw::File, reader: &mut Reader<'_>) -> Option<Config> {
     let admin = admin(file.admin, reader);
     let state = state(file.state, reader);
@@ -139,7 +140,7 @@ fn listeners(
         listeners.push(model::Listener {
             bind: bind.value,
             max_connections: section.max_connections.value.0 as u32,
-            trusted_proxies: values(section.trusted_proxies.value).into(),
+            trusted_proxies: section.trusted_proxies.value.into_values(),
             header_timeout: section.header_timeout.value,
             idle_timeout: section.idle_timeout.value,
             max_header_bytes: section.max_header_bytes.value.0 as usize,
@@ -182,9 +183,4 @@ pub(super) fn refuse_repeated<T: Eq + std::hash::Hash>(
             reader.fault(item.span, key(index), Refusal::new("stands in this list twice"));
         }
     }
-}
-
-/// The values of a list without their places.
-pub(super) fn values<T, const MIN: usize, const MAX: usize>(list: List<T, MIN, MAX>) -> Vec<T> {
-    list.0.into_iter().map(|item| item.value).collect()
 }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt};
 
 use super::{
     Config,
-    model::{HostPattern, PathPattern},
+    model::{HostPattern, Listener, PathPattern},
 };
 
 /// Something that works as written, and probably not as meant.
@@ -24,7 +24,24 @@ impl fmt::Display for Warning {
 
 /// Whatever is odd in `config`, in the order of the file.
 pub fn warnings(config: &Config) -> Vec<Warning> {
-    unused_backends(config).chain(unreachable_routes(config)).collect()
+    let open = open_admin(config).into_iter().chain(trusts_everyone(config));
+    open.chain(unused_backends(config)).chain(unreachable_routes(config)).collect()
+}
+
+fn open_admin(config: &Config) -> Option<Warning> {
+    let listen = config.admin.listen.filter(|address| !address.ip().is_loopback())?;
+    Some(Warning {
+        subject: "admin".to_owned(),
+        message: format!("whoever reaches {listen} can read status and metrics"),
+    })
+}
+
+fn trusts_everyone(config: &Config) -> impl Iterator<Item = Warning> {
+    let all = |listener: &&Listener| listener.trusted_proxies.iter().any(|n| n.prefix_len() == 0);
+    config.listeners.iter().filter(all).map(|listener| Warning {
+        subject: format!("listener {}", listener.bind),
+        message: "every client is a trusted proxy, and can give itself any address".to_owned(),
+    })
 }
 
 fn unused_backends(config: &Config) -> impl Iterator<Item = Warning> {
@@ -40,7 +57,8 @@ fn unused_backends(config: &Config) -> impl Iterator<Item = Warning> {
     })
 }
 
-/// Regular expressions are asked before prefixes, so one that matches every path hides what is asked after it.
+/// Regular expressions are asked before prefixes, so one that matches every path hides what is
+/// asked after it.
 fn unreachable_routes(config: &Config) -> impl Iterator<Item = Warning> {
     let mut catch_alls: HashMap<&HostPattern, usize> = HashMap::new();
     for (index, route) in config.routes.iter().enumerate() {

@@ -19,6 +19,14 @@ pub fn now() -> Moment {
     Moment::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
+/// `moment` as the runtime's timers take it.
+pub fn instant(moment: Moment) -> tokio::time::Instant {
+    // A moment too far off to be told is as good as a century.
+    const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    let span = Duration::from_nanos(moment.as_nanos()).min(FAR);
+    tokio::time::Instant::from_std(*BEGINNING + span)
+}
+
 /// The present in milliseconds of Unix time: for people and records, never for measuring, since it may jump.
 #[allow(clippy::disallowed_methods)]
 pub fn wall_millis() -> u64 {

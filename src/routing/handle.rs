@@ -5,17 +5,21 @@
 //! memory another worker reads.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::HashMap,
     ops::Deref,
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use arc_swap::{ArcSwap, Cache};
 
-use super::{Affinity, Table};
-use crate::{decision::sequence::Sequence, domain::RouteName};
+use super::{Route, Table};
+use crate::{
+    decision::sequence::Sequence,
+    domain::{Moment, RouteName},
+};
 
 /// The one writer of tables.
 #[derive(Debug)]
@@ -88,36 +92,54 @@ pub struct LocalTable(Rc<Local>);
 #[derive(Debug)]
 struct Local {
     table: Arc<Table>,
-    /// One per route; `None` where a key decides.
-    sequences: Box<[Option<Rc<RefCell<Sequence>>>]>,
+    /// One per route, made when a request comes that no key decides.
+    sequences: Box<[OnceCell<Rc<RefCell<Sequence>>>]>,
     /// One per backend: whose turn it is, for round robin.
     turns: Box<[Cell<u64>]>,
+    /// One per backend: requests under way at the other workers, and when that was added up.
+    others: Box<[Cell<(u32, Moment)>]>,
 }
 
 impl LocalTable {
     fn new(table: Arc<Table>, known: &HashMap<RouteName, Rc<RefCell<Sequence>>>) -> Self {
-        let sequence = |route: &Arc<super::Route>| match route.affinity {
-            Affinity::None => Some(known.get(&route.name).cloned().unwrap_or_default()),
-            Affinity::Cookie { .. }
-            | Affinity::AppCookie { .. }
-            | Affinity::Header { .. }
-            | Affinity::ClientIp => None,
+        let sequence = |route: &Arc<Route>| match known.get(&route.name) {
+            Some(sequence) => OnceCell::from(sequence.clone()),
+            None => OnceCell::new(),
         };
-        let sequences = table.routes().iter().map(sequence).collect();
-        let turns = table.backends().iter().map(|_| Cell::new(0)).collect();
-        Self(Rc::new(Local { table, sequences, turns }))
+        let backends = table.backends().len();
+        Self(Rc::new(Local {
+            sequences: table.routes().iter().map(sequence).collect(),
+            turns: vec![Cell::new(0); backends].into(),
+            others: vec![Cell::new((0, Moment::default())); backends].into(),
+            table,
+        }))
     }
 
     fn sequences_by_route(&self) -> HashMap<RouteName, Rc<RefCell<Sequence>>> {
         let named = self.0.table.routes().iter().zip(&self.0.sequences);
-        named
-            .filter_map(|(route, sequence)| Some((route.name.clone(), sequence.clone()?)))
-            .collect()
+        named.filter_map(|(route, cell)| Some((route.name.clone(), cell.get()?.clone()))).collect()
     }
 
-    /// The sequence of a route without affinity.
-    pub fn sequence(&self, route: usize) -> Option<&RefCell<Sequence>> {
-        self.0.sequences[route].as_deref()
+    /// The sequence of a route, for requests that no key decides.
+    pub fn sequence(&self, route: usize) -> &RefCell<Sequence> {
+        self.0.sequences[route].get_or_init(Rc::default)
+    }
+
+    /// Whether the backend may take one more request from `worker`.
+    ///
+    /// The limit is one for all workers. Their counts are added up for each request where it is small; where it is large,
+    /// once a millisecond, so that a request reads no memory that other workers write.
+    pub fn has_room(&self, backend: usize, worker: usize, now: Moment) -> bool {
+        const SMALL: u32 = 128;
+        const FRESH: Duration = Duration::from_millis(1);
+        let live = &self.0.table.backends()[backend];
+        let own = live.in_flight.of(worker);
+        let (mut others, mut at) = self.0.others[backend].get();
+        if live.max_in_flight <= SMALL || now.since(at) >= FRESH {
+            (others, at) = (live.in_flight.total().saturating_sub(own), now);
+            self.0.others[backend].set((others, at));
+        }
+        own.saturating_add(others) < live.max_in_flight
     }
 
     /// Counts the turns of a backend.

@@ -10,4 +10,4 @@ pub use build::{BuildError, Ingredients, build};
 pub use endpoint::{Endpoint, EndpointId, WorkerGauge};
 pub use handle::{LocalTable, TablePublisher, TableReader, TableView};
 pub use matcher::Matcher;
-pub use table::{Affinity, Backend, Override, Route, Table, Target};
+pub use table::{Affinity, Backend, Override, Route, SeenBy, Table, Target};

@@ -2,12 +2,22 @@
 //!
 //! Workers write [`Shard`]s, everything else reads [`Snapshot`]s: the judge, `/metrics` and the log see the same numbers.
 
+mod error;
 mod events;
+mod exporter;
+mod gauges;
+pub mod logging;
+pub mod names;
 mod recorder;
 mod shard;
 mod snapshot;
+mod summary;
 
+pub use error::Error;
 pub use events::{EVENT_QUEUE, Event, EventKind, EventSink, SELF_ACTOR};
+pub use exporter::{Exporter, METRICS_CONTENT_TYPE};
+pub use gauges::{EndpointGauge, Gauges, ListenerGauge, SplitWeight};
 pub use recorder::{Recorder, SeriesExhausted};
 pub use shard::{MAX_SERIES, Shard};
 pub use snapshot::{SeriesSnapshot, Snapshot};
+pub use summary::Summary;

@@ -1,0 +1,166 @@
+//! Which backend a request belongs to: an override, else the session's split key, else the worker's sequence.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, Uri, header::COOKIE};
+
+use super::{
+    context::{Choice, RequestContext},
+    downstream::Downstream,
+};
+use crate::{
+    config::model::OverrideSource,
+    decision::split::SplitKey,
+    routing::{Affinity, Override, Route},
+};
+
+/// Chooses the target of a request for the route at place `at`.
+pub(super) fn choose(
+    context: &RequestContext,
+    at: usize,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Choice {
+    let route = &context.table.routes()[at];
+    if let Some(exception) = route.overrides.iter().find(|rule| applies(rule, uri, headers)) {
+        return Choice { route: at, target: exception.target, bucket: None, token: None };
+    }
+    let by_key = |key: SplitKey, token| {
+        let bucket = key.bucket(route.salt);
+        let target = route.shares.choose(bucket);
+        Choice { route: at, target, bucket: Some(bucket), token }
+    };
+    match key(context, route, headers) {
+        Key::Known(key) => by_key(key, None),
+        Key::Begins => {
+            let id = context.downstream.worker.random();
+            let token = match &route.affinity {
+                Affinity::Cookie { key, .. } => Some(key.issue(id)),
+                Affinity::AppCookie { .. }
+                | Affinity::Header { .. }
+                | Affinity::ClientIp
+                | Affinity::None => None,
+            };
+            by_key(SplitKey(id), token)
+        }
+        Key::Missing => {
+            let (target, bucket) = context.table.sequence(at).borrow_mut().next(&route.shares);
+            Choice { route: at, target, bucket: Some(bucket), token: None }
+        }
+    }
+}
+
+enum Key {
+    Known(SplitKey),
+    /// A session that Tidegate names.
+    Begins,
+    /// Nothing tells this session from others.
+    Missing,
+}
+
+fn key(context: &RequestContext, route: &Route, headers: &HeaderMap) -> Key {
+    let known = match &route.affinity {
+        Affinity::Cookie { name, key, .. } => {
+            return cookie(headers, name)
+                .and_then(|text| key.verify(text))
+                .map_or(Key::Begins, Key::Known);
+        }
+        Affinity::AppCookie { name } => {
+            cookie(headers, name).filter(|value| !value.is_empty()).map(SplitKey::of)
+        }
+        Affinity::Header { name } => header(headers, name).map(SplitKey::of),
+        Affinity::ClientIp => Some(match context.client.to_canonical() {
+            IpAddr::V4(address) => SplitKey::of(&address.octets()),
+            IpAddr::V6(address) => SplitKey::of(&address.octets()),
+        }),
+        Affinity::None => None,
+    };
+    known.map_or(Key::Missing, Key::Known)
+}
+
+fn applies(rule: &Override, uri: &Uri, headers: &HeaderMap) -> bool {
+    let value = match &rule.source {
+        OverrideSource::Header(name) => header(headers, name),
+        OverrideSource::Cookie(name) => cookie(headers, name),
+        OverrideSource::Query(name) => uri.query().and_then(|query| parameter(query, name)),
+    };
+    value == Some(rule.equals.as_bytes())
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    headers.get(name).map(|value| value.as_bytes()).filter(|value| !value.is_empty())
+}
+
+/// The first cookie of that name.
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    let lines = headers.get_all(COOKIE).into_iter();
+    let mut pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    pairs.find_map(|pair| {
+        let value = pair.trim_ascii_start().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        Some(value.trim_ascii_end())
+    })
+}
+
+/// The first parameter of that name, as it was sent.
+fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a [u8]> {
+    query.split('&').find_map(|pair| Some(pair.strip_prefix(name)?.strip_prefix('=')?.as_bytes()))
+}
+
+/// The client's address: the last one that no trusted proxy wrote of itself.
+///
+/// Each proxy appends the address that it saw, so the list is believed from its end, and only as far as it was written by
+/// those that the listener trusts.
+pub(super) fn client_address(
+    downstream: &Downstream,
+    headers: &HeaderMap,
+) -> IpAddr {
+    let peer = downstream.peer.ip().to_canonical();
+    if !downstream.is_trusted(peer) {
+        return peer;
+    }
+    let mut farthest = peer;
+    let lines = headers.get_all("x-forwarded-for");
+    for line in lines.iter().rev() {
+        for entry in line.as_bytes().rsplit(|byte| *byte == b',') {
+            let text = std::str::from_utf8(entry.trim_ascii()).ok();
+            let Some(address) = text.and_then(|text| text.parse::<IpAddr>().ok()) else {
+                return farthest;
+            };
+            farthest = address.to_canonical();
+            if !downstream.is_trusted(farthest) {
+                return farthest;
+            }
+        }
+    }
+    farthest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cookies(lines: &[&'static str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(COOKIE, http::HeaderValue::from_static(line));
+        }
+        headers
+    }
+
+    #[test]
+    fn a_cookie_is_found_by_its_whole_name() {
+        let headers = cookies(&["a=1; session=x; sess=y", "b=2;c=3 "]);
+        assert_eq!(cookie(&headers, "session"), Some(b"x".as_slice()));
+        assert_eq!(cookie(&headers, "sess"), Some(b"y".as_slice()));
+        assert_eq!(cookie(&headers, "c"), Some(b"3".as_slice()));
+        assert_eq!(cookie(&headers, "ses"), None);
+        assert_eq!(cookie(&headers, "ession"), None);
+    }
+
+    #[test]
+    fn a_parameter_is_found_by_its_whole_name() {
+        assert_eq!(parameter("a=1&beta=green&b=2", "b"), Some(b"2".as_slice()));
+        assert_eq!(parameter("a=1&beta=green", "bet"), None);
+        assert_eq!(parameter("a", "a"), None);
+    }
+}

@@ -1,0 +1,341 @@
+//! Bodies on their way: never held, only watched.
+
+use std::{
+    cell::Cell,
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+
+use super::{
+    downstream::{Downstream, Expiry},
+    error::ProxyError,
+    headers,
+    measure::Attempt,
+    upstream::{Upstream, UpstreamConnection},
+};
+use crate::{domain::ErrorReason, lifecycle::clock, routing::LocalTable};
+
+/// How far a request's body has come; `forward` reads it when something goes wrong.
+#[derive(Default)]
+pub(super) struct BodyProgress {
+    /// A part of it was handed to the endpoint's connection.
+    begun: Cell<bool>,
+    /// All of it was.
+    complete: Cell<bool>,
+    /// The client's next part is waited for.
+    starving: Cell<bool>,
+    fault: Cell<Option<ProxyError>>,
+}
+
+impl BodyProgress {
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.get()
+    }
+
+    pub(super) fn fault(&self) -> Option<ProxyError> {
+        self.fault.get()
+    }
+
+    /// Whether it is the client that keeps the others waiting.
+    pub(super) fn is_starving(&self) -> bool {
+        self.starving.get() && !self.complete.get()
+    }
+}
+
+/// A request's body on its way to an endpoint.
+pub(super) struct RequestBody(Option<Streaming>);
+
+struct Streaming {
+    incoming: Incoming,
+    downstream: Rc<Downstream>,
+    progress: Rc<BodyProgress>,
+    /// Bytes that may still come.
+    allowed: u64,
+    /// Longest silence within the body.
+    idle: Duration,
+    /// Longest silence after it.
+    first_byte: Duration,
+    hold: Option<Hold>,
+}
+
+/// Holds a body back until the endpoint asks for it (`expect: 100-continue`), or long enough.
+struct Hold {
+    upstream: Rc<Upstream>,
+    patience: Pin<Box<tokio::time::Sleep>>,
+}
+
+/// What a body on its way must obey.
+pub(super) struct BodyRules {
+    pub(super) max_bytes: Option<u64>,
+    pub(super) idle: Duration,
+    pub(super) first_byte: Duration,
+}
+
+impl RequestBody {
+    /// No body.
+    pub(super) const fn empty() -> Self {
+        Self(None)
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The client's body as it comes.
+    pub(super) fn streaming(
+        incoming: Incoming,
+        downstream: Rc<Downstream>,
+        progress: Rc<BodyProgress>,
+        rules: &BodyRules,
+    ) -> Self {
+        Self(Some(Streaming {
+            incoming,
+            downstream,
+            progress,
+            allowed: rules.max_bytes.unwrap_or(u64::MAX),
+            idle: rules.idle,
+            first_byte: rules.first_byte,
+            hold: None,
+        }))
+    }
+
+    /// Waits with the body until `upstream` has asked for it. RFC 9110 §10.1.1: but not for ever, it may be too old to.
+    pub(super) fn hold_for(&mut self, upstream: Rc<Upstream>) {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        if let Some(streaming) = &mut self.0 {
+            let patience = Box::pin(tokio::time::sleep(PATIENCE));
+            streaming.hold = Some(Hold { upstream, patience });
+        }
+    }
+}
+
+impl Streaming {
+    fn is_held(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(hold) = &mut self.hold else { return false };
+        if !hold.upstream.has_continued() && hold.patience.as_mut().poll(cx).is_pending() {
+            return true;
+        }
+        self.hold = None;
+        false
+    }
+
+    fn take_frame(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, ProxyError> {
+        self.progress.begun.set(true);
+        let size = frame.data_ref().map_or(0, |data| data.len() as u64);
+        let Some(allowed) = self.allowed.checked_sub(size) else {
+            return Err(ProxyError::new(ErrorReason::BodyTooLarge, "the body is too large"));
+        };
+        self.allowed = allowed;
+        let now = clock::now();
+        if self.incoming.is_end_stream() {
+            self.progress.complete.set(true);
+            self.downstream.expect_within(now, self.first_byte);
+        } else {
+            self.downstream.expect_within(now, self.idle);
+        }
+        Ok(match frame.into_trailers() {
+            Ok(trailers) => Frame::trailers(headers::clean_trailers(trailers)),
+            Err(data) => data,
+        })
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = ProxyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        let Some(body) = &mut self.0 else { return Poll::Ready(None) };
+        if body.is_held(cx) {
+            return Poll::Pending;
+        }
+        let frame = match Pin::new(&mut body.incoming).poll_frame(cx) {
+            Poll::Pending => {
+                body.progress.starving.set(true);
+                return Poll::Pending;
+            }
+            Poll::Ready(None) => {
+                body.progress.complete.set(true);
+                body.downstream.expect_within(clock::now(), body.first_byte);
+                return Poll::Ready(None);
+            }
+            Poll::Ready(Some(Ok(frame))) => body.take_frame(frame),
+            Poll::Ready(Some(Err(_))) => Err(body.downstream.body_fault().unwrap_or_else(|| {
+                ProxyError::new(ErrorReason::ClientGone, "the client went away within its body")
+            })),
+        };
+        body.progress.starving.set(false);
+        if let Err(fault) = &frame {
+            body.progress.fault.set(Some(*fault));
+        }
+        Poll::Ready(Some(frame))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|body| body.incoming.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |body| body.incoming.size_hint())
+    }
+}
+
+/// An answer's body on its way to the client. Its end, however it comes, is the end of the request.
+pub(super) struct ResponseBody {
+    kind: Kind,
+    downstream: Rc<Downstream>,
+}
+
+// One per connection, in a box of the library's already.
+#[allow(clippy::large_enum_variant)]
+enum Kind {
+    /// Words of Tidegate's own.
+    Short(Option<Bytes>),
+    /// An endpoint's answer.
+    Proxied(Proxied),
+    /// Nothing more to come.
+    Ended,
+}
+
+/// An exchange whose answer's head has come.
+pub(super) struct Proxied {
+    pub(super) incoming: Incoming,
+    pub(super) upstream: UpstreamConnection,
+    pub(super) attempt: Attempt,
+    /// Whose pool takes the connection: table, backend and endpoint.
+    pub(super) home: (LocalTable, usize, usize),
+    /// Longest silence.
+    pub(super) idle: Duration,
+}
+
+impl ResponseBody {
+    pub(super) const fn short(downstream: Rc<Downstream>, text: Bytes) -> Self {
+        Self { kind: Kind::Short(Some(text)), downstream }
+    }
+
+    pub(super) const fn empty(downstream: Rc<Downstream>) -> Self {
+        Self { kind: Kind::Ended, downstream }
+    }
+
+    pub(super) fn proxied(downstream: Rc<Downstream>, proxied: Proxied) -> Self {
+        let ended = proxied.incoming.is_end_stream();
+        let mut body = Self { kind: Kind::Proxied(proxied), downstream };
+        if ended {
+            body.complete();
+        } else if let Kind::Proxied(proxied) = &body.kind {
+            body.downstream.expect_within(clock::now(), proxied.idle);
+        }
+        body
+    }
+
+    /// Counts the attempt and lets the connection go back to its pool.
+    fn complete(&mut self) {
+        let kind = std::mem::replace(&mut self.kind, Kind::Ended);
+        if let Kind::Proxied(mut proxied) = kind {
+            let now = clock::now();
+            proxied.attempt.complete(now);
+            if proxied.upstream.finish(now) {
+                let (table, backend, endpoint) = proxied.home;
+                let backend = &table.backends()[backend];
+                let endpoint = &backend.endpoints[endpoint];
+                self.downstream.worker.pools().put(backend, endpoint, proxied.upstream);
+            }
+        }
+    }
+
+    fn fail(&mut self, error: ProxyError) -> ProxyError {
+        if let Kind::Proxied(proxied) = &mut self.kind {
+            proxied.attempt.fail(error);
+        }
+        self.kind = Kind::Ended;
+        self.downstream.worker.shard().error(error.reason());
+        self.downstream.tear();
+        error
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = ProxyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        let expiry = self.downstream.expiry();
+        let frame = match &mut self.kind {
+            Kind::Ended => return Poll::Ready(None),
+            Kind::Short(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Kind::Proxied(proxied) => match expiry {
+                Some(expiry) => Poll::Ready(Some(Err(expired(expiry)))),
+                None => proxied.upstream.poll_frame(&mut proxied.incoming, cx),
+            },
+        };
+        match frame {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(None) => {
+                self.complete();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.fail(error)))),
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Kind::Proxied(proxied) = &self.kind {
+                    if proxied.incoming.is_end_stream() {
+                        self.complete();
+                    } else {
+                        self.downstream.expect_within(clock::now(), proxied.idle);
+                    }
+                }
+                let frame = match frame.into_trailers() {
+                    Ok(trailers) => Frame::trailers(headers::clean_trailers(trailers)),
+                    Err(data) => data,
+                };
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Ended => true,
+            Kind::Short(text) => text.is_none(),
+            Kind::Proxied(proxied) => proxied.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Ended => SizeHint::with_exact(0),
+            Kind::Short(text) => {
+                SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
+            }
+            Kind::Proxied(proxied) => proxied.incoming.size_hint(),
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        self.downstream.finish_serving();
+    }
+}
+
+fn expired(expiry: Expiry) -> ProxyError {
+    match expiry {
+        Expiry::Silence => {
+            ProxyError::new(ErrorReason::IdleTimeout, "the answer stopped within its body")
+        }
+        Expiry::Total => {
+            ProxyError::new(ErrorReason::TotalTimeout, "the request took too long as a whole")
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Where a chunked request body ends, by the strict grammar of RFC 9112 §7.1.
+//!
+//! The bytes themselves are decoded by the HTTP library; this watches them go by, so that a request is refused where another
+//! parser might find another end, and so that what follows is known to be the next request.
+
+use super::error::ProxyError;
+use crate::domain::ErrorReason;
+
+/// Longest chunk-size line, extensions included; nobody uses extensions, attackers do.
+const MAX_SIZE_LINE: u32 = 256;
+/// Largest trailer section.
+const MAX_TRAILERS: u32 = 16 * 1024;
+
+/// Watches one chunked body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ChunkScanner {
+    state: State,
+    /// Bytes of the present size line, or of the trailer section.
+    used: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before the first digit of a size.
+    SizeBegin,
+    /// In the digits; the size so far.
+    Size(u64),
+    /// In an extension.
+    Extension(u64),
+    /// After the CR of a size line.
+    SizeLf(u64),
+    /// In the data; bytes to come, at least one.
+    Data(u64),
+    /// After the data.
+    DataCr,
+    DataLf,
+    /// At the begin of a trailer line.
+    TrailerBegin,
+    /// In a trailer's name.
+    TrailerName,
+    /// In a trailer's value.
+    TrailerValue,
+    /// After the CR of a trailer line.
+    TrailerLf,
+    /// After the CR of the last, empty line.
+    EndLf,
+    End,
+}
+
+impl ChunkScanner {
+    pub(super) const fn new() -> Self {
+        Self { state: State::SizeBegin, used: 0 }
+    }
+
+    /// Whether the body has ended.
+    pub(super) fn is_done(&self) -> bool {
+        self.state == State::End
+    }
+
+    /// Watches `input`; returns how many of its bytes belong to the body.
+    ///
+    /// # Errors
+    /// `MalformedRequest` with what is wrong.
+    pub(super) fn scan(&mut self, input: &[u8]) -> Result<usize, ProxyError> {
+        let mut at = 0;
+        while at < input.len() && self.state != State::End {
+            if let State::Data(left) = self.state {
+                let here = usize::try_from(left).unwrap_or(usize::MAX).min(input.len() - at);
+                at += here;
+                // `here` came from a u64 that was at least as large.
+                let left = left - here as u64;
+                self.state = if left == 0 { State::DataCr } else { State::Data(left) };
+            } else {
+                self.state = self.step(input[at])?;
+                at += 1;
+            }
+        }
+        Ok(at)
+    }
+
+    fn step(&mut self, byte: u8) -> Result<State, ProxyError> {
+        self.used += 1;
+        Ok(match (self.state, byte) {
+            (State::SizeBegin | State::Size(_), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+                self.digit(byte)?
+            }
+            (State::Size(size), b'\r') => State::SizeLf(size),
+            (State::Size(size), b';') => State::Extension(size),
+            (State::Extension(size), b'\r') => State::SizeLf(size),
+            (State::Extension(size), b'\t' | b' '..=b'~') if self.used <= MAX_SIZE_LINE => {
+                State::Extension(size)
+            }
+            (State::SizeLf(size), b'\n') => {
+                self.used = 0;
+                if size == 0 { State::TrailerBegin } else { State::Data(size) }
+            }
+            (State::DataCr, b'\r') => State::DataLf,
+            (State::DataLf, b'\n') => {
+                self.used = 0;
+                State::SizeBegin
+            }
+            (State::TrailerBegin, b'\r') => State::EndLf,
+            (State::TrailerBegin | State::TrailerName, b'!'..=b'9' | b';'..=b'~') => {
+                self.within_trailers(State::TrailerName)?
+            }
+            (State::TrailerName, b':') => State::TrailerValue,
+            (State::TrailerValue, b'\r') => State::TrailerLf,
+            (State::TrailerValue, b'\t' | b' '..=b'~' | 0x80..) => {
+                self.within_trailers(State::TrailerValue)?
+            }
+            (State::TrailerLf, b'\n') => State::TrailerBegin,
+            (State::EndLf, b'\n') => State::End,
+            (
+                State::SizeBegin
+                | State::Size(_)
+                | State::Extension(_)
+                | State::SizeLf(_)
+                | State::Data(_)
+                | State::DataCr
+                | State::DataLf
+                | State::TrailerBegin
+                | State::TrailerName
+                | State::TrailerValue
+                | State::TrailerLf
+                | State::EndLf
+                | State::End,
+                _,
+            ) => return Err(malformed("the chunked body breaks its grammar")),
+        })
+    }
+
+    fn digit(&self, byte: u8) -> Result<State, ProxyError> {
+        let value = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            _ => byte - b'A' + 10,
+        };
+        let so_far = if let State::Size(size) = self.state { size } else { 0 };
+        // 2^60 bytes are enough for anyone, and leave room in the library's arithmetic; 16 digits bound leading zeros.
+        if so_far >> 56 != 0 || self.used > 16 {
+            return Err(malformed("a chunk's size is too large"));
+        }
+        Ok(State::Size(so_far << 4 | u64::from(value)))
+    }
+
+    fn within_trailers(&self, next: State) -> Result<State, ProxyError> {
+        if self.used > MAX_TRAILERS {
+            return Err(malformed("the trailers are too large"));
+        }
+        Ok(next)
+    }
+}
+
+fn malformed(why: &'static str) -> ProxyError {
+    ProxyError::new(ErrorReason::MalformedRequest, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(text: &[u8]) -> Option<(usize, bool)> {
+        let mut scanner = ChunkScanner::new();
+        scanner.scan(text).ok().map(|taken| (taken, scanner.is_done()))
+    }
+
+    #[test]
+    fn bodies_end_where_the_grammar_says() {
+        for body in [
+            "0\r\n\r\n",
+            "5\r\nhello\r\n0\r\n\r\n",
+            "00a;name=value\r\n0123456789\r\n0\r\n\r\n",
+            "1\r\n\n\r\n0\r\nx-sum: 1 2\r\ny:\r\n\r\n",
+        ] {
+            assert_eq!(scan(body.as_bytes()), Some((body.len(), true)), "{body:?}");
+            assert_eq!(scan(format!("{body}GET").as_bytes()), Some((body.len(), true)), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn what_another_parser_may_read_otherwise_is_refused() {
+        for body in [
+            "\r\n",
+            " 5\r\nhello\r\n",
+            "5 \r\nhello\r\n",
+            "5\nhello\r\n",
+            "5\r\nhello0\r\n",
+            "5\r\nhello\n0\r\n\r\n",
+            "0x5\r\nhello\r\n",
+            "-1\r\n",
+            "+5\r\nhello\r\n",
+            "g\r\n",
+            "5;a\nb\r\nhello\r\n",
+            "5\rX",
+            "11112222333344445\r\n",
+            "ffffffffffffffff\r\n",
+            "0\r\nname\r\n\r\n",
+            "0\r\n folded: x\r\n\r\n",
+            "0\r\na: b\n\r\n",
+            "0\r\na : b\r\n\r\n",
+        ] {
+            assert_eq!(scan(body.as_bytes()), None, "{body:?}");
+        }
+        let long = format!("1;{}\r\n", "a".repeat(300));
+        assert_eq!(scan(long.as_bytes()), None);
+        let trailers = format!("0\r\na: {}\r\n\r\n", "b".repeat(20_000));
+        assert_eq!(scan(trailers.as_bytes()), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn how_the_bytes_arrive_changes_nothing(
+            text in "([0-3];?\r?\n?[ab]{0,3}\r?\n){0,4}(0\r\n\r\n)?", cut in 0usize..60,
+        ) {
+            let whole = scan(text.as_bytes());
+            let cut = cut.min(text.len());
+            let mut scanner = ChunkScanner::new();
+            let parts = scanner.scan(&text.as_bytes()[..cut]).and_then(|first| {
+                if first < cut { return Ok(first); }
+                scanner.scan(&text.as_bytes()[cut..]).map(|second| first + second)
+            });
+            proptest::prop_assert_eq!(whole, parts.ok().map(|taken| (taken, scanner.is_done())));
+        }
+    }
+}

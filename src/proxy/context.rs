@@ -1,0 +1,54 @@
+//! What is known of a request from its first to its last step.
+
+use std::{net::IpAddr, rc::Rc};
+
+use http::{HeaderValue, Method};
+
+use super::downstream::Downstream;
+use crate::{
+    decision::{affinity::TokenText, split::Bucket},
+    domain::Moment,
+    routing::{LocalTable, Route, Target},
+};
+
+/// One request.
+pub(super) struct RequestContext {
+    pub(super) downstream: Rc<Downstream>,
+    /// The table that decides everything about it, whatever is published meanwhile.
+    pub(super) table: LocalTable,
+    /// When its head was complete.
+    pub(super) begun: Moment,
+    pub(super) request_id: HeaderValue,
+    pub(super) method: Method,
+    /// Wants to leave HTTP, as a WebSocket does.
+    pub(super) upgrade: Option<HeaderValue>,
+    /// The client waits with its body until it is asked for it.
+    pub(super) expects_continue: bool,
+    /// Where it comes from, behind trusted proxies.
+    pub(super) client: IpAddr,
+    /// Came to the client's side over TLS, as far as a trusted proxy says.
+    pub(super) is_https: bool,
+}
+
+impl RequestContext {
+    pub(super) fn route(&self, choice: &Choice) -> &Route {
+        &self.table.routes()[choice.route]
+    }
+
+    pub(super) fn target(&self, choice: &Choice) -> &Target {
+        &self.route(choice).targets[choice.target]
+    }
+}
+
+/// Which way a request goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Choice {
+    /// Place in the table's routes.
+    pub(super) route: usize,
+    /// Place in the route's targets.
+    pub(super) target: usize,
+    /// The slot that decided it; none where an override did.
+    pub(super) bucket: Option<Bucket>,
+    /// The token of a session that begins with this request.
+    pub(super) token: Option<TokenText>,
+}

@@ -1,0 +1,86 @@
+//! What can go wrong on a request's way. Everything that follows from a fault is a total function of its reason.
+
+use std::fmt;
+
+use http::StatusCode;
+
+use crate::domain::ErrorReason;
+
+/// A fault that ends an attempt or a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ProxyError {
+    reason: ErrorReason,
+    /// For people; never holds anything a client sent.
+    detail: &'static str,
+}
+
+impl ProxyError {
+    pub(super) const fn new(reason: ErrorReason, detail: &'static str) -> Self {
+        Self { reason, detail }
+    }
+
+    /// Why; decides status, class and label.
+    pub(super) const fn reason(self) -> ErrorReason {
+        self.reason
+    }
+
+    /// The same in words.
+    pub(super) const fn detail(self) -> &'static str {
+        self.detail
+    }
+
+    /// Status code of the answer.
+    pub(super) const fn status(self) -> StatusCode {
+        match self.reason {
+            ErrorReason::MalformedRequest => StatusCode::BAD_REQUEST,
+            ErrorReason::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            ErrorReason::HeadTimeout | ErrorReason::BodyTimeout | ErrorReason::ClientGone => {
+                StatusCode::REQUEST_TIMEOUT
+            }
+            ErrorReason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorReason::NoRoute => StatusCode::NOT_FOUND,
+            ErrorReason::NoEndpoint | ErrorReason::TooManyInFlight => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            ErrorReason::ConnectFailed
+            | ErrorReason::UpstreamReset
+            | ErrorReason::MalformedResponse => StatusCode::BAD_GATEWAY,
+            ErrorReason::ConnectTimeout
+            | ErrorReason::FirstByteTimeout
+            | ErrorReason::IdleTimeout
+            | ErrorReason::TotalTimeout => StatusCode::GATEWAY_TIMEOUT,
+            ErrorReason::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Whether the client's connection can carry another request: not where it is unclear where this one ends.
+    pub(super) const fn closes(self) -> bool {
+        match self.reason {
+            ErrorReason::MalformedRequest
+            | ErrorReason::HeadTooLarge
+            | ErrorReason::HeadTimeout
+            | ErrorReason::BodyTimeout
+            | ErrorReason::BodyTooLarge
+            | ErrorReason::ClientGone
+            | ErrorReason::Internal => true,
+            ErrorReason::NoRoute
+            | ErrorReason::NoEndpoint
+            | ErrorReason::TooManyInFlight
+            | ErrorReason::ConnectFailed
+            | ErrorReason::ConnectTimeout
+            | ErrorReason::FirstByteTimeout
+            | ErrorReason::IdleTimeout
+            | ErrorReason::TotalTimeout
+            | ErrorReason::UpstreamReset
+            | ErrorReason::MalformedResponse => false,
+        }
+    }
+}
+
+impl fmt::Display for ProxyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason.label(), self.detail)
+    }
+}
+
+impl std::error::Error for ProxyError {}

@@ -1,0 +1,357 @@
+//! The head of a message as bytes, held to RFC 9112 before the HTTP library sees it.
+//!
+//! The library is lenient where two parsers may disagree: bare line feeds, repeated or conflicting framing headers, lists of
+//! transfer codings. A head is therefore collected here until it is complete, each line is checked, and only a head that
+//! can be read in one way is passed on. Everything that one parser alone decides (methods, tokens, status codes) is left to
+//! the library.
+
+use super::error::ProxyError;
+use crate::domain::ErrorReason;
+
+/// Which side sent the head, and so whose fault its faults are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// A request from a client.
+    Downstream,
+    /// An answer from an endpoint.
+    Upstream,
+}
+
+/// How a message says where its body ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// Neither length nor coding: a request has no body, an answer ends with its connection.
+    Absent,
+    /// `content-length`, in bytes.
+    Length(u64),
+    /// `transfer-encoding: chunked`.
+    Chunked,
+}
+
+/// Bounds of a head.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeadLimits {
+    /// Bytes, first line and empty line included.
+    pub(super) bytes: usize,
+    /// Header lines.
+    pub(super) lines: usize,
+}
+
+/// A head being collected.
+#[derive(Debug)]
+pub(super) struct Head {
+    side: Side,
+    limits: HeadLimits,
+    bytes: Vec<u8>,
+    /// Where the present line begins.
+    line: usize,
+    lines: usize,
+    framing: Framing,
+    http_10: bool,
+    status: u16,
+}
+
+impl Head {
+    pub(super) const fn new(side: Side, limits: HeadLimits) -> Self {
+        Self {
+            side,
+            limits,
+            bytes: Vec::new(),
+            line: 0,
+            lines: 0,
+            framing: Framing::Absent,
+            http_10: false,
+            status: 0,
+        }
+    }
+
+    /// Forgets the head; its room is kept for the next one.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.line = 0;
+        self.lines = 0;
+        self.framing = Framing::Absent;
+        self.http_10 = false;
+        self.status = 0;
+    }
+
+    /// Gives the room back, where the next head may be long in coming.
+    pub(super) fn release(&mut self) {
+        self.clear();
+        self.bytes = Vec::new();
+    }
+
+    /// The head as it came, up to and with its empty line once complete.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether nothing of a head has come.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Where the body ends; known once the head is complete.
+    pub(super) const fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// Status code of a complete answer, 100 to 999; 0 for a request.
+    pub(super) const fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Takes `input` up to the end of the head.
+    ///
+    /// `Some(n)`: the head is complete and ended with byte `n` of `input`. `None`: all of it was taken, more must come.
+    ///
+    /// # Errors
+    /// What is wrong with the first faulty line.
+    pub(super) fn push(&mut self, input: &[u8]) -> Result<Option<usize>, ProxyError> {
+        let before = self.bytes.len();
+        // One byte over the limit is enough to know that it is passed.
+        let room = (self.limits.bytes + 1).saturating_sub(before);
+        self.bytes.extend_from_slice(&input[..input.len().min(room)]);
+        let mut from = before;
+        while let Some(found) = memchr::memchr(b'\n', &self.bytes[from..]) {
+            let end = from + found;
+            if self.take_line(self.line, end)? {
+                self.bytes.truncate(end + 1);
+                if self.bytes.len() > self.limits.bytes {
+                    return Err(self.too_large());
+                }
+                return Ok(Some(end + 1 - before));
+            }
+            from = end + 1;
+            self.line = from;
+        }
+        if self.bytes.len() > self.limits.bytes { Err(self.too_large()) } else { Ok(None) }
+    }
+
+    /// Checks the line from `start` to the line feed at `end`; true when it is the empty line that ends the head.
+    fn take_line(&mut self, start: usize, end: usize) -> Result<bool, ProxyError> {
+        let line = match self.bytes[start..end].split_last() {
+            Some((b'\r', line)) => line,
+            _ => return Err(self.malformed("a line does not end with CR LF")),
+        };
+        if memchr::memchr2(b'\r', 0, line).is_some() {
+            return Err(self.malformed("a bare CR or NUL in the head"));
+        }
+        if line.is_empty() {
+            // RFC 9112 §2.2: a server ignores an empty line before the request line. One, not a stream of them.
+            return match self.lines {
+                0 if start == 0 && self.side == Side::Downstream => Ok(false),
+                0 => Err(self.malformed("the first line is missing")),
+                _ => Ok(true),
+            };
+        }
+        self.lines += 1;
+        if self.lines == 1 {
+            return self.take_first_line(start, end - 1).map(|()| false);
+        }
+        if self.lines - 1 > self.limits.lines {
+            return Err(self.too_large());
+        }
+        self.take_field(start, end - 1).map(|()| false)
+    }
+
+    fn take_first_line(&mut self, start: usize, end: usize) -> Result<(), ProxyError> {
+        let line = &self.bytes[start..end];
+        match self.side {
+            Side::Downstream => {
+                self.http_10 = match line {
+                    [.., b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'] => false,
+                    [.., b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'] => true,
+                    _ => return Err(self.malformed("the request line does not end with HTTP/1.1")),
+                };
+                // A fragment is never sent (RFC 9110 §7.1); the library would drop it silently.
+                if memchr::memchr(b'#', line).is_some() {
+                    return Err(self.malformed("a fragment in the request target"));
+                }
+            }
+            Side::Upstream => match *line {
+                [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ (b'0' | b'1'), b' ', a @ b'1'..=b'9', b, c, ref rest @ ..]
+                    if b.is_ascii_digit()
+                        && c.is_ascii_digit()
+                        && rest.first().is_none_or(|next| *next == b' ') =>
+                {
+                    self.http_10 = minor == b'0';
+                    let digit = |d: u8| u16::from(d - b'0');
+                    self.status = digit(a) * 100 + digit(b) * 10 + digit(c);
+                }
+                _ => return Err(self.malformed("the status line is not one of HTTP/1")),
+            },
+        }
+        Ok(())
+    }
+
+    fn take_field(&mut self, start: usize, end: usize) -> Result<(), ProxyError> {
+        let line = &self.bytes[start..end];
+        if matches!(line[0], b' ' | b'\t') {
+            return Err(self.malformed("a folded header line"));
+        }
+        let Some(colon) = memchr::memchr(b':', line) else {
+            return Err(self.malformed("a header line without a colon"));
+        };
+        let (name, value) = (&line[..colon], &line[colon + 1..]);
+        // Only the two names that frame a message are looked at; their lengths are rare enough to tell most others apart.
+        match colon {
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                self.framing = self.frame_by_length(value.trim_ascii())?;
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                self.framing = self.frame_by_coding(value.trim_ascii())?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn frame_by_length(&self, value: &[u8]) -> Result<Framing, ProxyError> {
+        if self.framing != Framing::Absent {
+            return Err(self.malformed("more than one of content-length and transfer-encoding"));
+        }
+        // 18 digits are below 2^63, so the library's own arithmetic cannot overflow either.
+        let plain = matches!(value.len(), 1..=18) && value.iter().all(u8::is_ascii_digit);
+        if !plain {
+            return Err(self.malformed("content-length is no number"));
+        }
+        let digits = value.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+        Ok(Framing::Length(digits))
+    }
+
+    fn frame_by_coding(&self, value: &[u8]) -> Result<Framing, ProxyError> {
+        if self.framing != Framing::Absent {
+            return Err(self.malformed("more than one of content-length and transfer-encoding"));
+        }
+        if self.http_10 {
+            return Err(self.malformed("transfer-encoding in HTTP/1.0"));
+        }
+        if !value.eq_ignore_ascii_case(b"chunked") {
+            return Err(self.malformed("a transfer-encoding other than chunked"));
+        }
+        Ok(Framing::Chunked)
+    }
+
+    fn malformed(&self, why: &'static str) -> ProxyError {
+        match self.side {
+            Side::Downstream => ProxyError::new(ErrorReason::MalformedRequest, why),
+            Side::Upstream => ProxyError::new(ErrorReason::MalformedResponse, why),
+        }
+    }
+
+    fn too_large(&self) -> ProxyError {
+        match self.side {
+            Side::Downstream => {
+                ProxyError::new(ErrorReason::HeadTooLarge, "the request's head is too large")
+            }
+            Side::Upstream => {
+                ProxyError::new(ErrorReason::MalformedResponse, "the answer's head is too large")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: HeadLimits = HeadLimits { bytes: 256, lines: 4 };
+
+    fn request(text: &str) -> Result<(Option<usize>, Framing), ErrorReason> {
+        let mut head = Head::new(Side::Downstream, LIMITS);
+        let taken = head.push(text.as_bytes()).map_err(|fault| fault.reason())?;
+        Ok((taken, head.framing()))
+    }
+
+    #[test]
+    fn a_plain_head_ends_where_its_empty_line_ends() {
+        let head = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        assert_eq!(request(head), Ok((Some(head.len()), Framing::Absent)));
+        assert_eq!(request(&format!("{head}more")), Ok((Some(head.len()), Framing::Absent)));
+        assert_eq!(request(&format!("\r\n{head}")), Ok((Some(head.len() + 2), Framing::Absent)));
+        assert_eq!(request(&head[..head.len() - 1]), Ok((None, Framing::Absent)));
+    }
+
+    #[test]
+    fn framing_is_one_thing_said_once() {
+        let with = |lines: &str| request(&format!("POST / HTTP/1.1\r\n{lines}\r\n\r\n")).map(|(_, f)| f);
+        assert_eq!(with("Content-Length: 12"), Ok(Framing::Length(12)));
+        assert_eq!(with("transfer-encoding:\tChunked "), Ok(Framing::Chunked));
+        for bad in [
+            "content-length: 1\r\ncontent-length: 1",
+            "content-length: 1\r\ntransfer-encoding: chunked",
+            "transfer-encoding: chunked\r\ncontent-length: 1",
+            "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+            "transfer-encoding: gzip, chunked",
+            "transfer-encoding: ,chunked",
+            "transfer-encoding:",
+            "content-length:",
+            "content-length: +1",
+            "content-length: 1, 1",
+            "content-length: 0x10",
+            "content-length: 1234567890123456789",
+        ] {
+            assert_eq!(with(bad), Err(ErrorReason::MalformedRequest), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lines_that_parsers_read_differently_are_refused() {
+        for bad in [
+            "GET / HTTP/1.1\nhost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\n\n",
+            "GET / HTTP/1.1\r\nhost: a\rb: c\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\n b\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\0\r\n\r\n",
+            "GET /#x HTTP/1.1\r\n\r\n",
+            "GET /\r\n\r\n",
+            "PRI * HTTP/2.0\r\n\r\n",
+            "\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+            "POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n",
+        ] {
+            assert_eq!(request(bad), Err(ErrorReason::MalformedRequest), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_and_lines_are_bounded() {
+        let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(300));
+        assert_eq!(request(&long), Err(ErrorReason::HeadTooLarge));
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(5));
+        assert_eq!(request(&many), Err(ErrorReason::HeadTooLarge));
+        let enough = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(4));
+        assert!(request(&enough).is_ok());
+    }
+
+    #[test]
+    fn an_answer_tells_its_status() {
+        let mut head = Head::new(Side::Upstream, LIMITS);
+        assert!(head.push(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap().is_some());
+        assert_eq!(head.status(), 204);
+        for bad in ["HTTP/2 200 OK", "HTTP/1.1 20 OK", "HTTP/1.1 2000 OK", "HTTP/1.1 099 No", "hello"] {
+            let mut head = Head::new(Side::Upstream, LIMITS);
+            assert!(head.push(format!("{bad}\r\n\r\n").as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn how_the_bytes_arrive_changes_nothing(
+            text in "(GET|P) /[a#]? HTTP/1\\.[01]\r?\n((a|content-length|transfer-encoding): ?(1|chunked|x)?\r?\n){0,5}\r?\n?x{0,3}",
+            cut in 0usize..200,
+        ) {
+            let whole = Head::new(Side::Downstream, LIMITS).push(text.as_bytes()).map_err(|e| e.reason());
+            let cut = cut.min(text.len());
+            let mut head = Head::new(Side::Downstream, LIMITS);
+            let parts = head.push(&text.as_bytes()[..cut]).map_err(|e| e.reason());
+            let parts = match parts {
+                Ok(None) => head.push(&text.as_bytes()[cut..]).map_err(|e| e.reason()).map(|n| n.map(|n| n + cut)),
+                done => done,
+            };
+            proptest::prop_assert_eq!(whole, parts);
+        }
+    }
+}

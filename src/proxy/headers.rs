@@ -1,0 +1,410 @@
+//! Headers on their way: what is checked, what ends here, and what Tidegate adds.
+//!
+//! Order matters: first everything that a peer may name in `connection` is removed, then Tidegate's own headers are set. So
+//! nothing that a client sends can take one of ours away (RFC 9110 §7.6.1).
+
+use std::borrow::Cow;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
+    header::{
+        CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE,
+    },
+    request, response,
+};
+use smallvec::SmallVec;
+
+use super::{
+    context::{Choice, RequestContext},
+    error::ProxyError,
+};
+use crate::{decision::split::Bucket, domain::ErrorReason};
+
+pub(super) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static X_TIDEGATE_BUCKET: HeaderName = HeaderName::from_static("x-tidegate-bucket");
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// The host a request asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Host {
+    /// As sent, port included; for an absolute target, the target's.
+    pub(super) value: HeaderValue,
+}
+
+impl Host {
+    /// The one host of a request (RFC 9112 §3.2): exactly one valid `host`, replaced by an absolute target's authority.
+    pub(super) fn of(parts: &request::Parts) -> Result<Self, ProxyError> {
+        let malformed = |why| ProxyError::new(ErrorReason::MalformedRequest, why);
+        let mut hosts = parts.headers.get_all(HOST).iter();
+        let named = match (hosts.next(), hosts.next()) {
+            (Some(host), None) => Some(host),
+            (None, _) if parts.version < Version::HTTP_11 => None,
+            (None, _) => return Err(malformed("the host header is missing")),
+            (Some(_), Some(_)) => return Err(malformed("more than one host header")),
+        };
+        if named.is_some_and(|host| !is_authority(host.as_bytes())) {
+            return Err(malformed("the host header is no host"));
+        }
+        let target = parts.uri.authority().map(|authority| {
+            let plain = is_authority(authority.as_str().as_bytes());
+            let value = HeaderValue::from_str(authority.as_str()).ok().filter(|_| plain);
+            value.ok_or_else(|| malformed("the target's host is no host"))
+        });
+        let value = match target {
+            Some(target) => target?,
+            None => named.cloned().unwrap_or_else(|| HeaderValue::from_static("")),
+        };
+        Ok(Self { value })
+    }
+
+    /// The name alone: lower case, no port, no trailing dot.
+    pub(super) fn name(&self) -> Cow<'_, str> {
+        let text = std::str::from_utf8(self.value.as_bytes()).unwrap_or_default();
+        let end = match text.rfind([':', ']']) {
+            Some(at) if text.as_bytes()[at] == b':' => at,
+            _ => text.len(),
+        };
+        let name = text[..end].strip_suffix('.').unwrap_or(&text[..end]);
+        if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(name.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(name)
+        }
+    }
+}
+
+/// Whether `text` is empty or `host[:port]` without anything that a URL could hide in it.
+fn is_authority(text: &[u8]) -> bool {
+    let (host, port) = match text {
+        [b'[', rest @ ..] => match rest.iter().position(|byte| *byte == b']') {
+            Some(end) => (&rest[..end], &rest[end + 1..]),
+            None => return false,
+        },
+        _ => text.split_at(text.iter().position(|byte| *byte == b':').unwrap_or(text.len())),
+    };
+    let bracketed = text.first() == Some(&b'[');
+    let named = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    let inside = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
+    let host_is_plain =
+        if bracketed { !host.is_empty() && host.iter().all(inside) } else { host.iter().all(named) };
+    let port_is_plain = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    host_is_plain && port_is_plain
+}
+
+/// Whether the request asks to leave HTTP/1.1; the protocol it names.
+pub(super) fn upgrade(parts: &request::Parts) -> Option<HeaderValue> {
+    let wanted = parts.headers.get(UPGRADE)?;
+    let asks = parts.version == Version::HTTP_11
+        && tokens(&parts.headers, CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"));
+    asks.then(|| wanted.clone())
+}
+
+/// Whether the client waits with its body until it is asked for it.
+///
+/// # Errors
+/// `MalformedRequest` for an expectation that nobody knows: to ignore it would be a guess.
+pub(super) fn expects_continue(parts: &request::Parts) -> Result<bool, ProxyError> {
+    let Some(expected) = parts.headers.get(EXPECT) else { return Ok(false) };
+    if expected.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+        return Ok(parts.version == Version::HTTP_11);
+    }
+    Err(ProxyError::new(ErrorReason::MalformedRequest, "an expectation other than 100-continue"))
+}
+
+/// The items of a comma-separated header, over all its lines.
+fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(name).into_iter();
+    let items = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    items.map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
+}
+
+/// Removes what concerns this connection alone: the fixed set, and whatever `connection` names.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let mut doomed: SmallVec<[HeaderName; 4]> = SmallVec::new();
+    for name in headers.keys() {
+        match name.as_str() {
+            "connection" => {
+                let named = tokens(headers, CONNECTION);
+                doomed.extend(named.filter_map(|token| HeaderName::from_bytes(token).ok()));
+                doomed.push(CONNECTION);
+            }
+            "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "content-length"
+            | "upgrade" | "http2-settings" => doomed.push(name.clone()),
+            _ => {}
+        }
+    }
+    for name in doomed {
+        headers.remove(name);
+    }
+}
+
+/// Turns a client's request head into the one that the endpoint gets.
+pub(super) fn forward(
+    parts: &mut request::Parts,
+    context: &RequestContext,
+    choice: &Choice,
+    host: &Host,
+) -> Result<(), ProxyError> {
+    let headers = &mut parts.headers;
+    let wants_trailers =
+        tokens(headers, TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
+    remove_hop_by_hop(headers);
+    if wants_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    if let Some(protocol) = &context.upgrade {
+        headers.insert(UPGRADE, protocol.clone());
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    if !context.expects_continue {
+        headers.remove(EXPECT);
+    }
+    let host_value = if host.value.is_empty() { endpoint_host(context, choice) } else { Ok(host.value.clone()) };
+    headers.insert(HOST, host_value?);
+    add_forwarded(headers, context, host);
+    add_trace(headers, context);
+    headers.insert(&X_REQUEST_ID, context.request_id.clone());
+    match choice.bucket {
+        Some(bucket) => headers.insert(&X_TIDEGATE_BUCKET, bucket_value(bucket)),
+        None => headers.remove(&X_TIDEGATE_BUCKET),
+    };
+    parts.version = Version::HTTP_11;
+    if parts.uri.authority().is_some() {
+        // The endpoint gets the same path bytes in origin form.
+        let path = parts.uri.path_and_query().cloned();
+        parts.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
+    }
+    Ok(())
+}
+
+/// An HTTP/1.0 request may come without a host; HTTP/1.1 needs one.
+fn endpoint_host(context: &RequestContext, choice: &Choice) -> Result<HeaderValue, ProxyError> {
+    let backend = context.target(choice).backend;
+    let address = context.table.backends()[backend].endpoints.first();
+    let text = address.map_or("", |endpoint| endpoint.address().as_str());
+    HeaderValue::from_str(text)
+        .map_err(|_| ProxyError::new(ErrorReason::Internal, "the endpoint's name is no header"))
+}
+
+fn bucket_value(bucket: Bucket) -> HeaderValue {
+    HeaderValue::from(bucket.number())
+}
+
+fn add_forwarded(headers: &mut HeaderMap, context: &RequestContext, host: &Host) {
+    let downstream = &context.downstream;
+    let trusted = downstream.is_trusted(downstream.peer.ip());
+    if !trusted {
+        headers.remove(FORWARDED);
+    }
+    let own = downstream.address_value();
+    let chain = headers.get_all(&X_FORWARDED_FOR);
+    let before = if trusted { chain.iter().map(HeaderValue::as_bytes).collect() } else { vec![] };
+    let chain = if before.is_empty() {
+        own
+    } else {
+        let joined = [before.join(b", ".as_slice()), own.as_bytes().to_vec()].join(b", ".as_slice());
+        HeaderValue::from_bytes(&joined).unwrap_or(own)
+    };
+    headers.insert(&X_FORWARDED_FOR, chain);
+    let keep = |name: &HeaderName| trusted && headers.contains_key(name);
+    let (keep_proto, keep_host) = (keep(&X_FORWARDED_PROTO), keep(&X_FORWARDED_HOST));
+    if !keep_proto {
+        headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    if !keep_host && !host.value.is_empty() {
+        headers.insert(&X_FORWARDED_HOST, host.value.clone());
+    } else if !keep_host {
+        headers.remove(&X_FORWARDED_HOST);
+    }
+}
+
+/// Whether the client's side is HTTPS, as far as a trusted proxy says.
+pub(super) fn is_https(headers: &HeaderMap, trusted: bool) -> bool {
+    trusted && headers.get(&X_FORWARDED_PROTO).is_some_and(|proto| proto == "https")
+}
+
+/// W3C Trace Context: a valid parent goes on as it is, since Tidegate writes no span of its own; else a trace begins here.
+fn add_trace(headers: &mut HeaderMap, context: &RequestContext) {
+    if headers.get(&TRACEPARENT).is_some_and(|parent| is_traceparent(parent.as_bytes())) {
+        return;
+    }
+    headers.remove(&TRACESTATE);
+    let worker = &context.downstream.worker;
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+    write_hex(&mut text[3..19], worker.random() | 1);
+    write_hex(&mut text[19..35], worker.random());
+    write_hex(&mut text[36..52], worker.random() | 1);
+    if let Ok(value) = HeaderValue::from_bytes(&text) {
+        headers.insert(&TRACEPARENT, value);
+    }
+}
+
+fn is_traceparent(text: &[u8]) -> bool {
+    let lower_hex = |part: &[u8]| part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let Some((head, rest)) = text.split_at_checked(55) else { return false };
+    let (version, trace, parent, flags) = (&head[..2], &head[3..35], &head[36..52], &head[53..]);
+    // A later version may be longer; version 00 is exactly this.
+    let ends_well = if version == b"00" { rest.is_empty() } else { matches!(rest, [] | [b'-', ..]) };
+    ends_well
+        && [head[2], head[35], head[52]] == *b"---"
+        && [version, trace, parent, flags].into_iter().all(lower_hex)
+        && version != b"ff"
+        && trace.iter().any(|byte| *byte != b'0')
+        && parent.iter().any(|byte| *byte != b'0')
+}
+
+/// The request's id: the client's where it is sane, else a new one.
+pub(super) fn request_id(headers: &HeaderMap, random: impl Fn() -> u64) -> HeaderValue {
+    const LONGEST: usize = 128;
+    let sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
+    let mut given = headers.get_all(&X_REQUEST_ID).iter();
+    if let (Some(id), None) = (given.next(), given.next())
+        && matches!(id.len(), 1..=LONGEST)
+        && id.as_bytes().iter().all(sane)
+    {
+        return id.clone();
+    }
+    new_request_id(random)
+}
+
+/// An id of 128 random bits in hexadecimal.
+pub(super) fn new_request_id(random: impl Fn() -> u64) -> HeaderValue {
+    let mut text = [b'0'; 32];
+    write_hex(&mut text[..16], random());
+    write_hex(&mut text[16..], random());
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("0"))
+}
+
+fn write_hex(to: &mut [u8], mut number: u64) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for digit in to.iter_mut().rev() {
+        *digit = DIGITS[(number & 15) as usize];
+        number >>= 4;
+    }
+}
+
+/// Turns an endpoint's answer head into the one that the client gets.
+pub(super) fn answer(parts: &mut response::Parts, method: &Method) {
+    let switching = parts.status == StatusCode::SWITCHING_PROTOCOLS;
+    let protocol = if switching { parts.headers.get(UPGRADE).cloned() } else { None };
+    // Where no body follows, a length tells of the one that a GET would bring.
+    let bodiless = method == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED;
+    let length = if bodiless { parts.headers.get(CONTENT_LENGTH).cloned() } else { None };
+    remove_hop_by_hop(&mut parts.headers);
+    if let Some(protocol) = protocol {
+        parts.headers.insert(UPGRADE, protocol);
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    if let Some(length) = length {
+        parts.headers.insert(CONTENT_LENGTH, length);
+    }
+    parts.version = Version::HTTP_11;
+}
+
+/// Trailers without what must not come after a body: framing, routing, and what is hop by hop (RFC 9110 §6.5.1).
+pub(super) fn clean_trailers(mut trailers: HeaderMap) -> HeaderMap {
+    remove_hop_by_hop(&mut trailers);
+    for name in [HOST, TRANSFER_ENCODING, EXPECT, http::header::SET_COOKIE] {
+        trailers.remove(name);
+    }
+    for name in [&X_FORWARDED_FOR, &X_FORWARDED_HOST, &X_FORWARDED_PROTO, &X_REQUEST_ID] {
+        trailers.remove(name);
+    }
+    trailers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(version: Version, uri: &str, hosts: &[&str]) -> request::Parts {
+        let mut request = http::Request::builder().version(version).uri(uri);
+        for host in hosts {
+            request = request.header(HOST, *host);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn there_is_exactly_one_host() {
+        let host = |version, uri, hosts: &[&str]| Host::of(&parts(version, uri, hosts)).ok();
+        let named = |text: &'static str| Some(Host { value: HeaderValue::from_static(text) });
+        assert_eq!(host(Version::HTTP_11, "/", &["a.b:80"]), named("a.b:80"));
+        assert_eq!(host(Version::HTTP_11, "http://x/", &["y"]), named("x"));
+        assert_eq!(host(Version::HTTP_10, "/", &[]), named(""));
+        for bad in [vec![], vec!["a", "a"], vec!["a/b"], vec!["u@a"], vec!["a, b"], vec!["a:8x"]] {
+            assert_eq!(host(Version::HTTP_11, "/", &bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_name_has_neither_case_nor_port() {
+        let name = |text| Host { value: HeaderValue::from_static(text) }.name().into_owned();
+        assert_eq!(name("WWW.Example.com:8080"), "www.example.com");
+        assert_eq!(name("example.com."), "example.com");
+        assert_eq!(name("[::1]:80"), "[::1]");
+        assert_eq!(name("[::1]"), "[::1]");
+    }
+
+    #[test]
+    fn what_connection_names_is_removed_with_it() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Secret"),
+            ("connection", "cookie,,"),
+            ("x-secret", "1"),
+            ("cookie", "a=b"),
+            ("keep-alive", "5"),
+            ("te", "gzip"),
+            ("content-length", "5"),
+            ("accept", "*/*"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        remove_hop_by_hop(&mut headers);
+        let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["accept"]);
+    }
+
+    #[test]
+    fn only_valid_trace_parents_go_on() {
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert!(is_traceparent(good.as_bytes()));
+        assert!(is_traceparent(good.replacen("00", "cc", 1).as_bytes()));
+        for bad in [
+            "",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
+        ] {
+            assert!(!is_traceparent(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_sane_request_id_is_kept() {
+        let id = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(&X_REQUEST_ID, HeaderValue::from_static(value));
+            }
+            request_id(&headers, || 0xabc)
+        };
+        assert_eq!(id(&["a-1"]), "a-1");
+        for odd in [vec![], vec![""], vec!["a b"], vec!["a", "b"], vec!["<x>"]] {
+            assert_eq!(id(&odd), "0000000000000abc0000000000000abc", "{odd:?}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Sockets that accept clients: one per worker and address, all bound to the same port.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+};
+
+use super::{connection, downstream::Downstream, respond, worker::Worker};
+use crate::{
+    config::model::Listener,
+    domain::Queue,
+    lifecycle::clock,
+    routing::WorkerGauge,
+    telemetry::{Event, EventKind},
+};
+
+/// Connections that the kernel holds until they are accepted.
+const BACKLOG: i32 = 4096;
+
+/// Binds one socket a worker to `address`; with port 0, all to the same free one.
+pub(super) fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<std::net::TcpListener>> {
+    let mut address = address;
+    let mut sockets = Vec::with_capacity(workers);
+    for _ in 0..workers {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        socket.set_nonblocking(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(false)?;
+        }
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let socket = std::net::TcpListener::from(socket);
+        address = socket.local_addr()?;
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+/// One worker's side of a listener.
+pub(super) struct Acceptor {
+    settings: RefCell<Arc<Listener>>,
+    connections: Arc<WorkerGauge>,
+    stopping: Cell<bool>,
+    stop: Notify,
+}
+
+impl Acceptor {
+    pub(super) fn new(settings: Arc<Listener>, connections: Arc<WorkerGauge>) -> Rc<Self> {
+        Rc::new(Self {
+            settings: RefCell::new(settings),
+            connections,
+            stopping: Cell::new(false),
+            stop: Notify::new(),
+        })
+    }
+
+    /// New limits, for connections from now on.
+    pub(super) fn adjust(&self, settings: Arc<Listener>) {
+        *self.settings.borrow_mut() = settings;
+    }
+
+    /// Takes what the kernel has already accepted, and then no more.
+    pub(super) fn stop(&self) {
+        self.stopping.set(true);
+        self.stop.notify_one();
+    }
+
+    /// Whether connections accepted here should end soon.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// Accepts until stopped.
+    pub(super) async fn run(self: Rc<Self>, worker: Rc<Worker>, socket: TcpListener) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                accepted = socket.accept() => accepted,
+                () = self.stop.notified() => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.take(&worker, stream, peer),
+                Err(error) => pause(&worker, &error).await,
+            }
+        }
+    }
+
+    fn take(self: &Rc<Self>, worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+        let settings = self.settings.borrow().clone();
+        if self.connections.total() >= settings.max_connections {
+            worker.shard().overflow(Queue::Connections);
+            // As much as fits; a client that is refused is not waited for.
+            let _ = stream.try_write(respond::FULL);
+            return;
+        }
+        // Only a socket that is gone already refuses, and its first read tells.
+        let _ = stream.set_nodelay(true);
+        let place = Place::enter(self.connections.clone(), worker.index());
+        let downstream =
+            Rc::new(Downstream::new(worker.clone(), settings, self.clone(), peer, stream));
+        let registration = worker.register(&downstream);
+        worker.tasks().spawn_local("connection", async move {
+            connection::run(downstream).await;
+            drop((registration, place));
+        });
+    }
+}
+
+/// Out of descriptors or memory: waits, since the next try at once would fail alike and spin.
+async fn pause(worker: &Worker, error: &io::Error) {
+    const PAUSE: Duration = Duration::from_millis(100);
+    // A client that left before it was accepted is no reason to wait.
+    if error.kind() == io::ErrorKind::ConnectionAborted {
+        return;
+    }
+    if worker.may_report_accept() {
+        let message = format!("a connection could not be accepted: {error}");
+        let now_ms = clock::wall_millis();
+        worker.events().report(Event::new(EventKind::AcceptFailed, now_ms, "listener", message));
+    }
+    tokio::time::sleep(PAUSE).await;
+}
+
+/// Counts a connection at its listener for as long as it lives.
+struct Place {
+    connections: Arc<WorkerGauge>,
+    worker: usize,
+}
+
+impl Place {
+    fn enter(connections: Arc<WorkerGauge>, worker: usize) -> Self {
+        connections.enter(worker);
+        Self { connections, worker }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connections.leave(self.worker);
+    }
+}

@@ -1,0 +1,26 @@
+//! The data plane: from a client's socket to an endpoint's and back.
+//!
+//! It reads one thing, the routing table, and writes one thing, an outcome per attempt. Modules stand in the order of a
+//! request's way: [`pipeline`] lists its chapters.
+
+mod affinity;
+mod body;
+mod chunks;
+mod connection;
+mod context;
+mod downstream;
+mod error;
+mod forward;
+mod head;
+mod headers;
+mod listener;
+mod measure;
+mod pipeline;
+mod replay;
+mod respond;
+mod tunnel;
+mod upstream;
+mod worker;
+mod workers;
+
+pub use workers::{ListenError, ListenerChanges, Workers, WorkersParts};

@@ -1,0 +1,135 @@
+//! The way of a request, as its list of chapters.
+
+use std::{convert::Infallible, rc::Rc};
+
+use http::{Request, Response, request};
+use hyper::body::{Body, Incoming};
+
+use super::{
+    affinity,
+    body::ResponseBody,
+    context::{Choice, RequestContext},
+    downstream::Downstream,
+    error::ProxyError,
+    forward,
+    headers::{self, Host},
+    measure::{Attempt, InFlight},
+    respond,
+};
+use crate::{
+    decision::pick::pick,
+    domain::{ErrorReason, Queue},
+    lifecycle::clock,
+    routing::SeenBy,
+};
+
+/// Answers one request; whatever goes wrong is an answer too.
+pub(super) async fn serve(
+    downstream: Rc<Downstream>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    downstream.begin_serving(None);
+    let worker = downstream.worker.clone();
+    let request_id = headers::request_id(request.headers(), || worker.random());
+    match run(&downstream, request, &request_id).await {
+        Ok(response) => Ok(response),
+        Err(error) => {
+            worker.shard().error(error.reason());
+            Ok(respond::refused(&downstream, error, request_id))
+        }
+    }
+}
+
+async fn run(
+    downstream: &Rc<Downstream>,
+    request: Request<Incoming>,
+    request_id: &http::HeaderValue,
+) -> Result<Response<ResponseBody>, ProxyError> {
+    let (mut parts, body) = request.into_parts();
+    let host = Host::of(&parts)?;
+    let context = begin(downstream, &parts, request_id)?;
+    let route = find_route(&context, &host, &parts)?;
+    let choice = affinity::choose(&context, route, &parts.uri, &parts.headers);
+    admit_body(&context, &choice, &body)?;
+    let (endpoint, attempt) = pick_endpoint(&context, &choice)?;
+    headers::forward(&mut parts, &context, &choice, &host)?;
+    let exchange = forward::Exchange { context: &context, choice: &choice, host: &host, endpoint };
+    let (parts, body) = exchange.run(parts, body, attempt).await?;
+    Ok(respond::proxied(parts, body, &context, &choice))
+}
+
+fn begin(
+    downstream: &Rc<Downstream>,
+    parts: &request::Parts,
+    request_id: &http::HeaderValue,
+) -> Result<RequestContext, ProxyError> {
+    if parts.method == http::Method::CONNECT {
+        let why = "CONNECT is for forward proxies; this is none";
+        return Err(ProxyError::new(ErrorReason::MalformedRequest, why));
+    }
+    let trusted = downstream.is_trusted(downstream.peer.ip());
+    Ok(RequestContext {
+        table: downstream.worker.table(),
+        begun: clock::now(),
+        request_id: request_id.clone(),
+        method: parts.method.clone(),
+        upgrade: headers::upgrade(parts),
+        expects_continue: headers::expects_continue(parts)?,
+        client: affinity::client_address(downstream, &parts.headers),
+        is_https: headers::is_https(&parts.headers, trusted),
+        downstream: downstream.clone(),
+    })
+}
+
+fn find_route(
+    context: &RequestContext,
+    host: &Host,
+    parts: &request::Parts,
+) -> Result<usize, ProxyError> {
+    let found = context.table.find(&host.name(), parts.uri.path());
+    let at = found.ok_or_else(|| {
+        ProxyError::new(ErrorReason::NoRoute, "no route serves this host and path")
+    })?;
+    let total = context.table.routes()[at].timeouts.total;
+    context.downstream.begin_serving(total.map(|total| context.begun + total));
+    Ok(at)
+}
+
+fn admit_body(
+    context: &RequestContext,
+    choice: &Choice,
+    body: &Incoming,
+) -> Result<(), ProxyError> {
+    match context.route(choice).max_body {
+        Some(max) if body.size_hint().lower() > max => {
+            Err(ProxyError::new(ErrorReason::BodyTooLarge, "the body is too large"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Picks an endpoint of the chosen backend and begins the attempt against it.
+fn pick_endpoint(
+    context: &RequestContext,
+    choice: &Choice,
+) -> Result<(usize, Attempt), ProxyError> {
+    let worker = &context.downstream.worker;
+    let target = context.target(choice);
+    let backend = &context.table.backends()[target.backend];
+    if !context.table.has_room(target.backend, worker.index(), context.begun) {
+        worker.shard().overflow(Queue::InFlight);
+        let why = "the backend has as many requests under way as it may have";
+        return Err(ProxyError::new(ErrorReason::TooManyInFlight, why));
+    }
+    let number = match backend.balance {
+        crate::domain::Balance::LeastInFlight => worker.random(),
+        crate::domain::Balance::RoundRobin => context.table.next_turn(target.backend),
+    };
+    let seen = SeenBy { backend, worker: worker.index() };
+    let endpoint = pick(backend.balance, &seen, number, None).ok_or_else(|| {
+        ProxyError::new(ErrorReason::NoEndpoint, "no endpoint of the backend takes requests")
+    })?;
+    let table = context.table.clone();
+    let in_flight = InFlight::enter(table, target.backend, endpoint, worker.index());
+    Ok((endpoint, Attempt::begin(worker.clone(), target.series, context.begun, in_flight)))
+}

@@ -1,0 +1,171 @@
+//! The only place that makes answers: an endpoint's for the client, and Tidegate's own.
+
+use std::{fmt::Write, rc::Rc};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Response,
+    header::{
+        CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPIRES, LAST_MODIFIED, RETRY_AFTER, SET_COOKIE,
+    },
+    response,
+};
+
+use super::{
+    body::ResponseBody,
+    context::{Choice, RequestContext},
+    downstream::Downstream,
+    error::ProxyError,
+    headers::{self, X_REQUEST_ID},
+};
+use crate::{domain::ErrorReason, routing::Affinity};
+
+static X_TIDEGATE_BACKEND: HeaderName = HeaderName::from_static("x-tidegate-backend");
+
+/// An endpoint's answer as the client gets it.
+pub(super) fn proxied(
+    mut parts: response::Parts,
+    body: ResponseBody,
+    context: &RequestContext,
+    choice: &Choice,
+) -> Response<ResponseBody> {
+    headers::answer(&mut parts, &context.method);
+    if let Some(cookie) = cookie(&parts.headers, context, choice) {
+        parts.headers.append(SET_COOKIE, cookie);
+    }
+    if context.route(choice).expose_backend {
+        parts.headers.insert(&X_TIDEGATE_BACKEND, context.target(choice).header.clone());
+    }
+    if context.downstream.is_closing() && context.upgrade.is_none() {
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Response::from_parts(parts, body)
+}
+
+/// The cookie of a session that begins here, unless a shared cache may keep the answer and give it to others.
+fn cookie(headers: &HeaderMap, context: &RequestContext, choice: &Choice) -> Option<HeaderValue> {
+    let token = choice.token?;
+    let Affinity::Cookie { name, attributes, .. } = &context.route(choice).affinity else {
+        return None;
+    };
+    let cacheable = matches!(context.method, Method::GET | Method::HEAD);
+    if cacheable && may_be_shared(headers) {
+        return None;
+    }
+    let secure = if context.is_https { "; Secure" } else { "" };
+    HeaderValue::try_from(format!("{name}={}{attributes}{secure}", token.as_str())).ok()
+}
+
+/// Whether shared caches may keep an answer to a GET (RFC 9111 §3 and §4.2.2).
+///
+/// Without a word about freshness a cache may guess only from `last-modified`; an answer with neither is not kept.
+fn may_be_shared(headers: &HeaderMap) -> bool {
+    let mut said = false;
+    let mut forbidden = false;
+    for line in headers.get_all(CACHE_CONTROL) {
+        for directive in line.as_bytes().split(|byte| *byte == b',') {
+            let directive = directive.trim_ascii().to_ascii_lowercase();
+            match directive.as_slice() {
+                b"private" | b"no-store" | b"no-cache" => forbidden = true,
+                b"public" => said = true,
+                other if other.starts_with(b"private=") => forbidden = true,
+                other if other.starts_with(b"s-maxage=") || other.starts_with(b"max-age=") => {
+                    said |= !other.ends_with(b"=0");
+                    forbidden |= other == b"max-age=0";
+                }
+                _ => {}
+            }
+        }
+    }
+    !forbidden && (said || headers.contains_key(EXPIRES) || headers.contains_key(LAST_MODIFIED))
+}
+
+/// Tidegate's own answer to a request that could not be served.
+pub(super) fn refused(
+    downstream: &Rc<Downstream>,
+    error: ProxyError,
+    request_id: HeaderValue,
+) -> Response<ResponseBody> {
+    let text = words(error, &request_id);
+    let body = ResponseBody::short(downstream.clone(), Bytes::from(text));
+    let mut response = Response::new(body);
+    *response.status_mut() = error.status();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(&X_REQUEST_ID, request_id);
+    if matches!(error.reason(), ErrorReason::TooManyInFlight) {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if error.closes() || downstream.is_closing() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The same in bytes, for a connection whose request the library never saw.
+pub(super) fn last_words(error: ProxyError, request_id: &HeaderValue) -> Vec<u8> {
+    let text = words(error, request_id);
+    let mut answer = format!("HTTP/1.1 {}\r\n", error.status());
+    let length = text.len();
+    // Writing to a string cannot fail.
+    let _ = write!(
+        answer,
+        "content-type: text/plain; charset=utf-8\r\ncache-control: no-store\r\n\
+         content-length: {length}\r\nx-request-id: {}\r\nconnection: close\r\n\r\n{text}",
+        request_id.to_str().unwrap_or("0"),
+    );
+    answer.into_bytes()
+}
+
+/// What a listener says that has all the connections it may have.
+pub(super) const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 22\r\nretry-after: 1\r\n\
+    connection: close\r\n\r\ntoo many connections.\n";
+
+fn words(error: ProxyError, request_id: &HeaderValue) -> String {
+    let (status, label, detail) = (error.status(), error.reason().label(), error.detail());
+    let id = request_id.to_str().unwrap_or("0");
+    format!("{status}\n{label}: {detail}\nrequest id: {id}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared(lines: &[(&'static str, &'static str)]) -> bool {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        may_be_shared(&headers)
+    }
+
+    #[test]
+    fn a_cookie_never_gets_into_a_shared_cache() {
+        assert!(shared(&[("cache-control", "public")]));
+        assert!(shared(&[("cache-control", "max-age=60")]));
+        assert!(shared(&[("cache-control", "x, S-MaxAge=5")]));
+        assert!(shared(&[("expires", "Thu, 01 Dec 2044 16:00:00 GMT")]));
+        assert!(shared(&[("last-modified", "Thu, 01 Dec 1994 16:00:00 GMT")]));
+    }
+
+    #[test]
+    fn and_is_given_wherever_none_may_keep_it() {
+        assert!(!shared(&[]));
+        assert!(!shared(&[("cache-control", "private, max-age=60")]));
+        assert!(!shared(&[("cache-control", "no-store")]));
+        assert!(!shared(&[("cache-control", "max-age=0"), ("last-modified", "x")]));
+    }
+
+    #[test]
+    fn last_words_are_one_whole_answer() {
+        let error = ProxyError::new(ErrorReason::HeadTimeout, "slow");
+        let text = String::from_utf8(last_words(error, &HeaderValue::from_static("id"))).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{head}");
+        assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{head}");
+        let full = std::str::from_utf8(FULL).unwrap();
+        assert_eq!(full.split_once("\r\n\r\n").unwrap().1.len(), 22);
+    }
+}

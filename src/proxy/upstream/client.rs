@@ -1,0 +1,240 @@
+//! One HTTP/1.1 connection to an endpoint, driven by the task of the request that uses it.
+//!
+//! The library expects a connection to run as a task beside the request. Here both are one: whoever waits for the answer, or
+//! reads its body, polls the connection, so that an exchange costs no switch between tasks. [`Relay`] stands between the
+//! two: what the connection wakes while it is being polled leads to another turn at once instead of another run of the task.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    client::conn::{TrySendError, http1},
+};
+use tokio::net::TcpStream;
+
+use super::io::{Upstream, UpstreamIo};
+use crate::{
+    domain::{ErrorReason, Moment},
+    proxy::{body::RequestBody, error::ProxyError, worker::Worker},
+};
+
+/// Connection state as polled by the library.
+type Http = http1::Connection<UpstreamIo, RequestBody>;
+
+/// A connection to an endpoint that carries one request at a time.
+pub(in crate::proxy) struct UpstreamConnection {
+    sender: http1::SendRequest<RequestBody>,
+    http: Box<Http>,
+    shared: Rc<Upstream>,
+    relay: Arc<Relay>,
+    /// The relay, as the library takes it.
+    waker: Waker,
+    /// The library is done with the connection.
+    ended: bool,
+    /// It has carried a request before.
+    reused: bool,
+    pub(super) idle_since: Moment,
+}
+
+/// Why no answer came.
+pub(in crate::proxy) struct SendFault {
+    /// What went wrong.
+    pub(in crate::proxy) error: ProxyError,
+    /// The request, where no byte of it was written.
+    pub(in crate::proxy) unsent: Option<Box<Request<RequestBody>>>,
+}
+
+impl UpstreamConnection {
+    /// Takes a fresh socket.
+    pub(super) async fn new(socket: TcpStream, worker: Rc<Worker>) -> hyper::Result<Self> {
+        let (io, shared) = UpstreamIo::new(socket, worker);
+        let (sender, http) = http1::Builder::new().handshake(io).await?;
+        let relay = Arc::new(Relay::default());
+        Ok(Self {
+            sender,
+            http: Box::new(http),
+            shared,
+            waker: relay.clone().into(),
+            relay,
+            ended: false,
+            reused: false,
+            idle_since: Moment::default(),
+        })
+    }
+
+    /// What is known of the answer before the library knows it.
+    pub(in crate::proxy) fn shared(&self) -> &Rc<Upstream> {
+        &self.shared
+    }
+
+    /// Whether it has carried a request before, and so may have died meanwhile.
+    pub(in crate::proxy) const fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Hands the request to the connection; [`Self::poll_response`] then writes it.
+    pub(in crate::proxy) fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<>
+    {
+        let _turn = self.relay.begin_turn();
+        self.sender.try_send_request(request)
+    }
+
+    /// Writes, reads, and looks whether the answer's head is there.
+    pub(in crate::proxy) fn poll_response<F>(
+        &mut self,
+        response: Pin<&mut F>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<Response<Incoming>, SendFault>>
+    where
+        F: Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>,
+    {
+        self.drive(cx);
+        // The connection alone moves the response on, and it has just been polled with a waker that lasts.
+        match response.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+            Poll::Ready(Err(mut failed)) => {
+                let unsent = failed.take_message().map(Box::new);
+                Poll::Ready(Err(SendFault { error: self.explain(failed.error()), unsent }))
+            }
+            Poll::Pending if self.ended => {
+                let error = ProxyError::new(ErrorReason::UpstreamReset, "the connection closed");
+                Poll::Ready(Err(SendFault { error, unsent: None }))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Reads the next part of an answer's body.
+    pub(in crate::proxy) fn poll_frame(
+        &mut self,
+        body: &mut Incoming,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, ProxyError>>> {
+        use hyper::body::Body;
+        let mut aside = Context::from_waker(Waker::noop());
+        let mut ready = {
+            // Asking tells the connection that the body is wanted.
+            let _turn = self.relay.begin_turn();
+            Pin::new(&mut *body).poll_frame(&mut aside)
+        };
+        if ready.is_pending() {
+            self.drive(cx);
+            ready = Pin::new(body).poll_frame(&mut aside);
+        }
+        ready.map(|frame| frame.map(|frame| frame.map_err(|error| self.explain(&error))))
+    }
+
+    /// Gives the connection its turn until it has nothing more to do now.
+    pub(in crate::proxy) fn drive(&mut self, cx: &Context<'_>) {
+        /// More turns than an exchange can need; beyond, others get theirs first.
+        const TURNS: usize = 8;
+        self.relay.parent.register(cx.waker());
+        let mut own = Context::from_waker(&self.waker);
+        let turn = self.relay.begin_turn();
+        for _ in 0..TURNS {
+            if self.ended {
+                return;
+            }
+            self.relay.stirred.store(false, Relaxed);
+            self.ended = self.http.poll_without_shutdown(&mut own).is_ready();
+            if !self.relay.stirred.load(Relaxed) {
+                return;
+            }
+        }
+        drop(turn);
+        cx.waker().wake_by_ref();
+    }
+
+    /// Ends an exchange; true when the connection can carry another.
+    pub(in crate::proxy) fn finish(&mut self, now: Moment) -> bool {
+        // The task it would wake has nothing to do with it any more.
+        self.drive(&Context::from_waker(Waker::noop()));
+        self.shared.end();
+        self.reused = true;
+        self.idle_since = now;
+        !self.ended && self.sender.is_ready()
+    }
+
+    /// Whether an idle connection is still good, as far as is known without asking the kernel.
+    pub(super) fn is_alive(&mut self) -> bool {
+        // An event on an idle connection is its end, or bytes nobody asked for; the library tells.
+        if self.relay.stirred.load(Relaxed) {
+            self.drive(&Context::from_waker(Waker::noop()));
+        }
+        !self.ended && self.sender.is_ready()
+    }
+
+    /// The socket and what was read beyond the answer's head, after a switch of protocols.
+    pub(in crate::proxy) fn into_socket(self) -> (TcpStream, Bytes) {
+        let parts = self.http.into_parts();
+        (parts.io.into_socket(), parts.read_buf)
+    }
+
+    fn explain(&self, error: &hyper::Error) -> ProxyError {
+        if let Some(fault) = self.shared.fault() {
+            return fault;
+        }
+        if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
+            return ProxyError::new(ErrorReason::MalformedResponse, "the answer breaks HTTP");
+        }
+        let detail = if self.shared.has_answered() {
+            "the connection broke within the answer"
+        } else {
+            "the connection broke before the answer"
+        };
+        ProxyError::new(ErrorReason::UpstreamReset, detail)
+    }
+}
+
+/// Takes the connection's wake-ups, and passes them on only where nobody is polling it.
+#[derive(Default)]
+struct Relay {
+    parent: AtomicWaker,
+    /// Somebody polls the connection, or is about to.
+    polling: AtomicBool,
+    /// Something happened since the last poll began.
+    stirred: AtomicBool,
+}
+
+impl Relay {
+    fn begin_turn(&self) -> Turn<'_> {
+        self.polling.store(true, Relaxed);
+        Turn(self)
+    }
+}
+
+struct Turn<'a>(&'a Relay);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.polling.store(false, Relaxed);
+    }
+}
+
+impl Wake for Relay {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.stirred.store(true, Relaxed);
+        if !self.polling.load(Relaxed) {
+            self.parent.wake();
+        }
+    }
+}

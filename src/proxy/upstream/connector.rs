@@ -1,0 +1,36 @@
+//! Opens connections to endpoints.
+
+use std::{io, net::IpAddr, rc::Rc, time::Duration};
+
+use tokio::net::TcpStream;
+
+use super::UpstreamConnection;
+use crate::{
+    domain::{EndpointAddress, ErrorReason},
+    proxy::{error::ProxyError, worker::Worker},
+};
+
+/// Connects to `address`, trying every address of its name in turn.
+///
+/// # Errors
+/// `ConnectFailed` or, past `timeout`, `ConnectTimeout`.
+pub(in crate::proxy) async fn connect(
+    worker: &Rc<Worker>,
+    address: &EndpointAddress,
+    timeout: Duration,
+) -> Result<UpstreamConnection, ProxyError> {
+    let failed = ProxyError::new(ErrorReason::ConnectFailed, "the endpoint refused the connection");
+    let slow = ProxyError::new(ErrorReason::ConnectTimeout, "the endpoint could not be reached");
+    let socket = tokio::time::timeout(timeout, open(address));
+    let socket = socket.await.map_err(|_| slow)?.map_err(|_| failed)?;
+    UpstreamConnection::new(socket, worker.clone()).await.map_err(|_| failed)
+}
+
+async fn open(address: &EndpointAddress) -> io::Result<TcpStream> {
+    let socket = match address.host().parse::<IpAddr>() {
+        Ok(ip) => TcpStream::connect((ip, address.port())).await?,
+        Err(_) => TcpStream::connect((address.host(), address.port())).await?,
+    };
+    socket.set_nodelay(true)?;
+    Ok(socket)
+}

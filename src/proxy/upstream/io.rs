@@ -1,0 +1,218 @@
+//! The bytes between an endpoint's socket and the HTTP library.
+//!
+//! The head of an answer is collected and checked before the library sees it, as strictly as a request's. Interim answers
+//! (1xx) end here: 100 releases a body that was held back, the others go straight to the client. Bodies pass untouched.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    net::TcpStream,
+};
+
+use crate::proxy::{
+    downstream::Downstream,
+    error::ProxyError,
+    head::{Head, HeadLimits, Side},
+    worker::Worker,
+};
+
+/// Bounds of an answer's head; the library takes no more than 100 lines.
+const LIMITS: HeadLimits = HeadLimits { bytes: 64 * 1024, lines: 100 };
+
+/// What the parts of one upstream connection share.
+pub(in crate::proxy) struct Upstream {
+    worker: Rc<Worker>,
+    head: RefCell<Head>,
+    /// A request is under way and its answer's head is not complete.
+    awaiting: Cell<bool>,
+    /// A byte of the answer has come.
+    answered: Cell<bool>,
+    /// The endpoint wants the body (100), or has given its answer without it.
+    continued: Cell<bool>,
+    fault: Cell<Option<ProxyError>>,
+    /// Where interim answers go.
+    client: RefCell<Option<Rc<Downstream>>>,
+}
+
+impl Upstream {
+    fn new(worker: Rc<Worker>) -> Self {
+        Self {
+            worker,
+            head: RefCell::new(Head::new(Side::Upstream, LIMITS)),
+            awaiting: Cell::new(false),
+            answered: Cell::new(false),
+            continued: Cell::new(false),
+            fault: Cell::new(None),
+            client: RefCell::default(),
+        }
+    }
+
+    /// A request goes out; `client` may get interim answers.
+    pub(in crate::proxy) fn begin(&self, client: Option<Rc<Downstream>>) {
+        self.head.borrow_mut().clear();
+        self.awaiting.set(true);
+        self.answered.set(false);
+        self.continued.set(false);
+        *self.client.borrow_mut() = client;
+    }
+
+    /// The answer has ended.
+    pub(in crate::proxy) fn end(&self) {
+        *self.client.borrow_mut() = None;
+    }
+
+    /// Whether any byte of an answer has come.
+    pub(in crate::proxy) fn has_answered(&self) -> bool {
+        self.answered.get()
+    }
+
+    /// Whether a body that was held back may go.
+    pub(in crate::proxy) fn has_continued(&self) -> bool {
+        self.continued.get()
+    }
+
+    /// What was wrong with the answer's head.
+    pub(in crate::proxy) fn fault(&self) -> Option<ProxyError> {
+        self.fault.get()
+    }
+
+    fn take_interim(&self, head: &Head) {
+        match head.status() {
+            100 => self.continued.set(true),
+            _ => {
+                if let Some(client) = self.client.borrow().as_ref() {
+                    client.send_interim(head.bytes());
+                }
+            }
+        }
+    }
+}
+
+/// An endpoint's socket as the HTTP library sees it.
+pub(in crate::proxy) struct UpstreamIo {
+    socket: TokioIo<TcpStream>,
+    shared: Rc<Upstream>,
+    /// Checked, but not handed over yet.
+    ready: Vec<u8>,
+}
+
+impl UpstreamIo {
+    pub(super) fn new(socket: TcpStream, worker: Rc<Worker>) -> (Self, Rc<Upstream>) {
+        let shared = Rc::new(Upstream::new(worker));
+        (Self { socket: TokioIo::new(socket), shared: shared.clone(), ready: Vec::new() }, shared)
+    }
+
+    pub(super) fn into_socket(self) -> TcpStream {
+        self.socket.into_inner()
+    }
+
+    fn give_ready(&mut self, cursor: &mut ReadBufCursor<'_>) {
+        let fits = self.ready.len().min(cursor.remaining());
+        cursor.put_slice(&self.ready[..fits]);
+        self.ready.drain(..fits);
+    }
+
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        cursor: &mut ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let shared = self.shared.clone();
+        loop {
+            let mut scratch = shared.worker.scratch();
+            let mut buf = ReadBuf::new(&mut scratch);
+            ready!(Pin::new(self.socket.inner_mut()).poll_read(cx, &mut buf))?;
+            if buf.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            shared.answered.set(true);
+            if self.take_input(buf.filled(), cursor)? {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Collects heads from `input`; true when a final one was complete and has been handed over with what follows it.
+    fn take_input(&mut self, mut input: &[u8], cursor: &mut ReadBufCursor<'_>) -> io::Result<bool> {
+        let shared = self.shared.clone();
+        let mut head = shared.head.borrow_mut();
+        while let Some(taken) = head.push(input).map_err(|fault| {
+            shared.fault.set(Some(fault));
+            io::Error::other(fault)
+        })? {
+            input = &input[taken..];
+            if matches!(head.status(), 100 | 102..=199) {
+                shared.take_interim(&head);
+                head.clear();
+                continue;
+            }
+            shared.awaiting.set(false);
+            if head.bytes().len() + input.len() <= cursor.remaining() {
+                cursor.put_slice(head.bytes());
+                cursor.put_slice(input);
+            } else {
+                self.ready.extend_from_slice(head.bytes());
+                self.ready.extend_from_slice(input);
+                self.give_ready(cursor);
+            }
+            return Ok(true);
+        }
+        Ok(false)
+    }
+}
+
+impl Read for UpstreamIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut cursor: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.ready.is_empty() {
+            self.give_ready(&mut cursor);
+            return Poll::Ready(Ok(()));
+        }
+        if self.shared.awaiting.get() {
+            return self.poll_head(cx, &mut cursor);
+        }
+        Pin::new(&mut self.socket).poll_read(cx, cursor)
+    }
+}
+
+impl Write for UpstreamIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,71 @@
+//! Idle connections, per worker and endpoint. The last one in is the first one out: what is not needed grows old and goes.
+
+use std::collections::HashMap;
+
+use super::UpstreamConnection;
+use crate::{
+    domain::Moment,
+    routing::{Backend, Endpoint, EndpointId, Table},
+};
+
+/// A worker's idle connections.
+#[derive(Default)]
+pub(in crate::proxy) struct Pools {
+    idle: HashMap<EndpointId, Vec<UpstreamConnection>>,
+}
+
+impl Pools {
+    /// The idle connection to `endpoint` that was used last, if one is young and alive.
+    pub(in crate::proxy) fn take(
+        &mut self,
+        backend: &Backend,
+        endpoint: &Endpoint,
+        now: Moment,
+    ) -> Option<UpstreamConnection> {
+        let idle = self.idle.get_mut(&endpoint.id())?;
+        while let Some(mut connection) = idle.pop() {
+            if now.since(connection.idle_since) >= backend.pool_idle_timeout {
+                // The others are older still.
+                idle.clear();
+                return None;
+            }
+            if connection.is_alive() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps `connection` for the next request, if there is room.
+    pub(in crate::proxy) fn put(
+        &mut self,
+        backend: &Backend,
+        endpoint: &Endpoint,
+        connection: UpstreamConnection,
+    ) {
+        if backend.pool_idle == 0 || endpoint.is_drained() {
+            return;
+        }
+        let idle = self.idle.entry(endpoint.id()).or_default();
+        if idle.len() >= backend.pool_idle {
+            // The oldest has been of no use for longest.
+            idle.remove(0);
+        }
+        idle.push(connection);
+    }
+
+    /// Closes what is too old, dead, or belongs to no endpoint of `table` any more.
+    pub(in crate::proxy) fn sweep(&mut self, table: &Table, now: Moment) {
+        let mut known = HashMap::new();
+        for backend in table.backends() {
+            for endpoint in backend.endpoints.iter().filter(|endpoint| !endpoint.is_drained()) {
+                known.insert(endpoint.id(), backend.pool_idle_timeout);
+            }
+        }
+        self.idle.retain(|id, idle| {
+            let Some(timeout) = known.get(id) else { return false };
+            idle.retain_mut(|c| now.since(c.idle_since) < *timeout && c.is_alive());
+            !idle.is_empty()
+        });
+    }
+}

@@ -1,0 +1,252 @@
+//! A data-plane thread: its own runtime, its own sockets, pools and counters. Nothing on a request's way leaves it.
+
+use std::{
+    cell::{Cell, RefCell, RefMut},
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    rc::{Rc, Weak},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, mpsc},
+};
+
+use super::{downstream::Downstream, listener::Acceptor, upstream::Pools};
+use crate::{
+    config::model::Listener,
+    domain::Moment,
+    lifecycle::{Tasks, clock},
+    routing::{LocalTable, TableReader, WorkerGauge},
+    telemetry::{EventSink, Shard},
+};
+
+/// Bytes read at once; one buffer serves all connections of a worker, in turn.
+const SCRATCH: usize = 32 * 1024;
+/// How often idle connections are looked through.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What the control plane asks of a worker.
+pub(super) enum Order {
+    /// Accept clients on this socket.
+    Listen { socket: std::net::TcpListener, settings: Arc<Listener>, connections: Arc<WorkerGauge> },
+    /// New limits for a listener, known by its configured address.
+    Adjust { settings: Arc<Listener> },
+    /// No new clients there; those that are idle go, the others finish.
+    Unlisten { bind: SocketAddr },
+    /// Take nothing new, finish what runs, end at the deadline.
+    Drain { deadline: Moment },
+}
+
+/// What a worker is made of, handed to its thread.
+pub(super) struct Parts {
+    pub(super) index: usize,
+    pub(super) table: crate::routing::TableView,
+    pub(super) shard: Arc<Shard>,
+    pub(super) events: EventSink,
+    pub(super) tasks: Tasks,
+    pub(super) orders: mpsc::Receiver<Order>,
+}
+
+/// What the connections of one worker share.
+pub(super) struct Worker {
+    index: usize,
+    table: RefCell<TableReader>,
+    shard: Arc<Shard>,
+    events: EventSink,
+    tasks: Tasks,
+    pools: RefCell<Pools>,
+    random: RefCell<fastrand::Rng>,
+    scratch: RefCell<Box<[u8]>>,
+    draining: Cell<bool>,
+    accept_reported: Cell<Option<Moment>>,
+    connections: RefCell<HashMap<u64, Weak<Downstream>>>,
+    next_connection: Cell<u64>,
+    emptied: Notify,
+}
+
+impl Worker {
+    fn new(parts: &Parts) -> Rc<Self> {
+        Rc::new(Self {
+            index: parts.index,
+            table: RefCell::new(parts.table.reader()),
+            shard: parts.shard.clone(),
+            events: parts.events.clone(),
+            tasks: parts.tasks.clone(),
+            pools: RefCell::default(),
+            random: RefCell::new(fastrand::Rng::new()),
+            scratch: RefCell::new(vec![0; SCRATCH].into()),
+            draining: Cell::new(false),
+            accept_reported: Cell::new(None),
+            connections: RefCell::default(),
+            next_connection: Cell::new(0),
+            emptied: Notify::new(),
+        })
+    }
+
+    pub(super) const fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The table in force.
+    pub(super) fn table(&self) -> LocalTable {
+        self.table.borrow_mut().load()
+    }
+
+    pub(super) fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    pub(super) const fn events(&self) -> &EventSink {
+        &self.events
+    }
+
+    pub(super) const fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    pub(super) fn pools(&self) -> RefMut<'_, Pools> {
+        self.pools.borrow_mut()
+    }
+
+    /// Room to read into; to be given back before anything else is read.
+    pub(super) fn scratch(&self) -> RefMut<'_, [u8]> {
+        RefMut::map(self.scratch.borrow_mut(), |scratch| &mut scratch[..])
+    }
+
+    /// Random bits, seeded by the operating system; not for secrets.
+    pub(super) fn random(&self) -> u64 {
+        self.random.borrow_mut().u64(..)
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Whether a failed accept is worth an event: not more than one a minute.
+    pub(super) fn may_report_accept(&self) -> bool {
+        let now = clock::now();
+        let fresh = |at: Moment| now.since(at) < Duration::from_secs(60);
+        if self.accept_reported.get().is_some_and(fresh) {
+            return false;
+        }
+        self.accept_reported.set(Some(now));
+        true
+    }
+
+    /// Makes a connection known to drains and sweeps for as long as the registration lives.
+    pub(super) fn register(self: &Rc<Self>, downstream: &Rc<Downstream>) -> Registration {
+        let id = self.next_connection.get();
+        self.next_connection.set(id + 1);
+        self.connections.borrow_mut().insert(id, Rc::downgrade(downstream));
+        Registration { worker: self.clone(), id }
+    }
+
+    fn each_connection(&self, act: impl Fn(&Downstream)) {
+        let open: Vec<_> = self.connections.borrow().values().filter_map(Weak::upgrade).collect();
+        open.iter().for_each(|downstream| act(downstream));
+    }
+
+    fn sweep(&self) {
+        let table = self.table();
+        self.pools().sweep(&table, clock::now());
+        self.each_connection(Downstream::suggest_rest);
+    }
+}
+
+/// Keeps a connection known.
+pub(super) struct Registration {
+    worker: Rc<Worker>,
+    id: u64,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut connections = self.worker.connections.borrow_mut();
+        connections.remove(&self.id);
+        if connections.is_empty() {
+            self.worker.emptied.notify_one();
+        }
+    }
+}
+
+/// Runs a worker on this thread until it has drained.
+pub(super) fn run(parts: Parts) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())?;
+    runtime.block_on(obey(parts));
+    Ok(())
+}
+
+async fn obey(mut parts: Parts) {
+    let worker = Worker::new(&parts);
+    let mut acceptors = Acceptors { worker: worker.clone(), open: Vec::new() };
+    let mut sweeps = tokio::time::interval(SWEEP);
+    let deadline = loop {
+        tokio::select! {
+            order = parts.orders.recv() => match order {
+                Some(Order::Drain { deadline }) => break deadline,
+                Some(order) => acceptors.obey(order),
+                // Nobody is left to give orders: the process is ending.
+                None => break clock::now(),
+            },
+            _ = sweeps.tick() => worker.sweep(),
+        }
+    };
+    worker.draining.set(true);
+    acceptors.stop_all().await;
+    worker.each_connection(Downstream::nudge);
+    while !worker.connections.borrow().is_empty() && clock::now() < deadline {
+        tokio::select! {
+            () = worker.emptied.notified() => {}
+            () = clock::sleep_until(deadline) => {}
+        }
+    }
+}
+
+/// A worker's open listeners.
+struct Acceptors {
+    worker: Rc<Worker>,
+    open: Vec<(SocketAddr, Rc<Acceptor>, tokio::task::JoinHandle<()>)>,
+}
+
+impl Acceptors {
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Listen { socket, settings, connections } => {
+                // Made non-blocking when it was bound; nothing else can fail here.
+                let Ok(socket) = TcpListener::from_std(socket) else { return };
+                let bind = settings.bind;
+                let acceptor = Acceptor::new(settings, connections);
+                let running = acceptor.clone().run(self.worker.clone(), socket);
+                let task = self.worker.tasks().spawn_local("listener", running);
+                self.open.push((bind, acceptor, task));
+            }
+            Order::Adjust { settings } => {
+                for (_, acceptor, _) in self.open.iter().filter(|(at, _, _)| *at == settings.bind) {
+                    acceptor.adjust(settings.clone());
+                }
+            }
+            Order::Unlisten { bind } => {
+                for (_, acceptor, _) in self.open.extract_if(.., |(at, _, _)| *at == bind) {
+                    acceptor.stop();
+                }
+                self.worker.each_connection(Downstream::nudge);
+            }
+            Order::Drain { .. } => {}
+        }
+    }
+
+    /// Ends all listeners, and waits until what the kernel had accepted for them is ours.
+    async fn stop_all(&mut self) {
+        for (_, acceptor, task) in self.open.drain(..) {
+            acceptor.stop();
+            // A listener that failed has been reported, and is as closed as one that ended.
+            let _ = task.await;
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! All data-plane threads, as the rest of the process sees them.
+
+use std::{io, net::SocketAddr, sync::Arc, thread};
+
+use tokio::sync::mpsc;
+
+use super::{
+    listener,
+    worker::{self, Order, Parts},
+};
+use crate::{
+    config::model::Listener,
+    domain::Moment,
+    lifecycle::Tasks,
+    routing::{TableView, WorkerGauge},
+    telemetry::{EventSink, Recorder},
+};
+
+/// Orders that a worker may be behind with; it takes them between two events of its sockets.
+const ORDERS: usize = 256;
+
+/// What workers are made of.
+#[derive(Debug)]
+pub struct WorkersParts {
+    /// How many.
+    pub count: usize,
+    /// Where they read routes and weights.
+    pub table: TableView,
+    /// Where they write outcomes; made for at least `count` workers.
+    pub recorder: Arc<Recorder>,
+    /// Where they say what operators should know.
+    pub events: EventSink,
+    /// What watches over their tasks.
+    pub tasks: Tasks,
+}
+
+/// The running data-plane threads and their listeners.
+#[derive(Debug)]
+pub struct Workers {
+    threads: Vec<thread::JoinHandle<io::Result<()>>>,
+    orders: Vec<mpsc::Sender<Order>>,
+    listeners: Vec<Listening>,
+}
+
+#[derive(Debug)]
+struct Listening {
+    settings: Arc<Listener>,
+    /// Where it really listens; differs from the settings with port 0.
+    address: SocketAddr,
+    connections: Arc<WorkerGauge>,
+}
+
+/// What a change of the listeners did.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct ListenerChanges {
+    /// Addresses that clients can connect to now.
+    pub added: Vec<SocketAddr>,
+    /// Addresses that take no new clients any more.
+    pub removed: Vec<SocketAddr>,
+}
+
+/// Why listeners could not be changed; nothing has been.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// As configured.
+        address: SocketAddr,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A worker has ended or does not keep up.
+    #[error("a data-plane thread takes no orders; restart the process")]
+    Deaf,
+}
+
+impl Workers {
+    /// Starts the threads; they listen nowhere yet.
+    ///
+    /// # Errors
+    /// The system's, when it gives no more threads.
+    pub fn start(parts: &WorkersParts) -> io::Result<Self> {
+        let mut workers = Self { threads: Vec::new(), orders: Vec::new(), listeners: Vec::new() };
+        for index in 0..parts.count {
+            let (sender, receiver) = mpsc::channel(ORDERS);
+            let own = Parts {
+                index,
+                table: parts.table.clone(),
+                shard: parts.recorder.shard(index),
+                events: parts.events.clone(),
+                tasks: parts.tasks.clone(),
+                orders: receiver,
+            };
+            let name = format!("worker-{index}");
+            workers.threads.push(thread::Builder::new().name(name).spawn(|| worker::run(own))?);
+            workers.orders.push(sender);
+        }
+        Ok(workers)
+    }
+
+    /// Makes the open listeners be those of `wanted`: all of them, or no change at all.
+    ///
+    /// # Errors
+    /// [`ListenError::Bind`] for the first address that cannot be had.
+    pub fn listen(&mut self, wanted: &[Listener]) -> Result<ListenerChanges, ListenError> {
+        let is_open = |bind| self.listeners.iter().any(|open| open.settings.bind == bind);
+        let mut fresh = Vec::new();
+        for settings in wanted.iter().filter(|settings| !is_open(settings.bind)) {
+            let address = settings.bind;
+            let sockets = listener::bind(address, self.orders.len())
+                .map_err(|source| ListenError::Bind { address, source })?;
+            fresh.push((Arc::new(settings.clone()), sockets));
+        }
+        let mut changes = ListenerChanges::default();
+        for settings in wanted {
+            self.adjust(settings)?;
+        }
+        for (settings, sockets) in fresh {
+            changes.added.push(self.open(settings, sockets)?);
+        }
+        let is_wanted = |bind| wanted.iter().any(|settings| settings.bind == bind);
+        let gone = self.listeners.extract_if(.., |open| !is_wanted(open.settings.bind));
+        for open in gone.collect::<Vec<_>>() {
+            changes.removed.push(open.address);
+            self.order_all(|| Order::Unlisten { bind: open.settings.bind })?;
+        }
+        Ok(changes)
+    }
+
+    fn adjust(&mut self, settings: &Listener) -> Result<(), ListenError> {
+        let open = self.listeners.iter_mut().find(|open| open.settings.bind == settings.bind);
+        let Some(open) = open.filter(|open| *open.settings != *settings) else { return Ok(()) };
+        open.settings = Arc::new(settings.clone());
+        let settings = open.settings.clone();
+        self.order_all(|| Order::Adjust { settings: settings.clone() })
+    }
+
+    fn open(
+        &mut self,
+        settings: Arc<Listener>,
+        sockets: Vec<std::net::TcpListener>,
+    ) -> Result<SocketAddr, ListenError> {
+        let connections = Arc::new(WorkerGauge::new(self.orders.len()));
+        let mut address = settings.bind;
+        for (orders, socket) in self.orders.iter().zip(sockets) {
+            address = socket.local_addr().unwrap_or(address);
+            let (settings, connections) = (settings.clone(), connections.clone());
+            let order = Order::Listen { socket, settings, connections };
+            orders.try_send(order).map_err(|_| ListenError::Deaf)?;
+        }
+        self.listeners.push(Listening { settings, address, connections });
+        Ok(address)
+    }
+
+    fn order_all(&self, order: impl Fn() -> Order) -> Result<(), ListenError> {
+        for orders in &self.orders {
+            orders.try_send(order()).map_err(|_| ListenError::Deaf)?;
+        }
+        Ok(())
+    }
+
+    /// Where clients can connect.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listeners.iter().map(|open| open.address)
+    }
+
+    /// Open connections by listener.
+    pub fn connections(&self) -> impl Iterator<Item = (SocketAddr, Arc<WorkerGauge>)> {
+        self.listeners.iter().map(|open| (open.address, open.connections.clone()))
+    }
+
+    /// Takes no new clients, lets running requests finish, and cuts off what is left at `deadline`.
+    pub fn drain(&self, deadline: Moment) {
+        // A worker that cannot be told has ended, or ends with its order channel.
+        let _ = self.order_all(|| Order::Drain { deadline });
+    }
+
+    /// Whether every worker has ended.
+    pub fn have_ended(&self) -> bool {
+        self.threads.iter().all(thread::JoinHandle::is_finished)
+    }
+}

@@ -1,0 +1,15 @@
+//! What can go wrong while Tidegate describes itself.
+
+/// A fault of metrics or logs; none of them stops traffic.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Metrics cannot be described or encoded.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The process logs already.
+    #[error("the log is set up twice in one process")]
+    LogTwice,
+    /// The log's level could not be changed.
+    #[error("log level: {0}")]
+    LogLevel(#[from] tracing_subscriber::reload::Error),
+}

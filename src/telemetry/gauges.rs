@@ -1,0 +1,53 @@
+//! The values of the moment that `/metrics` shows beside the counters.
+
+use std::net::SocketAddr;
+
+use crate::domain::{BackendName, EndpointAddress, RouteName, Weight};
+
+/// State of the whole process at the moment of a scrape.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Gauges {
+    /// Shares in force, for each route and each backend of its split.
+    pub weights: Vec<SplitWeight>,
+    /// Each endpoint of each backend.
+    pub endpoints: Vec<EndpointGauge>,
+    /// Each listener.
+    pub connections: Vec<ListenerGauge>,
+    /// Whether the last reading of the configuration succeeded.
+    pub reload_successful: bool,
+    /// When the configuration was last read with success, in milliseconds since 1970 UTC.
+    pub reload_success_at_ms: u64,
+}
+
+/// Share of a backend in a route's requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SplitWeight {
+    /// The route.
+    pub route: RouteName,
+    /// The backend.
+    pub backend: BackendName,
+    /// Its share.
+    pub weight: Weight,
+}
+
+/// State of an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointGauge {
+    /// Its backend.
+    pub backend: BackendName,
+    /// Its address as configured.
+    pub address: EndpointAddress,
+    /// Whether it takes requests.
+    pub healthy: bool,
+    /// Requests under way, over all workers.
+    pub in_flight: u64,
+}
+
+/// State of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerGauge {
+    /// Its address.
+    pub bind: SocketAddr,
+    /// Connections open, over all workers.
+    pub open: u64,
+}

@@ -1,0 +1,201 @@
+//! The log: one line an event on standard error, as JSON or for people.
+//!
+//! A line is a line whatever a client sent: control characters inside it are written as `\u00XX`. Of other crates only
+//! warnings and errors are written, for at lower levels they speak of every packet. A standard error that cannot be
+//! written to loses lines and harms nothing else.
+
+use std::io::{self, Write};
+
+use tracing::{Level, Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{
+    Layer, Registry,
+    filter::Targets,
+    fmt::{self, MakeWriter},
+    layer::SubscriberExt,
+    reload,
+    util::SubscriberInitExt,
+};
+
+use super::Error;
+use crate::config::model::{Log, LogFormat, LogLevel};
+
+/// Sets up the process's log.
+///
+/// # Errors
+/// [`Error::LogTwice`] on a second call in one process.
+pub fn install(log: &Log) -> Result<LogControl, Error> {
+    let (subscriber, control) = build(log, io::stderr);
+    subscriber.try_init().map_err(|_| Error::LogTwice)?;
+    Ok(control)
+}
+
+/// Changes the log while the process runs.
+#[derive(Debug, Clone)]
+pub struct LogControl {
+    filter: reload::Handle<Targets, Registry>,
+}
+
+impl LogControl {
+    /// Takes over the level of `log`; its format stays as it was when the process began.
+    ///
+    /// # Errors
+    /// [`Error::LogLevel`] when the log is gone.
+    pub fn apply(&self, log: &Log) -> Result<(), Error> {
+        Ok(self.filter.reload(filter(log.level))?)
+    }
+}
+
+fn build<W>(log: &Log, writer: W) -> (impl Subscriber + Send + Sync, LogControl)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let (filter, handle) = reload::Layer::new(filter(log.level));
+    // Without this a failing standard error would be reported to standard error, by a macro that panics.
+    let lines = fmt::layer().log_internal_errors(false).with_ansi(false);
+    let lines = lines.with_writer(OneLine(writer));
+    let lines = match log.format {
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+        LogFormat::Text => lines.boxed(),
+    };
+    (tracing_subscriber::registry().with(filter).with(lines), LogControl { filter: handle })
+}
+
+fn filter(level: LogLevel) -> Targets {
+    let level = match level {
+        LogLevel::Error => Level::ERROR,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Debug => Level::DEBUG,
+        LogLevel::Trace => Level::TRACE,
+    };
+    let others = LevelFilter::from_level(level).min(LevelFilter::WARN);
+    Targets::new().with_default(others).with_target(env!("CARGO_CRATE_NAME"), level)
+}
+
+/// Makes writers that keep every event on one line.
+struct OneLine<W>(W);
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for OneLine<W> {
+    type Writer = LineWriter<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        LineWriter(self.0.make_writer())
+    }
+}
+
+/// Expects a whole event at each write, its line end included.
+struct LineWriter<W>(W);
+
+impl<W: Write> Write for LineWriter<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        if line.contains(char::is_control) {
+            self.0.write_all(escaped(line).as_bytes())?;
+        } else {
+            self.0.write_all(event)?;
+        }
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// `line` with its control characters in a form that is also JSON's, and a line end.
+fn escaped(line: &str) -> String {
+    let mut safe = String::with_capacity(line.len() + 16);
+    for c in line.chars() {
+        match c.is_control() {
+            true => safe.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => safe.push(c),
+        }
+    }
+    safe.push('\n');
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing::subscriber::with_default;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Captured(Arc<Mutex<Vec<u8>>>);
+
+    impl Captured {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Captured {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn log(level: LogLevel, format: LogFormat) -> Log {
+        Log { level, format, summary_every: None }
+    }
+
+    fn lines(format: LogFormat, write: impl FnOnce(&LogControl)) -> Vec<String> {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let (subscriber, control) = build(&log(LogLevel::Info, format), move || writer.clone());
+        with_default(subscriber, || write(&control));
+        captured.text().lines().map(str::to_owned).collect()
+    }
+
+    const EVIL: &str = "a\nlevel=ERROR forged\r\x1b[31m\u{85}\u{7f}";
+
+    #[test]
+    fn what_a_client_sent_stays_on_its_line() {
+        for format in [LogFormat::Json, LogFormat::Text] {
+            let lines = lines(format, |_| tracing::warn!(path = EVIL, "refused {EVIL}"));
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert!(!lines[0].contains(char::is_control), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_json_line_is_json_and_holds_what_was_said() {
+        let lines = lines(LogFormat::Json, |_| tracing::warn!(path = EVIL, "refused"));
+        let line: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!(line["path"], EVIL);
+        assert_eq!(line["message"], "refused");
+        assert_eq!(line["level"], "WARN");
+    }
+
+    #[test]
+    fn the_level_changes_while_it_runs() {
+        let lines = lines(LogFormat::Text, |control| {
+            tracing::debug!("one");
+            control.apply(&log(LogLevel::Debug, LogFormat::Text)).unwrap();
+            tracing::debug!("two");
+            control.apply(&log(LogLevel::Error, LogFormat::Text)).unwrap();
+            tracing::warn!("three");
+        });
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("two"));
+    }
+
+    #[test]
+    fn of_other_crates_only_warnings_are_written() {
+        let lines = lines(LogFormat::Text, |control| {
+            control.apply(&log(LogLevel::Trace, LogFormat::Text)).unwrap();
+            tracing::info!(target: "hyper::proto", "a packet");
+            tracing::warn!(target: "hyper::proto", "a fault");
+        });
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("a fault"));
+    }
+}

@@ -1,0 +1,175 @@
+//! Every metric that Tidegate exports, its labels and its help text.
+//!
+//! The list is part of the contract with dashboards and alerts: entries may be added, none renamed. Every label value comes
+//! from the configuration or from a closed set of our own, none from a client. The `process_*` metrics come from the
+//! `prometheus` crate.
+
+/// What a metric's value means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only grows while the process lives.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts by upper bound, with sum and count.
+    Histogram,
+}
+
+/// One exported metric.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// Name, unit last.
+    pub name: &'static str,
+    /// What it says, in one sentence.
+    pub help: &'static str,
+    /// Kind of value.
+    pub kind: MetricKind,
+    /// Labels in the order of their values.
+    pub labels: &'static [&'static str],
+}
+
+/// Attempts, by how they count.
+pub const REQUESTS: Metric = Metric {
+    name: "tidegate_requests_total",
+    help: "Attempts against a backend, by class: success, failure (the backend's), excluded (says nothing about it).",
+    kind: MetricKind::Counter,
+    labels: &["route", "backend", "class"],
+};
+
+/// Answers of backends, by status code.
+pub const RESPONSES: Metric = Metric {
+    name: "tidegate_responses_total",
+    help: "Answers of a backend, by status code.",
+    kind: MetricKind::Counter,
+    labels: &["route", "backend", "code"],
+};
+
+/// Latency to the last byte.
+pub const DURATION: Metric = Metric {
+    name: "tidegate_request_duration_seconds",
+    help: "Time from the begin of an attempt to the last byte of its answer, excluded attempts left out.",
+    kind: MetricKind::Histogram,
+    labels: &["route", "backend"],
+};
+
+/// Latency to the first byte.
+pub const FIRST_BYTE: Metric = Metric {
+    name: "tidegate_first_byte_seconds",
+    help: "Time from the begin of an attempt to the first byte of its answer, excluded attempts left out.",
+    kind: MetricKind::Histogram,
+    labels: &["route", "backend"],
+};
+
+/// Answers that Tidegate gave itself.
+pub const ERRORS: Metric = Metric {
+    name: "tidegate_errors_total",
+    help: "Requests answered or cut short by Tidegate itself, by reason.",
+    kind: MetricKind::Counter,
+    labels: &["reason"],
+};
+
+/// Shares in force.
+pub const SPLIT_WEIGHT: Metric = Metric {
+    name: "tidegate_split_weight",
+    help: "Share of a route's requests that goes to a backend, 0 to 1.",
+    kind: MetricKind::Gauge,
+    labels: &["route", "backend"],
+};
+
+/// Whether endpoints take requests.
+pub const ENDPOINT_HEALTHY: Metric = Metric {
+    name: "tidegate_endpoint_healthy",
+    help: "Whether an endpoint takes requests: 1 or 0.",
+    kind: MetricKind::Gauge,
+    labels: &["backend", "endpoint"],
+};
+
+/// Load of endpoints.
+pub const ENDPOINT_IN_FLIGHT: Metric = Metric {
+    name: "tidegate_endpoint_in_flight",
+    help: "Requests under way at an endpoint.",
+    kind: MetricKind::Gauge,
+    labels: &["backend", "endpoint"],
+};
+
+/// Connections of clients.
+pub const CONNECTIONS: Metric = Metric {
+    name: "tidegate_connections",
+    help: "Connections of clients that are open on a listener.",
+    kind: MetricKind::Gauge,
+    labels: &["listener"],
+};
+
+/// Outcome of the last reload.
+pub const RELOAD_SUCCESSFUL: Metric = Metric {
+    name: "tidegate_config_last_reload_successful",
+    help: "Whether the last reading of the configuration succeeded: 1 or 0.",
+    kind: MetricKind::Gauge,
+    labels: &[],
+};
+
+/// Time of the last good reload.
+pub const RELOAD_SUCCESS_AT: Metric = Metric {
+    name: "tidegate_config_last_reload_success_timestamp_seconds",
+    help: "When the configuration was last read with success, in seconds since 1970 UTC.",
+    kind: MetricKind::Gauge,
+    labels: &[],
+};
+
+/// Overflows of bounded queues.
+pub const OVERFLOW: Metric = Metric {
+    name: "tidegate_overflow_total",
+    help: "Things that a bounded queue or limit did not take.",
+    kind: MetricKind::Counter,
+    labels: &["queue"],
+};
+
+/// The version that runs.
+pub const BUILD: Metric = Metric {
+    name: "tidegate_build_info",
+    help: "Always 1; the label says which version runs.",
+    kind: MetricKind::Gauge,
+    labels: &["version"],
+};
+
+/// Every metric of our own.
+pub const ALL: [&Metric; 13] = [
+    &REQUESTS,
+    &RESPONSES,
+    &DURATION,
+    &FIRST_BYTE,
+    &ERRORS,
+    &SPLIT_WEIGHT,
+    &ENDPOINT_HEALTHY,
+    &ENDPOINT_IN_FLIGHT,
+    &CONNECTIONS,
+    &RELOAD_SUCCESSFUL,
+    &RELOAD_SUCCESS_AT,
+    &OVERFLOW,
+    &BUILD,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions_of_prometheus() {
+        for metric in ALL {
+            let name = metric.name;
+            assert!(name.starts_with("tidegate_"), "{name}");
+            assert!(name.bytes().all(|c| c.is_ascii_lowercase() || c == b'_'), "{name}");
+            assert_eq!(name.ends_with("_total"), metric.kind == MetricKind::Counter, "{name}");
+            let timed = metric.kind == MetricKind::Histogram;
+            assert!(!timed || name.ends_with("_seconds"), "{name}");
+            assert!(metric.help.ends_with('.'), "{name}");
+        }
+    }
+
+    #[test]
+    fn each_name_stands_for_one_metric() {
+        let mut names = ALL.map(|metric| metric.name);
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+}
