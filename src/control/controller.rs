@@ -16,11 +16,11 @@ use super::{
     candidate::{Candidate, Secrets},
     mailbox::{Command, EndpointVerb, MAILBOX},
     publisher::{Materials, Publisher},
+    pulse::Pulse,
     reload::supersede,
     shares,
     status::{
-        self, ConfigStatus, EndpointStatus, LastReload, RateMeter, Rates, ReloadOutcome,
-        RouteStatus, Standing,
+        self, ConfigStatus, EndpointStatus, LastReload, Rates, ReloadOutcome, RouteStatus, Standing,
     },
 };
 use crate::{
@@ -31,8 +31,8 @@ use crate::{
     telemetry::{Event, EventKind, EventSink, Recorder},
 };
 
-/// Rates are of the last so many seconds.
-const RATE_EVERY: Duration = Duration::from_secs(2);
+/// Time between two looks at the counters.
+const BEAT: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for the state file.
 const LAST_WRITE: Duration = Duration::from_secs(2);
 
@@ -131,9 +131,9 @@ impl Controller {
 
     /// Works until the drain is over, or nobody can send a command any more.
     pub async fn run(mut self, mut data_plane: Box<dyn DataPlane>) {
-        let mut ticks = tokio::time::interval(RATE_EVERY);
+        let mut ticks = tokio::time::interval(BEAT);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut meter = RateMeter::default();
+        let mut pulse = Pulse::new(clock::now());
         let mut drain = self.drain.clone();
         loop {
             tokio::select! {
@@ -143,7 +143,8 @@ impl Controller {
                 },
                 Some(event) = self.inbox.recv() => self.audit.keep(event),
                 _ = ticks.tick() => {
-                    let rates = meter.read(clock::now(), &self.recorder.snapshot());
+                    let every = self.config.log.summary_every;
+                    let rates = pulse.beat(clock::now(), self.recorder.snapshot(), every);
                     self.rates.send_replace(Arc::new(rates));
                 }
                 () = drain.over() => break,

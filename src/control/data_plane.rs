@@ -1,6 +1,6 @@
 //! What the control plane asks of the data plane beside the table: which sockets it listens on.
 
-use std::{io, net::SocketAddr};
+use std::net::SocketAddr;
 
 use crate::config::model::Listener;
 
@@ -23,12 +23,7 @@ pub struct ListenChange {
     pub removed: Vec<SocketAddr>,
 }
 
-/// Why a listener could not be opened.
+/// Why the listeners could not be changed; it names the address and what the system says.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}")]
-pub struct ListenError {
-    /// Where.
-    pub address: SocketAddr,
-    /// What the system says.
-    pub source: io::Error,
-}
+#[error(transparent)]
+pub struct ListenError(#[from] pub Box<dyn std::error::Error + Send + Sync>);

@@ -16,7 +16,7 @@ use crate::{
     domain::Moment,
     lifecycle::{DrainWatch, clock},
     routing::{Table, TableView},
-    telemetry::Recorder,
+    telemetry::{EndpointGauge, Gauges, Recorder, SplitWeight},
 };
 
 /// Commands that wait at most: many more than there are operators.
@@ -179,6 +179,35 @@ impl ControlHandle {
         self.table.current()
     }
 
+    /// What `/metrics` shows beside the counters, but for the listeners' connections.
+    pub fn gauges(&self) -> Gauges {
+        let table = self.table.current();
+        let weights = table.routes().iter().flat_map(|route| {
+            route.split.shares().iter().map(|(backend, weight)| SplitWeight {
+                route: route.name.clone(),
+                backend: backend.clone(),
+                weight: *weight,
+            })
+        });
+        let endpoints = table.backends().iter().flat_map(|backend| {
+            backend.endpoints.iter().map(|endpoint| EndpointGauge {
+                backend: backend.name.clone(),
+                address: endpoint.address().clone(),
+                healthy: endpoint.is_usable(),
+                in_flight: endpoint.in_flight().total().into(),
+            })
+        });
+        let standing = self.standing.borrow().clone();
+        let rejected = standing.config.last_reload.outcome == ReloadOutcome::Rejected;
+        Gauges {
+            weights: weights.collect(),
+            endpoints: endpoints.collect(),
+            connections: Vec::new(),
+            reload_successful: !rejected,
+            reload_success_at_ms: standing.taken_at_ms,
+        }
+    }
+
     /// The counters.
     pub const fn recorder(&self) -> &Arc<Recorder> {
         &self.recorder
@@ -187,13 +216,6 @@ impl ControlHandle {
     /// Whether the process drains.
     pub fn is_draining(&self) -> bool {
         self.drain.is_draining()
-    }
-
-    /// Whether the last attempt to take a configuration succeeded, and the Unix milliseconds of the last that did.
-    pub fn last_reload(&self) -> (bool, u64) {
-        let standing = self.standing.borrow();
-        let rejected = standing.config.last_reload.outcome == ReloadOutcome::Rejected;
-        (!rejected, standing.taken_at_ms)
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, CommandError> {

@@ -10,6 +10,7 @@ mod data_plane;
 mod hand_split;
 mod mailbox;
 mod publisher;
+mod pulse;
 mod reload;
 mod shares;
 pub mod status;

@@ -1,7 +1,7 @@
 //! The controller from command to table, with a data plane that only notes what it was asked.
 
 use std::{
-    fs, io,
+    fs,
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -33,8 +33,7 @@ impl DataPlane for FakeDataPlane {
         let wanted: Vec<_> = listeners.iter().map(|listener| listener.bind).collect();
         let refused = wanted.iter().find(|address| Some(address.port()) == self.refuse_port);
         if let Some(address) = refused {
-            let source = io::Error::from(io::ErrorKind::AddrInUse);
-            return Err(ListenError { address: *address, source });
+            return Err(ListenError(format!("cannot listen on {address}: in use").into()));
         }
         let missing = |a: &[SocketAddr], b: &[SocketAddr]| {
             a.iter().filter(|x| !b.contains(*x)).copied().collect()
@@ -213,7 +212,7 @@ async fn a_rejected_file_leaves_everything_as_it_was() {
     assert_eq!((&after.routes, &after.config.hash), (&before.routes, &before.config.hash));
     assert_eq!(after.config.last_reload.outcome, ReloadOutcome::Rejected);
     assert_eq!(after.config.last_reload.errors, reloaded.errors);
-    assert!(!running.handle.last_reload().0);
+    assert!(!running.handle.gauges().reload_successful);
     assert_eq!(running.kinds().await, [EventKind::ReloadRejected]);
 
     house.write("{ blue = 90, green = 10 }", "# only a comment\n");
@@ -222,7 +221,7 @@ async fn a_rejected_file_leaves_everything_as_it_was() {
     let healed = running.handle.status().config;
     assert_eq!(healed.last_reload.outcome, ReloadOutcome::Unchanged);
     assert_ne!(healed.hash, before.config.hash);
-    assert!(running.handle.last_reload().0);
+    assert!(running.handle.gauges().reload_successful);
 }
 
 #[tokio::test]

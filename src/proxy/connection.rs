@@ -69,9 +69,8 @@ enum Served {
 
 /// Lets the library serve requests until the connection ends or has been quiet for a while.
 async fn serve(io: DownstreamIo, downstream: &Rc<Downstream>) -> Served {
-    let service = service_fn(|request: Request<Incoming>| {
-        pipeline::serve(downstream.clone(), request)
-    });
+    let service =
+        service_fn(|request: Request<Incoming>| pipeline::serve(downstream.clone(), request));
     let mut http = http1::Builder::new();
     if downstream.listener.max_headers > 100 {
         http.max_headers(downstream.listener.max_headers);

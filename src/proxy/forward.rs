@@ -101,7 +101,10 @@ impl Exchange<'_> {
     }
 
     /// Waits for `future`, but no longer than the request as a whole may take.
-    async fn or_total<F: Future>(&self, future: std::pin::Pin<&mut F>) -> Result<F::Output, ProxyError> {
+    async fn or_total<F: Future>(
+        &self,
+        future: std::pin::Pin<&mut F>,
+    ) -> Result<F::Output, ProxyError> {
         let mut future = future;
         poll_fn(|cx| match self.context.downstream.expiry() {
             Some(Expiry::Total) => Poll::Ready(Err(ProxyError::new(
@@ -191,11 +194,7 @@ impl Exchange<'_> {
     }
 
     /// Leaves HTTP: from here on bytes go both ways as they come. Only the change itself is measured.
-    fn switch(
-        &self,
-        upstream: UpstreamConnection,
-        mut attempt: Attempt,
-    ) -> Result<(), ProxyError> {
+    fn switch(&self, upstream: UpstreamConnection, mut attempt: Attempt) -> Result<(), ProxyError> {
         if self.context.upgrade.is_none() {
             let why = "the endpoint switches protocols unasked";
             let error = ProxyError::new(ErrorReason::MalformedResponse, why);

@@ -170,10 +170,23 @@ impl Head {
                 }
             }
             Side::Upstream => match *line {
-                [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ (b'0' | b'1'), b' ', a @ b'1'..=b'9', b, c, ref rest @ ..]
-                    if b.is_ascii_digit()
-                        && c.is_ascii_digit()
-                        && rest.first().is_none_or(|next| *next == b' ') =>
+                [
+                    b'H',
+                    b'T',
+                    b'T',
+                    b'P',
+                    b'/',
+                    b'1',
+                    b'.',
+                    minor @ (b'0' | b'1'),
+                    b' ',
+                    a @ b'1'..=b'9',
+                    b,
+                    c,
+                    ref rest @ ..,
+                ] if b.is_ascii_digit()
+                    && c.is_ascii_digit()
+                    && rest.first().is_none_or(|next| *next == b' ') =>
                 {
                     self.http_10 = minor == b'0';
                     let digit = |d: u8| u16::from(d - b'0');
@@ -275,7 +288,8 @@ mod tests {
 
     #[test]
     fn framing_is_one_thing_said_once() {
-        let with = |lines: &str| request(&format!("POST / HTTP/1.1\r\n{lines}\r\n\r\n")).map(|(_, f)| f);
+        let with =
+            |lines: &str| request(&format!("POST / HTTP/1.1\r\n{lines}\r\n\r\n")).map(|(_, f)| f);
         assert_eq!(with("Content-Length: 12"), Ok(Framing::Length(12)));
         assert_eq!(with("transfer-encoding:\tChunked "), Ok(Framing::Chunked));
         for bad in [
@@ -331,7 +345,9 @@ mod tests {
         let mut head = Head::new(Side::Upstream, LIMITS);
         assert!(head.push(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap().is_some());
         assert_eq!(head.status(), 204);
-        for bad in ["HTTP/2 200 OK", "HTTP/1.1 20 OK", "HTTP/1.1 2000 OK", "HTTP/1.1 099 No", "hello"] {
+        for bad in
+            ["HTTP/2 200 OK", "HTTP/1.1 20 OK", "HTTP/1.1 2000 OK", "HTTP/1.1 099 No", "hello"]
+        {
             let mut head = Head::new(Side::Upstream, LIMITS);
             assert!(head.push(format!("{bad}\r\n\r\n").as_bytes()).is_err(), "{bad}");
         }

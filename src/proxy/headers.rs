@@ -7,9 +7,7 @@ use std::borrow::Cow;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
-    header::{
-        CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE,
-    },
+    header::{CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE},
     request, response,
 };
 use smallvec::SmallVec;
@@ -89,8 +87,11 @@ fn is_authority(text: &[u8]) -> bool {
     let bracketed = text.first() == Some(&b'[');
     let named = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     let inside = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
-    let host_is_plain =
-        if bracketed { !host.is_empty() && host.iter().all(inside) } else { host.iter().all(named) };
+    let host_is_plain = if bracketed {
+        !host.is_empty() && host.iter().all(inside)
+    } else {
+        host.iter().all(named)
+    };
     let port_is_plain = match port {
         [] => true,
         [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
@@ -154,8 +155,7 @@ pub(super) fn forward(
     host: &Host,
 ) -> Result<(), ProxyError> {
     let headers = &mut parts.headers;
-    let wants_trailers =
-        tokens(headers, TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
+    let wants_trailers = tokens(headers, TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
     remove_hop_by_hop(headers);
     if wants_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -168,7 +168,8 @@ pub(super) fn forward(
     if !context.expects_continue {
         headers.remove(EXPECT);
     }
-    let host_value = if host.value.is_empty() { endpoint_host(context, choice) } else { Ok(host.value.clone()) };
+    let host_value =
+        if host.value.is_empty() { endpoint_host(context, choice) } else { Ok(host.value.clone()) };
     headers.insert(HOST, host_value?);
     add_forwarded(headers, context, host);
     add_trace(headers, context);
@@ -211,7 +212,8 @@ fn add_forwarded(headers: &mut HeaderMap, context: &RequestContext, host: &Host)
     let chain = if before.is_empty() {
         own
     } else {
-        let joined = [before.join(b", ".as_slice()), own.as_bytes().to_vec()].join(b", ".as_slice());
+        let joined =
+            [before.join(b", ".as_slice()), own.as_bytes().to_vec()].join(b", ".as_slice());
         HeaderValue::from_bytes(&joined).unwrap_or(own)
     };
     headers.insert(&X_FORWARDED_FOR, chain);
@@ -253,7 +255,8 @@ fn is_traceparent(text: &[u8]) -> bool {
     let Some((head, rest)) = text.split_at_checked(55) else { return false };
     let (version, trace, parent, flags) = (&head[..2], &head[3..35], &head[36..52], &head[53..]);
     // A later version may be longer; version 00 is exactly this.
-    let ends_well = if version == b"00" { rest.is_empty() } else { matches!(rest, [] | [b'-', ..]) };
+    let ends_well =
+        if version == b"00" { rest.is_empty() } else { matches!(rest, [] | [b'-', ..]) };
     ends_well
         && [head[2], head[35], head[52]] == *b"---"
         && [version, trace, parent, flags].into_iter().all(lower_hex)

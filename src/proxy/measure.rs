@@ -89,12 +89,7 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    pub(super) fn enter(
-        table: LocalTable,
-        backend: usize,
-        endpoint: usize,
-        worker: usize,
-    ) -> Self {
+    pub(super) fn enter(table: LocalTable, backend: usize, endpoint: usize, worker: usize) -> Self {
         table.backends()[backend].in_flight.enter(worker);
         table.backends()[backend].endpoints[endpoint].in_flight().enter(worker);
         Self { table, backend, endpoint, worker }
