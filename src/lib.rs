@@ -16,4 +16,6 @@ pub mod proxy;
 
 pub mod admin;
 
+pub mod app;
+
 pub mod cli;

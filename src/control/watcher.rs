@@ -32,43 +32,54 @@ const MAX_BYTES: u64 = 4 << 20;
 
 /// Reloads through `handle` whenever the content of the file changes. Never ends.
 pub async fn watch_config(handle: ControlHandle) {
-    let path = handle.path().to_owned();
     let in_force = handle.status().config.hash;
-    let reload = async || {
+    let mut file = WatchedFile::new(handle.path().to_owned(), in_force, LOOK_EVERY);
+    loop {
+        file.changed().await;
         if let Err(error) = handle.reload("file").await {
             tracing::warn!(%error, "the configuration has changed, and was not reloaded");
         }
-    };
-    watch(&path, in_force, LOOK_EVERY, reload).await;
+    }
 }
 
-/// Calls `changed` each time the file at `path` begins to say something else than it did, at first than `known`.
-async fn watch(
-    path: &Path,
-    mut known: String,
+/// A file, what it said when it was last looked at, and the folders on the way to it.
+struct WatchedFile {
+    path: PathBuf,
+    content: String,
+    place: Vec<(PathBuf, u64, u64)>,
+    folders: Folders,
+    nudges: mpsc::Receiver<()>,
     look_every: Duration,
-    mut changed: impl AsyncFnMut(),
-) {
-    let (nudge, mut nudges) = mpsc::channel(1);
-    let mut folders = Folders::new(nudge);
-    let mut place = Vec::new();
-    loop {
-        let now = look(path).await;
-        if now.place != place {
-            place = now.place;
-            folders.follow(path);
-            // Something may have changed before the new watches stood.
-            continue;
-        }
-        // A file that is missing for a moment is between two steps of a replacement.
-        if let Some(content) = now.content
-            && content != known
-        {
-            known = content;
-            changed().await;
-        }
-        if timeout(look_every, nudges.recv()).await.is_ok() {
-            settle(&mut nudges).await;
+}
+
+impl WatchedFile {
+    /// The file at `path`, of which `content` is the hash that is known.
+    fn new(path: PathBuf, content: String, look_every: Duration) -> Self {
+        let (nudge, nudges) = mpsc::channel(1);
+        let folders = Folders { watcher: None, nudge };
+        Self { path, content, place: Vec::new(), folders, nudges, look_every }
+    }
+
+    /// Waits until the file says something else than what is known.
+    async fn changed(&mut self) {
+        loop {
+            let now = look(self.path.clone()).await;
+            if now.place != self.place {
+                self.place = now.place;
+                self.folders.follow(&self.path);
+                // Something may have changed before the new watches stood.
+                continue;
+            }
+            // A file that is missing for a moment is between two steps of a replacement.
+            if let Some(content) = now.content
+                && content != self.content
+            {
+                self.content = content;
+                return;
+            }
+            if timeout(self.look_every, self.nudges.recv()).await.is_ok() {
+                settle(&mut self.nudges).await;
+            }
         }
     }
 }
@@ -89,8 +100,7 @@ struct Look {
     content: Option<String>,
 }
 
-async fn look(path: &Path) -> Look {
-    let path = path.to_owned();
+async fn look(path: PathBuf) -> Look {
     let looked = tokio::task::spawn_blocking(move || {
         let identity = |folder: PathBuf| {
             let metadata = fs::metadata(&folder).ok()?;
@@ -115,10 +125,6 @@ struct Folders {
 }
 
 impl Folders {
-    fn new(nudge: mpsc::Sender<()>) -> Self {
-        Self { watcher: None, nudge }
-    }
-
     /// Watches the folders on the way to `path`, and no others. Made anew each time: a folder that was replaced under the
     /// same name needs a new watch.
     fn follow(&mut self, path: &Path) {
@@ -191,17 +197,12 @@ mod tests {
     /// Makes `change`, and waits until it is noticed.
     async fn noticed(path: &Path, look_every: Duration, change: impl FnOnce()) {
         let known = content_hash(path).unwrap();
-        let (sender, mut heard) = mpsc::channel(4);
-        let watching = watch(path, known, look_every, async || sender.try_send(()).unwrap());
+        let mut file = WatchedFile::new(path.to_owned(), known, look_every);
         let changing = async {
-            look(path).await;
+            look(path.to_owned()).await;
             change();
-            timeout(SOON, heard.recv()).await.unwrap().unwrap();
         };
-        tokio::select! {
-            () = watching => {}
-            () = changing => {}
-        }
+        timeout(SOON, async { tokio::join!(file.changed(), changing) }).await.unwrap();
     }
 
     #[tokio::test]
