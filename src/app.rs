@@ -51,8 +51,12 @@ impl Error {
     /// The exit code: 78 for a bad configuration, 71 for what the system does not give.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Control(_) => 78,
-            Self::Listen(_) | Self::Admin(_) | Self::Telemetry(_) | Self::System(_) => 71,
+            Self::Config(_) | Self::Control(ControlError::Files(_) | ControlError::Table(_)) => 78,
+            Self::Control(ControlError::Store(_))
+            | Self::Listen(_)
+            | Self::Admin(_)
+            | Self::Telemetry(_)
+            | Self::System(_) => 71,
         }
     }
 }

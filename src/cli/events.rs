@@ -44,7 +44,8 @@ fn line(event: &Event, json: bool) -> Result<String, Failure> {
     // Each event is one paragraph, its further lines set in.
     let message = words::plain(message).replace('\n', "\n    ");
     let (actor, subject) = (words::plain(actor), words::plain(subject));
-    Ok(format!("{id:>5}  {time}  {kind:<18}  {subject}  {message}  [{actor}]\n"))
+    let about = if subject.is_empty() { message } else { format!("{subject}  {message}") };
+    Ok(format!("{id:>5}  {time}  {kind:<18}  {about}  [{actor}]\n"))
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
             output::print(&String::from_utf8_lossy(&script))
         }
         Command::Status { proxy, watch, json } => {
-            ask(async { status::status(&Client::new(proxy.socket), watch, json).await })
+            view(async { status::status(&Client::new(proxy.socket), watch, json).await })
         }
         Command::Split { proxy, route, shares, reason } => {
             ask(async { operate::split(&Client::new(proxy.socket), &route, shares, reason).await })
@@ -53,7 +53,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
             operate::endpoint(&client, &backend, &address, verb, reason).await
         }),
         Command::Events { proxy, follow, json, limit } => {
-            ask(async { events::events(&Client::new(proxy.socket), follow, json, limit).await })
+            view(async { events::events(&Client::new(proxy.socket), follow, json, limit).await })
         }
         Command::Reload { proxy } => {
             ask(async { operate::reload(&Client::new(proxy.socket)).await })
@@ -61,10 +61,14 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Waits for the answer of a running proxy, or for Ctrl-C, which ends a view as it should.
+/// Waits for the answer of a running proxy.
 fn ask(answer: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(answer)
+}
+
+/// [`ask`] where Ctrl-C is the way to end it; elsewhere it ends the program with the answer unknown.
+fn view(answer: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    ask(async {
         tokio::select! {
             done = answer => done,
             _ = tokio::signal::ctrl_c() => Ok(ExitCode::SUCCESS),

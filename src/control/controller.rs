@@ -157,7 +157,7 @@ impl Controller {
         while let Ok(event) = self.inbox.try_recv() {
             self.audit.keep(event);
         }
-        if tokio::time::timeout(LAST_WRITE, self.store.flush()).await != Ok(true) {
+        if tokio::time::timeout(LAST_WRITE, self.store.close()).await != Ok(true) {
             tracing::warn!("the last events and splits could not be written to the state file");
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Put together on the reader's thread from what the controller has published; nobody waits for the controller.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -207,17 +207,20 @@ pub(super) fn endpoint_status(endpoint: &Endpoint) -> EndpointStatus {
 /// What each backend did per second.
 pub(super) type Rates = HashMap<BackendName, Rate>;
 
+/// Readings between which a rate is taken: the newest, and the oldest of these.
+const READINGS: usize = 5;
+
 /// Turns counters into rates: the difference of two readings over the time between them.
 #[derive(Debug, Default)]
 pub(super) struct RateMeter {
-    last: Option<(Moment, Counts)>,
+    readings: VecDeque<(Moment, Counts)>,
 }
 
 /// Attempts, and failures among them.
 type Counts = HashMap<BackendName, (u64, u64)>;
 
 impl RateMeter {
-    /// The rates since the last call.
+    /// The rates of the last few readings, this one included.
     pub(super) fn read(&mut self, now: Moment, snapshot: &Snapshot) -> Rates {
         let mut counts = Counts::new();
         for series in &snapshot.series {
@@ -225,22 +228,22 @@ impl RateMeter {
             count.0 += series.totals.attempts();
             count.1 += series.totals.failure;
         }
-        let rates = match &self.last {
-            Some((then, before)) => {
-                let seconds = now.since(*then).as_secs_f64().max(f64::EPSILON);
-                let rate = |(name, count): (&BackendName, &(u64, u64))| {
-                    let old = before.get(name).copied().unwrap_or_default();
-                    let per_second = |new: u64, old: u64| new.saturating_sub(old) as f64 / seconds;
-                    let requests_per_s = per_second(count.0, old.0);
-                    let failures_per_s = per_second(count.1, old.1);
-                    (name.clone(), Rate { requests_per_s, failures_per_s })
-                };
-                counts.iter().map(rate).collect()
-            }
-            None => Rates::new(),
-        };
-        self.last = Some((now, counts));
-        rates
+        let rates = self.readings.front().map(|(then, before)| {
+            let seconds = now.since(*then).as_secs_f64().max(f64::EPSILON);
+            let per_second = |new: u64, old: u64| new.saturating_sub(old) as f64 / seconds;
+            let rate = |(name, count): (&BackendName, &(u64, u64))| {
+                let old = before.get(name).copied().unwrap_or_default();
+                let requests_per_s = per_second(count.0, old.0);
+                let failures_per_s = per_second(count.1, old.1);
+                (name.clone(), Rate { requests_per_s, failures_per_s })
+            };
+            counts.iter().map(rate).collect()
+        });
+        self.readings.push_back((now, counts));
+        if self.readings.len() > READINGS {
+            self.readings.pop_front();
+        }
+        rates.unwrap_or_default()
     }
 }
 
@@ -261,7 +264,7 @@ mod tests {
     };
 
     #[test]
-    fn a_rate_is_what_came_since_the_last_reading() {
+    fn a_rate_is_of_the_last_few_readings() {
         let recorder = Recorder::new(1);
         let (route, blue) = (RouteName::new("api").unwrap(), BackendName::new("blue").unwrap());
         let series = recorder.series(&route, &blue).unwrap();
@@ -279,6 +282,13 @@ mod tests {
         attempt(Class::Failure);
         let rates = meter.read(start + Duration::from_secs(2), &recorder.snapshot());
         assert_eq!(rates[&blue], Rate { requests_per_s: 4.0, failures_per_s: 1.0 });
+        let mut later = start + Duration::from_secs(2);
+        for _ in 0..READINGS {
+            later = later + Duration::from_secs(1);
+            meter.read(later, &recorder.snapshot());
+        }
+        let idle = meter.read(later + Duration::from_secs(1), &recorder.snapshot());
+        assert_eq!(idle[&blue], Rate::default(), "what is long past does not count");
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl Desk {
     /// Leaves a question; `false` when too many wait already.
     pub(super) fn put_read(&self, read: Read) -> bool {
         let mut papers = self.papers();
-        let fits = papers.reads.len() < MAX_READS;
+        let fits = papers.reads.len() < MAX_READS && !papers.closed;
         if fits {
             papers.reads.push(read);
             self.bell.notify_one();
@@ -87,16 +87,23 @@ impl Desk {
         fits
     }
 
-    /// Asks for a word when all that was left before is written, or is not.
+    /// Asks for a word when all that was left before is written, or is not; a closed desk drops the question.
     pub(super) fn put_flush(&self, answer: oneshot::Sender<bool>) {
-        self.papers().flushes.push(answer);
-        self.bell.notify_one();
+        let mut papers = self.papers();
+        if !papers.closed {
+            papers.flushes.push(answer);
+            self.bell.notify_one();
+        }
     }
 
-    /// Says that nothing more will come.
-    pub(super) fn close(&self) {
-        self.papers().closed = true;
-        self.bell.notify_one();
+    /// Says that nothing more will come, and, if asked, when all is written and the file is closed.
+    pub(super) fn close(&self, answer: Option<oneshot::Sender<bool>>) {
+        let mut papers = self.papers();
+        if !papers.closed {
+            papers.flushes.extend(answer);
+            papers.closed = true;
+            self.bell.notify_one();
+        }
     }
 
     /// Waits for work, at most for `patience`; while `busy` with an unwritten batch, no further one is handed out.

@@ -99,6 +99,9 @@ impl Keeper {
             if written && errand.more {
                 continue;
             }
+            if errand.closed {
+                self.let_go();
+            }
             for flush in flushes.drain(..) {
                 let _ = flush.send(written);
             }
@@ -106,6 +109,12 @@ impl Keeper {
                 return;
             }
         }
+    }
+
+    /// Closes the file and gives up the lock: another process may take over.
+    fn let_go(&mut self) {
+        self.file = FileState::Away { retry_at: clock::now(), pause: FIRST_RETRY };
+        self.lock = None;
     }
 
     /// Takes over work; the desk hands none out before the last is written.

@@ -63,7 +63,7 @@ struct Counter(Arc<Desk>);
 
 impl Drop for Counter {
     fn drop(&mut self) {
-        self.0.close();
+        self.0.close(None);
     }
 }
 
@@ -108,6 +108,13 @@ impl Store {
     pub async fn flush(&self) -> bool {
         let (answer, answered) = oneshot::channel();
         self.0.0.put_flush(answer);
+        answered.await.unwrap_or(false)
+    }
+
+    /// Writes what was kept and closes the file; what comes later is not kept. `false` when the disk did not take all.
+    pub async fn close(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.0.0.close(Some(answer));
         answered.await.unwrap_or(false)
     }
 }

@@ -42,13 +42,8 @@ fn hand_splits() -> HandSplits {
 }
 
 async fn close(store: Store) {
-    assert!(store.flush().await);
-    let desk = Arc::downgrade(&store.0.0);
-    drop(store);
-    // The thread holds the lock until it has ended.
-    while desk.strong_count() > 0 {
-        tokio::task::yield_now().await;
-    }
+    assert!(store.close().await);
+    assert!(!store.flush().await && store.events(None, 1).await.is_none(), "it is closed");
 }
 
 #[tokio::test]
@@ -155,7 +150,7 @@ fn a_full_disk_loses_nothing() {
         assert!(desk.put_event(event(id)));
     }
     desk.put_splits(hand_splits());
-    desk.close();
+    desk.close(None);
     // The cap ends with the connection, as if room had been made: the second attempt succeeds.
     keeper.work(&desk);
     assert_eq!(said.try_recv().unwrap().kind, EventKind::StateWriteFailed);
