@@ -110,9 +110,13 @@ fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a [u8]> {
 ///
 /// Each proxy appends the address that it saw, so the list is believed from its end, and only as far as it was written by
 /// those that the listener trusts.
-pub(super) fn client_address(downstream: &Downstream, headers: &HeaderMap) -> IpAddr {
+pub(super) fn client_address(
+    downstream: &Downstream,
+    is_trusted: bool,
+    headers: &HeaderMap,
+) -> IpAddr {
     let peer = downstream.peer.ip().to_canonical();
-    if !downstream.is_trusted(peer) {
+    if !is_trusted {
         return peer;
     }
     let mut farthest = peer;

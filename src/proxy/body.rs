@@ -19,7 +19,11 @@ use super::{
     measure::Attempt,
     upstream::{Upstream, UpstreamConnection},
 };
-use crate::{domain::ErrorReason, lifecycle::clock, routing::LocalTable};
+use crate::{
+    domain::{ErrorReason, Moment},
+    lifecycle::clock,
+    routing::LocalTable,
+};
 
 /// How far a request's body has come; `forward` reads it when something goes wrong.
 #[derive(Default)]
@@ -226,29 +230,30 @@ impl ResponseBody {
         Self { kind: Kind::Ended, downstream }
     }
 
-    pub(super) fn proxied(downstream: Rc<Downstream>, proxied: Proxied) -> Self {
-        let ended = proxied.incoming.is_end_stream();
+    /// The body of an answer whose head came at `now`.
+    pub(super) fn proxied(downstream: Rc<Downstream>, proxied: Proxied, now: Moment) -> Self {
+        let (ended, idle) = (proxied.incoming.is_end_stream(), proxied.idle);
         let mut body = Self { kind: Kind::Proxied(proxied), downstream };
         if ended {
-            body.complete();
-        } else if let Kind::Proxied(proxied) = &body.kind {
-            body.downstream.expect_within(clock::now(), proxied.idle);
+            body.complete(now);
+        } else {
+            body.downstream.expect_within(now, idle);
         }
         body
     }
 
     /// Counts the attempt and lets the connection go back to its pool.
-    fn complete(&mut self) {
+    fn complete(&mut self, now: Moment) {
+        self.downstream.answered_at(now);
         let kind = std::mem::replace(&mut self.kind, Kind::Ended);
-        if let Kind::Proxied(mut proxied) = kind {
-            let now = clock::now();
-            proxied.attempt.complete(now);
-            if proxied.upstream.finish(now) {
-                let (table, backend, endpoint) = proxied.home;
-                let backend = &table.backends()[backend];
-                let endpoint = &backend.endpoints[endpoint];
-                self.downstream.worker.pools().put(backend, endpoint, proxied.upstream);
-            }
+        let Kind::Proxied(Proxied { incoming, mut upstream, mut attempt, home, .. }) = kind else {
+            return;
+        };
+        attempt.complete(now);
+        if upstream.finish(incoming, now) {
+            let (table, backend, endpoint) = home;
+            let backend = &table.backends()[backend];
+            self.downstream.worker.pools().put(backend, &backend.endpoints[endpoint], upstream);
         }
     }
 
@@ -283,16 +288,17 @@ impl Body for ResponseBody {
         match frame {
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => {
-                self.complete();
+                self.complete(clock::now());
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.fail(error)))),
             Poll::Ready(Some(Ok(frame))) => {
                 if let Kind::Proxied(proxied) = &self.kind {
+                    let now = clock::now();
                     if proxied.incoming.is_end_stream() {
-                        self.complete();
+                        self.complete(now);
                     } else {
-                        self.downstream.expect_within(clock::now(), proxied.idle);
+                        self.downstream.expect_within(now, proxied.idle);
                     }
                 }
                 let frame = match frame.into_trailers() {

@@ -4,7 +4,7 @@ use std::{net::IpAddr, rc::Rc};
 
 use http::{HeaderValue, Method};
 
-use super::downstream::Downstream;
+use super::{downstream::Downstream, headers::Survey};
 use crate::{
     decision::{affinity::TokenText, split::Bucket},
     domain::Moment,
@@ -20,6 +20,10 @@ pub(super) struct RequestContext {
     pub(super) begun: Moment,
     pub(super) request_id: HeaderValue,
     pub(super) method: Method,
+    /// Which headers it has.
+    pub(super) seen: Survey,
+    /// The peer is a proxy whose word about the client is taken.
+    pub(super) is_trusted: bool,
     /// Wants to leave HTTP, as a WebSocket does.
     pub(super) upgrade: Option<HeaderValue>,
     /// The client waits with its body until it is asked for it.

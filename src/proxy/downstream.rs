@@ -73,6 +73,8 @@ pub(super) struct Downstream {
     deadline: Cell<Moment>,
     /// The present request may not go on after this.
     total_deadline: Cell<Option<Moment>>,
+    /// When the present answer was complete.
+    answered: Cell<Option<Moment>>,
     /// The longest silence while bodies flow.
     silence: Cell<Duration>,
     /// The deadline has passed while serving; whoever waits ends its wait.
@@ -120,6 +122,7 @@ impl Downstream {
             phase: Cell::new(Phase::Idle),
             fault: Cell::new(None),
             total_deadline: Cell::new(None),
+            answered: Cell::new(None),
             silence: Cell::new(Duration::MAX),
             expired: Cell::new(false),
             progress: Cell::new(false),
@@ -176,11 +179,16 @@ impl Downstream {
         self.total_deadline.set(None);
         self.expired.set(false);
         self.rest.set(false);
-        let patience = self.patience_when_idle();
-        self.deadline.set(clock::now() + patience);
+        let ended = self.answered.take().unwrap_or_else(clock::now);
+        self.deadline.set(ended + self.patience_when_idle());
         if self.pipelined.take() {
             self.wake();
         }
+    }
+
+    /// When the last byte of the answer came from its endpoint: close enough to when it leaves.
+    pub(super) fn answered_at(&self, now: Moment) {
+        self.answered.set(Some(now));
     }
 
     /// While draining, a client that just sent a request it did not see refused still gets its answer.
@@ -242,6 +250,15 @@ impl Downstream {
     /// What a passed deadline means. `Some`: the connection ends, with a word to the client if there is a fault.
     pub(super) fn on_deadline(&self, now: Moment) -> Option<Option<ProxyError>> {
         match self.phase.get() {
+            // The last answer is still on its way to a slow client.
+            Phase::Idle if !self.flushed.get() && self.progress.take() => {
+                self.deadline.set(now + self.listener.idle_timeout);
+                None
+            }
+            Phase::Idle if !self.flushed.get() => {
+                self.torn.set(true);
+                Some(None)
+            }
             Phase::Idle => Some(None),
             Phase::Head => Some(Some(ProxyError::new(
                 ErrorReason::HeadTimeout,

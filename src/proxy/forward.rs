@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     config::model::Timeouts,
-    domain::ErrorReason,
+    domain::{ErrorReason, Moment},
     lifecycle::clock,
     routing::{Backend, Endpoint},
 };
@@ -58,18 +58,19 @@ impl Exchange<'_> {
         let body = self.body(incoming, progress.as_ref());
         let mut request = Request::from_parts(parts, body);
         let pooled = self.pooled();
+        let mut now = self.context.begun;
         let mut upstream = match pooled {
             Some(upstream) => upstream,
-            None => self.connect().await?,
+            None => self.connect(&mut now).await?,
         };
         loop {
-            let fault = match self.send(&mut upstream, request, progress.as_deref()).await {
+            let fault = match self.send(&mut upstream, request, progress.as_deref(), now).await {
                 Ok(answer) => return Ok((upstream, answer)),
                 Err(fault) => fault,
             };
             let error = progress.as_deref().and_then(BodyProgress::fault).unwrap_or(fault.error);
             request = self.again(&upstream, fault, progress.as_deref()).ok_or(error)?;
-            upstream = self.connect().await?;
+            upstream = self.connect(&mut now).await?;
         }
     }
 
@@ -90,14 +91,17 @@ impl Exchange<'_> {
         pools.take(self.backend(), self.live_endpoint(), self.context.begun)
     }
 
-    async fn connect(&self) -> Result<UpstreamConnection, ProxyError> {
+    /// Opens a connection; moves `now` on to when it was open.
+    async fn connect(&self, now: &mut Moment) -> Result<UpstreamConnection, ProxyError> {
         let downstream = &self.context.downstream;
         let patience = self.timeouts().connect;
         // The connection's own watch must not be the one that ends this wait.
         downstream.expect_within(clock::now(), patience * 2);
         let address = self.live_endpoint().address();
         let opened = pin!(connect(&downstream.worker, address, patience));
-        self.or_total(opened).await?
+        let upstream = self.or_total(opened).await??;
+        *now = clock::now();
+        Ok(upstream)
     }
 
     /// Waits for `future`, but no longer than the request as a whole may take.
@@ -121,6 +125,7 @@ impl Exchange<'_> {
         upstream: &mut UpstreamConnection,
         mut request: Request<RequestBody>,
         progress: Option<&BodyProgress>,
+        now: Moment,
     ) -> Result<Response<Incoming>, SendFault> {
         let downstream = &self.context.downstream;
         upstream.shared().begin(Some(downstream.clone()));
@@ -129,7 +134,7 @@ impl Exchange<'_> {
         }
         let timeouts = self.timeouts();
         let patience = if request.body().is_empty() { timeouts.first_byte } else { timeouts.idle };
-        downstream.expect_within(clock::now(), patience);
+        downstream.expect_within(now, patience);
         let mut answer = pin!(upstream.send(request));
         poll_fn(|cx| match downstream.expiry() {
             Some(expiry) => {
@@ -177,7 +182,8 @@ impl Exchange<'_> {
     ) -> Result<(response::Parts, ResponseBody), ProxyError> {
         let downstream = self.context.downstream.clone();
         let (parts, incoming) = answer.into_parts();
-        attempt.answered(parts.status.as_u16(), clock::now());
+        let now = clock::now();
+        attempt.answered(parts.status.as_u16(), now);
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             self.switch(upstream, attempt)?;
             return Ok((parts, ResponseBody::empty(downstream)));
@@ -190,7 +196,7 @@ impl Exchange<'_> {
             home: (self.context.table.clone(), backend, self.endpoint),
             idle: self.timeouts().idle,
         };
-        Ok((parts, ResponseBody::proxied(downstream, proxied)))
+        Ok((parts, ResponseBody::proxied(downstream, proxied, now)))
     }
 
     /// Leaves HTTP: from here on bytes go both ways as they come. Only the change itself is measured.

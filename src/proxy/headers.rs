@@ -16,7 +16,7 @@ use super::{
     context::{Choice, RequestContext},
     error::ProxyError,
 };
-use crate::{decision::split::Bucket, domain::ErrorReason};
+use crate::domain::ErrorReason;
 
 pub(super) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -25,6 +25,56 @@ static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host"
 static X_TIDEGATE_BUCKET: HeaderName = HeaderName::from_static("x-tidegate-bucket");
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// Which of the headers that Tidegate treats are there at all; found in one pass, since most requests have few of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Survey(u16);
+
+impl Survey {
+    const CONNECTION: u16 = 1;
+    const HOP_BY_HOP: u16 = 1 << 1;
+    const TE: u16 = 1 << 2;
+    const UPGRADE: u16 = 1 << 3;
+    const EXPECT: u16 = 1 << 4;
+    const REQUEST_ID: u16 = 1 << 5;
+    const FORWARDED: u16 = 1 << 6;
+    const TRACE: u16 = 1 << 7;
+    const BUCKET: u16 = 1 << 8;
+
+    /// Looks through `headers`.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        Self(headers.keys().map(Self::bits).fold(0, |seen, bits| seen | bits))
+    }
+
+    fn bits(name: &HeaderName) -> u16 {
+        let name = name.as_str();
+        // The length alone tells most names apart.
+        match name.len() {
+            2 if name == "te" => Self::TE | Self::HOP_BY_HOP,
+            6 if name == "expect" => Self::EXPECT,
+            7 if name == "upgrade" => Self::UPGRADE | Self::HOP_BY_HOP,
+            9 if name == "forwarded" => Self::FORWARDED,
+            10 if name == "connection" => Self::CONNECTION | Self::HOP_BY_HOP,
+            10 if name == "keep-alive" => Self::HOP_BY_HOP,
+            10 if name == "tracestate" => Self::TRACE,
+            11 if name == "traceparent" => Self::TRACE,
+            12 if name == "x-request-id" => Self::REQUEST_ID,
+            14 if name == "content-length" => Self::HOP_BY_HOP,
+            14 if name == "http2-settings" => Self::HOP_BY_HOP,
+            15 if name == "x-forwarded-for" => Self::FORWARDED,
+            16 if name == "x-forwarded-host" => Self::FORWARDED,
+            16 if name == "proxy-connection" => Self::HOP_BY_HOP,
+            17 if name == "x-forwarded-proto" => Self::FORWARDED,
+            17 if name == "transfer-encoding" => Self::HOP_BY_HOP,
+            17 if name == "x-tidegate-bucket" => Self::BUCKET,
+            _ => 0,
+        }
+    }
+
+    const fn has(self, bits: u16) -> bool {
+        self.0 & bits != 0
+    }
+}
 
 /// The host a request asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -101,7 +151,10 @@ fn is_authority(text: &[u8]) -> bool {
 }
 
 /// Whether the request asks to leave HTTP/1.1; the protocol it names.
-pub(super) fn upgrade(parts: &request::Parts) -> Option<HeaderValue> {
+pub(super) fn upgrade(parts: &request::Parts, seen: Survey) -> Option<HeaderValue> {
+    if !seen.has(Survey::UPGRADE) {
+        return None;
+    }
     let wanted = parts.headers.get(UPGRADE)?;
     let asks = parts.version == Version::HTTP_11
         && tokens(&parts.headers, CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"));
@@ -112,7 +165,10 @@ pub(super) fn upgrade(parts: &request::Parts) -> Option<HeaderValue> {
 ///
 /// # Errors
 /// `MalformedRequest` for an expectation that nobody knows: to ignore it would be a guess.
-pub(super) fn expects_continue(parts: &request::Parts) -> Result<bool, ProxyError> {
+pub(super) fn expects_continue(parts: &request::Parts, seen: Survey) -> Result<bool, ProxyError> {
+    if !seen.has(Survey::EXPECT) {
+        return Ok(false);
+    }
     let Some(expected) = parts.headers.get(EXPECT) else { return Ok(false) };
     if expected.as_bytes().eq_ignore_ascii_case(b"100-continue") {
         return Ok(parts.version == Version::HTTP_11);
@@ -129,19 +185,11 @@ fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> 
 
 /// Removes what concerns this connection alone: the fixed set, and whatever `connection` names.
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let mut doomed: SmallVec<[HeaderName; 4]> = SmallVec::new();
-    for name in headers.keys() {
-        match name.as_str() {
-            "connection" => {
-                let named = tokens(headers, CONNECTION);
-                doomed.extend(named.filter_map(|token| HeaderName::from_bytes(token).ok()));
-                doomed.push(CONNECTION);
-            }
-            "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "content-length"
-            | "upgrade" | "http2-settings" => doomed.push(name.clone()),
-            _ => {}
-        }
-    }
+    let named = tokens(headers, CONNECTION);
+    let mut doomed: SmallVec<[HeaderName; 4]> =
+        named.filter_map(|token| HeaderName::from_bytes(token).ok()).collect();
+    let fixed = headers.keys().filter(|name| Survey::bits(name) & Survey::HOP_BY_HOP != 0);
+    doomed.extend(fixed.cloned());
     for name in doomed {
         headers.remove(name);
     }
@@ -154,9 +202,13 @@ pub(super) fn forward(
     choice: &Choice,
     host: &Host,
 ) -> Result<(), ProxyError> {
+    let seen = context.seen;
     let headers = &mut parts.headers;
-    let wants_trailers = tokens(headers, TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
-    remove_hop_by_hop(headers);
+    let wants_trailers = seen.has(Survey::TE)
+        && tokens(headers, TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
+    if seen.has(Survey::HOP_BY_HOP) {
+        remove_hop_by_hop(headers);
+    }
     if wants_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
@@ -165,19 +217,22 @@ pub(super) fn forward(
         headers.insert(UPGRADE, protocol.clone());
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     }
-    if !context.expects_continue {
+    if seen.has(Survey::EXPECT) && !context.expects_continue {
         headers.remove(EXPECT);
     }
-    let host_value =
-        if host.value.is_empty() { endpoint_host(context, choice) } else { Ok(host.value.clone()) };
-    headers.insert(HOST, host_value?);
+    if host.value.is_empty() {
+        headers.insert(HOST, endpoint_host(context, choice)?);
+    } else if seen.has(Survey::CONNECTION) || parts.uri.authority().is_some() {
+        headers.insert(HOST, host.value.clone());
+    }
     add_forwarded(headers, context, host);
     add_trace(headers, context);
     headers.insert(&X_REQUEST_ID, context.request_id.clone());
-    match choice.bucket {
-        Some(bucket) => headers.insert(&X_TIDEGATE_BUCKET, bucket_value(bucket)),
-        None => headers.remove(&X_TIDEGATE_BUCKET),
-    };
+    if let Some(bucket) = choice.bucket {
+        headers.insert(&X_TIDEGATE_BUCKET, HeaderValue::from(bucket.number()));
+    } else if seen.has(Survey::BUCKET) {
+        headers.remove(&X_TIDEGATE_BUCKET);
+    }
     parts.version = Version::HTTP_11;
     if parts.uri.authority().is_some() {
         // The endpoint gets the same path bytes in origin form.
@@ -196,50 +251,55 @@ fn endpoint_host(context: &RequestContext, choice: &Choice) -> Result<HeaderValu
         .map_err(|_| ProxyError::new(ErrorReason::Internal, "the endpoint's name is no header"))
 }
 
-fn bucket_value(bucket: Bucket) -> HeaderValue {
-    HeaderValue::from(bucket.number())
-}
-
 fn add_forwarded(headers: &mut HeaderMap, context: &RequestContext, host: &Host) {
-    let downstream = &context.downstream;
-    let trusted = downstream.is_trusted(downstream.peer.ip());
-    if !trusted {
-        headers.remove(FORWARDED);
+    let own = context.downstream.address_value();
+    let mut chain = own.clone();
+    let (mut keeps_proto, mut keeps_host) = (false, false);
+    if context.seen.has(Survey::FORWARDED) {
+        if context.is_trusted {
+            chain = extend_chain(headers, own);
+            keeps_proto = headers.contains_key(&X_FORWARDED_PROTO);
+            keeps_host = headers.contains_key(&X_FORWARDED_HOST);
+        } else {
+            headers.remove(FORWARDED);
+            headers.remove(&X_FORWARDED_HOST);
+        }
     }
-    let own = downstream.address_value();
-    let chain = headers.get_all(&X_FORWARDED_FOR);
-    let before = if trusted { chain.iter().map(HeaderValue::as_bytes).collect() } else { vec![] };
-    let chain = if before.is_empty() {
-        own
-    } else {
-        let joined =
-            [before.join(b", ".as_slice()), own.as_bytes().to_vec()].join(b", ".as_slice());
-        HeaderValue::from_bytes(&joined).unwrap_or(own)
-    };
     headers.insert(&X_FORWARDED_FOR, chain);
-    let keep = |name: &HeaderName| trusted && headers.contains_key(name);
-    let (keep_proto, keep_host) = (keep(&X_FORWARDED_PROTO), keep(&X_FORWARDED_HOST));
-    if !keep_proto {
+    if !keeps_proto {
         headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static("http"));
     }
-    if !keep_host && !host.value.is_empty() {
+    if !keeps_host && !host.value.is_empty() {
         headers.insert(&X_FORWARDED_HOST, host.value.clone());
-    } else if !keep_host {
-        headers.remove(&X_FORWARDED_HOST);
     }
+}
+
+/// What trusted proxies wrote, and the peer that it came from.
+fn extend_chain(headers: &HeaderMap, own: HeaderValue) -> HeaderValue {
+    let mut chain = Vec::new();
+    for line in headers.get_all(&X_FORWARDED_FOR) {
+        chain.extend_from_slice(line.as_bytes());
+        chain.extend_from_slice(b", ");
+    }
+    chain.extend_from_slice(own.as_bytes());
+    HeaderValue::from_bytes(&chain).unwrap_or(own)
 }
 
 /// Whether the client's side is HTTPS, as far as a trusted proxy says.
-pub(super) fn is_https(headers: &HeaderMap, trusted: bool) -> bool {
-    trusted && headers.get(&X_FORWARDED_PROTO).is_some_and(|proto| proto == "https")
+pub(super) fn is_https(headers: &HeaderMap, seen: Survey, trusted: bool) -> bool {
+    trusted
+        && seen.has(Survey::FORWARDED)
+        && headers.get(&X_FORWARDED_PROTO).is_some_and(|proto| proto == "https")
 }
 
 /// W3C Trace Context: a valid parent goes on as it is, since Tidegate writes no span of its own; else a trace begins here.
 fn add_trace(headers: &mut HeaderMap, context: &RequestContext) {
-    if headers.get(&TRACEPARENT).is_some_and(|parent| is_traceparent(parent.as_bytes())) {
-        return;
+    if context.seen.has(Survey::TRACE) {
+        if headers.get(&TRACEPARENT).is_some_and(|parent| is_traceparent(parent.as_bytes())) {
+            return;
+        }
+        headers.remove(&TRACESTATE);
     }
-    headers.remove(&TRACESTATE);
     let worker = &context.downstream.worker;
     let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
     write_hex(&mut text[3..19], worker.random() | 1);
@@ -266,7 +326,14 @@ fn is_traceparent(text: &[u8]) -> bool {
 }
 
 /// The request's id: the client's where it is sane, else a new one.
-pub(super) fn request_id(headers: &HeaderMap, random: impl Fn() -> u64) -> HeaderValue {
+pub(super) fn request_id(
+    headers: &HeaderMap,
+    seen: Survey,
+    random: impl Fn() -> u64,
+) -> HeaderValue {
+    if !seen.has(Survey::REQUEST_ID) {
+        return new_request_id(random);
+    }
     const LONGEST: usize = 128;
     let sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
     let mut given = headers.get_all(&X_REQUEST_ID).iter();
@@ -302,7 +369,9 @@ pub(super) fn answer(parts: &mut response::Parts, method: &Method) {
     // Where no body follows, a length tells of the one that a GET would bring.
     let bodiless = method == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED;
     let length = if bodiless { parts.headers.get(CONTENT_LENGTH).cloned() } else { None };
-    remove_hop_by_hop(&mut parts.headers);
+    if Survey::of(&parts.headers).has(Survey::HOP_BY_HOP) {
+        remove_hop_by_hop(&mut parts.headers);
+    }
     if let Some(protocol) = protocol {
         parts.headers.insert(UPGRADE, protocol);
         parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -403,7 +472,7 @@ mod tests {
             for value in values {
                 headers.append(&X_REQUEST_ID, HeaderValue::from_static(value));
             }
-            request_id(&headers, || 0xabc)
+            request_id(&headers, Survey::of(&headers), || 0xabc)
         };
         assert_eq!(id(&["a-1"]), "a-1");
         for odd in [vec![], vec![""], vec!["a b"], vec!["a", "b"], vec!["<x>"]] {

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, rc::Rc};
 
-use http::{Request, Response, request};
+use http::{HeaderValue, Request, Response, request};
 use hyper::body::{Body, Incoming};
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     downstream::Downstream,
     error::ProxyError,
     forward,
-    headers::{self, Host},
+    headers::{self, Host, Survey},
     measure::{Attempt, InFlight},
     respond,
 };
@@ -30,8 +30,9 @@ pub(super) async fn serve(
 ) -> Result<Response<ResponseBody>, Infallible> {
     downstream.begin_serving(None);
     let worker = downstream.worker.clone();
-    let request_id = headers::request_id(request.headers(), || worker.random());
-    match run(&downstream, request, &request_id).await {
+    let seen = Survey::of(request.headers());
+    let request_id = headers::request_id(request.headers(), seen, || worker.random());
+    match run(&downstream, request, seen, &request_id).await {
         Ok(response) => Ok(response),
         Err(error) => {
             worker.shard().error(error.reason());
@@ -43,11 +44,12 @@ pub(super) async fn serve(
 async fn run(
     downstream: &Rc<Downstream>,
     request: Request<Incoming>,
-    request_id: &http::HeaderValue,
+    seen: Survey,
+    request_id: &HeaderValue,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let (mut parts, body) = request.into_parts();
     let host = Host::of(&parts)?;
-    let context = begin(downstream, &parts, request_id)?;
+    let context = begin(downstream, &parts, seen, request_id)?;
     let route = find_route(&context, &host, &parts)?;
     let choice = affinity::choose(&context, route, &parts.uri, &parts.headers);
     admit_body(&context, &choice, &body)?;
@@ -61,22 +63,25 @@ async fn run(
 fn begin(
     downstream: &Rc<Downstream>,
     parts: &request::Parts,
-    request_id: &http::HeaderValue,
+    seen: Survey,
+    request_id: &HeaderValue,
 ) -> Result<RequestContext, ProxyError> {
     if parts.method == http::Method::CONNECT {
         let why = "CONNECT is for forward proxies; this is none";
         return Err(ProxyError::new(ErrorReason::MalformedRequest, why));
     }
-    let trusted = downstream.is_trusted(downstream.peer.ip());
+    let is_trusted = downstream.is_trusted(downstream.peer.ip());
     Ok(RequestContext {
         table: downstream.worker.table(),
         begun: clock::now(),
         request_id: request_id.clone(),
         method: parts.method.clone(),
-        upgrade: headers::upgrade(parts),
-        expects_continue: headers::expects_continue(parts)?,
-        client: affinity::client_address(downstream, &parts.headers),
-        is_https: headers::is_https(&parts.headers, trusted),
+        upgrade: headers::upgrade(parts, seen),
+        expects_continue: headers::expects_continue(parts, seen)?,
+        client: affinity::client_address(downstream, is_trusted, &parts.headers),
+        is_https: headers::is_https(&parts.headers, seen, is_trusted),
+        seen,
+        is_trusted,
         downstream: downstream.clone(),
     })
 }

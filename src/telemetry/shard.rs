@@ -113,9 +113,12 @@ impl Series {
         for class in Class::ALL {
             *totals.class_mut(class) += self.classes[class as usize].load(Relaxed);
         }
-        self.codes.visit(|at, count| {
-            // Pages hold codes up to 607, so the cast is exact.
-            *totals.codes.entry((at + FIRST_CODE) as u16).or_default() += count;
+        self.codes.visit(|page, counts| {
+            for (at, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+                // Pages hold codes up to 607, so the cast is exact.
+                let code = (FIRST_CODE + page * PAGE + at) as u16;
+                *totals.codes.entry(code).or_default() += count;
+            }
         });
         self.first_byte.add_to(&mut totals.first_byte);
         self.total.add_to(&mut totals.total);
@@ -135,7 +138,7 @@ impl Latencies {
     }
 
     fn add_to(&self, latencies: &mut crate::decision::stats::Latencies) {
-        self.buckets.visit(|index, count| latencies.histogram.add(index, count));
+        self.buckets.visit(|octave, counts| latencies.histogram.add_octave(octave, counts));
         latencies.sum_us = latencies.sum_us.saturating_add(self.sum_us.load(Relaxed));
     }
 }
@@ -156,14 +159,11 @@ impl<const N: usize> Pages<N> {
         add(&page[index % PAGE], 1);
     }
 
-    /// Shows every counter above zero with its index.
-    fn visit(&self, mut show: impl FnMut(usize, u64)) {
+    /// Shows every page in use with its number.
+    fn visit(&self, mut show: impl FnMut(usize, &[u64; PAGE])) {
         for (number, page) in self.0.iter().enumerate() {
-            for (at, counter) in page.get().into_iter().flat_map(|page| page.iter().enumerate()) {
-                match counter.load(Relaxed) {
-                    0 => {}
-                    count => show(number * PAGE + at, count),
-                }
+            if let Some(page) = page.get() {
+                show(number, &page.each_ref().map(|counter| counter.load(Relaxed)));
             }
         }
     }

@@ -110,7 +110,23 @@ impl Histogram {
             return;
         }
         let index = index.min(LATENCY_BUCKETS - 1);
-        let number = index / OCTAVE_BUCKETS;
+        let slot = &mut self.octave(index / OCTAVE_BUCKETS).counts[index % OCTAVE_BUCKETS];
+        *slot = slot.saturating_add(count);
+    }
+
+    /// Adds the counts of a whole octave; a number beyond the last octave counts for the last.
+    pub fn add_octave(&mut self, number: usize, counts: &[u64; OCTAVE_BUCKETS]) {
+        if counts.iter().all(|count| *count == 0) {
+            return;
+        }
+        let octave = self.octave(number.min(OCTAVES - 1));
+        for (slot, count) in octave.counts.iter_mut().zip(counts) {
+            *slot = slot.saturating_add(*count);
+        }
+    }
+
+    /// The octave with this number, put in its place if it was not there.
+    fn octave(&mut self, number: usize) -> &mut Octave {
         let at = match self.octaves.binary_search_by_key(&number, |octave| octave.number) {
             Ok(at) => at,
             Err(at) => {
@@ -118,13 +134,12 @@ impl Histogram {
                 at
             }
         };
-        let slot = &mut self.octaves[at].counts[index % OCTAVE_BUCKETS];
-        *slot = slot.saturating_add(count);
+        &mut self.octaves[at]
     }
 
     /// Adds every count of `other`.
     pub fn merge(&mut self, other: &Self) {
-        other.counts().for_each(|(index, count)| self.add(index, count));
+        other.octaves.iter().for_each(|octave| self.add_octave(octave.number, &octave.counts));
     }
 
     /// What was counted since `earlier`, an older state of the same histogram.

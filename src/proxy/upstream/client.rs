@@ -160,10 +160,20 @@ impl UpstreamConnection {
         cx.waker().wake_by_ref();
     }
 
-    /// Ends an exchange; true when the connection can carry another.
-    pub(in crate::proxy) fn finish(&mut self, now: Moment) -> bool {
+    /// Ends an exchange with the rest of its answer; true when the connection can carry another.
+    pub(in crate::proxy) fn finish(&mut self, body: Incoming, now: Moment) -> bool {
+        {
+            let _turn = self.relay.begin_turn();
+            drop(body);
+        }
+        if self.sender.is_ready() {
+            // It was idle before: all that stirred it was the end of the body.
+            self.relay.stirred.store(false, Relaxed);
+        } else {
+            self.drive(&Context::from_waker(Waker::noop()));
+        }
         // The task it would wake has nothing to do with it any more.
-        self.drive(&Context::from_waker(Waker::noop()));
+        drop(self.relay.parent.take());
         self.shared.end();
         self.reused = true;
         self.idle_since = now;
