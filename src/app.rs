@@ -1,7 +1,7 @@
 //! The composition root: `build` makes and binds everything and may fail; `run` starts it and waits for the end.
 
 use std::{
-    io,
+    io::{self, Write as _},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -81,6 +81,8 @@ struct App {
     patience: Duration,
     events: EventSink,
     tasks: Tasks,
+    /// What is told when all stands.
+    welcome: String,
 }
 
 fn build(path: &Path) -> Result<App, Error> {
@@ -106,6 +108,12 @@ fn build(path: &Path) -> Result<App, Error> {
         WorkersParts { count, table, recorder, events: events.clone(), tasks: tasks.clone() };
     let mut workers = Workers::start(&parts)?;
     workers.listen(&config.listeners)?;
+    let listening: Vec<_> = workers.addresses().map(|address| address.to_string()).collect();
+    let welcome = format!(
+        "tidegate ready: listening on {}, admin {}",
+        listening.join(", "),
+        config.admin.socket.display()
+    );
     let workers = SharedWorkers(Arc::new(Mutex::new(workers)));
     let settings = admin::Settings {
         socket: config.admin.socket,
@@ -118,13 +126,13 @@ fn build(path: &Path) -> Result<App, Error> {
         admin::Server::bind(&settings, handle.clone(), Box::new(move || seen.connections()))?;
     let signals = Signals::catch()?;
     let patience = config.process.shutdown_timeout;
-    Ok(App { controller, handle, workers, admin, signals, drain, patience, events, tasks })
+    Ok(App { controller, handle, workers, admin, signals, drain, patience, events, tasks, welcome })
 }
 
 impl App {
     async fn run(self) -> Result<(), Error> {
-        let Self { controller, handle, workers, admin, signals, drain, patience, events, tasks } =
-            self;
+        let Self { controller, handle, workers, admin, signals, drain, .. } = self;
+        let Self { patience, events, tasks, welcome, .. } = self;
         let work = tasks.spawn("controller", controller.run(Box::new(workers.clone())));
         let api = tasks.clone();
         tasks.spawn("admin", async move {
@@ -137,7 +145,8 @@ impl App {
         report(&events, EventKind::Started, "serving");
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        println!("tidegate: ready");
+        // The proxy serves whether or not somebody reads that it does.
+        let _ = writeln!(io::stdout(), "{welcome}");
         until_stopped(signals, &handle, &drain, patience, &events, &workers, &tasks).await;
         drain.hurry(clock::now());
         let _ = work.await;

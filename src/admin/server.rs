@@ -39,7 +39,7 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 const MAX_HEAD: usize = 32 << 10;
 /// Pause when the system gives no more connections.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-const MIN_TOKEN: usize = 16;
+const MIN_TOKEN: usize = 8;
 const MAX_TOKEN: u64 = 4 << 10;
 
 /// Where the API is to be found.

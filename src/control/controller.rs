@@ -104,7 +104,7 @@ impl Controller {
         let standing = watch::Sender::new(Arc::new(standing));
         let (sender, mailbox) = mpsc::channel(MAILBOX);
         let rates = watch::Sender::default();
-        let controller = Self {
+        let mut controller = Self {
             config,
             secrets,
             hand,
@@ -118,6 +118,7 @@ impl Controller {
             inbox,
             drain,
         };
+        controller.keep_reported();
         controller.tell_superseded(given_way);
         controller.show_standing(|_| {});
         let handle = controller.handle(sender, path.into());
@@ -154,11 +155,16 @@ impl Controller {
     }
 
     async fn finish(mut self) {
-        while let Ok(event) = self.inbox.try_recv() {
-            self.audit.keep(event);
-        }
+        self.keep_reported();
         if tokio::time::timeout(LAST_WRITE, self.store.close()).await != Ok(true) {
             tracing::warn!("the last events and splits could not be written to the state file");
+        }
+    }
+
+    /// Keeps the events that have been reported so far.
+    fn keep_reported(&mut self) {
+        while let Ok(event) = self.inbox.try_recv() {
+            self.audit.keep(event);
         }
     }
 
