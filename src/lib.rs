@@ -11,4 +11,11 @@ pub mod lifecycle;
 pub mod routing;
 pub mod telemetry;
 
+pub mod control;
 pub mod proxy;
+
+pub mod admin;
+
+pub mod app;
+
+pub mod cli;

@@ -1,0 +1,231 @@
+//! Who may do what: the socket's file mode guards the socket, a token and the Host header guard TCP.
+
+use std::{
+    fs::File,
+    io::Read as _,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use sha2::{Digest as _, Sha256};
+
+use super::{fault::Fault, wire::Signature};
+
+/// A request is answered within this; streams go on after their head.
+const PATIENCE: Duration = Duration::from_secs(10);
+const MAX_ACTOR: usize = 100;
+const MAX_REASON: usize = 500;
+/// Bytes of the user database that are looked through for a name.
+const MAX_PASSWD: u64 = 1 << 20;
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Peer {
+    /// Over the unix socket, by the user of this number.
+    Unix { uid: u32 },
+    /// Over TCP.
+    Tcp { from: IpAddr, to: SocketAddr },
+}
+
+/// The token for writes over TCP, as its digest.
+#[derive(Debug, Clone)]
+pub(super) struct Token(Arc<[u8; 32]>);
+
+impl Token {
+    pub(super) fn new(text: &[u8]) -> Self {
+        Self(Arc::new(Sha256::digest(text).into()))
+    }
+
+    /// Compares digests in full: the time taken says nothing about the token.
+    fn fits(&self, given: &[u8]) -> bool {
+        let given: [u8; 32] = Sha256::digest(given).into();
+        let difference = self.0.iter().zip(given).fold(0, |sum, (a, b)| sum | (a ^ b));
+        std::hint::black_box(difference) == 0
+    }
+}
+
+/// Stands before every handler.
+pub(super) async fn guard(
+    State(token): State<Option<Token>>,
+    peer: axum::Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if let Err(fault) = admit(*peer, token.as_ref(), &request) {
+        let unauthorized = fault.is_unauthorized();
+        let mut response = fault.into_response();
+        if unauthorized {
+            let value = header::HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+        }
+        return response;
+    }
+    let answer = tokio::time::timeout(PATIENCE, next.run(request)).await;
+    answer.unwrap_or_else(|_| {
+        let message = format!("no answer within {} s", PATIENCE.as_secs());
+        Fault::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", message).into_response()
+    })
+}
+
+fn admit(peer: Peer, token: Option<&Token>, request: &Request) -> Result<(), Fault> {
+    let headers = request.headers();
+    let writes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    if let Peer::Tcp { to, .. } = peer {
+        check_host(headers, to)?;
+        if writes {
+            check_token(headers, token)?;
+        }
+    }
+    if writes { check_content_type(headers) } else { Ok(()) }
+}
+
+/// A page of another site cannot make a browser name this address: it would send its own host name.
+fn check_host(headers: &HeaderMap, to: SocketAddr) -> Result<(), Fault> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = hosts.next().and_then(|host| host.to_str().ok());
+    let fits = host.is_some_and(|host| names_us(host, to)) && hosts.next().is_none();
+    if fits {
+        return Ok(());
+    }
+    let message = format!("the Host header must name {to} or localhost");
+    Err(Fault::new(StatusCode::MISDIRECTED_REQUEST, "wrong_host", message))
+}
+
+fn names_us(host: &str, to: SocketAddr) -> bool {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (host, None),
+    };
+    if port.is_some_and(|port| port.parse() != Ok(to.port())) {
+        return false;
+    }
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    match bare.parse::<IpAddr>() {
+        Ok(address) => address == to.ip() || (address.is_loopback() && to.ip().is_loopback()),
+        Err(_) => name.eq_ignore_ascii_case("localhost") && to.ip().is_loopback(),
+    }
+}
+
+fn check_token(headers: &HeaderMap, token: Option<&Token>) -> Result<(), Fault> {
+    let Some(token) = token else {
+        let message = "without admin.token_file this address is read-only; use the unix socket";
+        return Err(Fault::new(StatusCode::FORBIDDEN, "read_only", message));
+    };
+    let given = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
+    match given.and_then(|value| value.strip_prefix(b"Bearer ")) {
+        Some(given) if token.fits(given) => Ok(()),
+        Some(_) => Err(unauthorized("the token is wrong")),
+        None => Err(unauthorized("send the token: authorization: Bearer …")),
+    }
+}
+
+fn unauthorized(message: &str) -> Fault {
+    Fault::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+}
+
+/// Forms, which a page of another site can post, are not taken. An empty body needs no type.
+fn check_content_type(headers: &HeaderMap) -> Result<(), Fault> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        let empty = headers.get(header::CONTENT_LENGTH).is_none_or(|length| length == "0")
+            && !headers.contains_key(header::TRANSFER_ENCODING);
+        return if empty { Ok(()) } else { Err(not_json()) };
+    };
+    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    if essence.trim().eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(not_json()) }
+}
+
+fn not_json() -> Fault {
+    let message = "send content-type: application/json";
+    Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", message)
+}
+
+/// Who does it: always what the connection says, with what the request adds before it.
+pub(super) fn actor(peer: Peer, signature: &Signature) -> Result<String, Fault> {
+    let mut faults = Vec::new();
+    if let Some(actor) = &signature.actor {
+        check_text("actor", actor, MAX_ACTOR, &mut faults);
+    }
+    if let Some(reason) = &signature.reason {
+        check_text("reason", reason, MAX_REASON, &mut faults);
+    }
+    if !faults.is_empty() {
+        return Err(Fault::invalid(faults.join("; "), faults));
+    }
+    let known = match peer {
+        Peer::Unix { uid } => match user_name(uid) {
+            Some(name) => format!("uid:{name}({uid})"),
+            None => format!("uid:{uid}"),
+        },
+        Peer::Tcp { from, .. } => format!("token from {from}"),
+    };
+    Ok(match &signature.actor {
+        Some(actor) => format!("{actor} as {known}"),
+        None => known,
+    })
+}
+
+fn check_text(key: &str, text: &str, longest: usize, faults: &mut Vec<String>) {
+    if text.trim().is_empty() || text.chars().count() > longest {
+        faults.push(format!("{key} must have 1 to {longest} characters"));
+    }
+    if text.chars().any(char::is_control) {
+        faults.push(format!("{key} must not hold control characters"));
+    }
+}
+
+fn user_name(uid: u32) -> Option<String> {
+    let mut text = String::new();
+    File::open("/etc/passwd").ok()?.take(MAX_PASSWD).read_to_string(&mut text).ok()?;
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let fits = fields.nth(1)?.parse() == Ok(uid);
+        (fits && name.bytes().all(|c| c.is_ascii_graphic())).then(|| name.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_this_address_pass() {
+        let local: SocketAddr = "127.0.0.1:9900".parse().unwrap();
+        for good in ["127.0.0.1:9900", "localhost:9900", "LOCALHOST", "[::1]:9900", "127.0.0.1"] {
+            assert!(names_us(good, local), "{good}");
+        }
+        for bad in
+            ["evil.example:9900", "127.0.0.1:80", "localhost.evil.example", "", "[::1", "10.0.0.1"]
+        {
+            assert!(!names_us(bad, local), "{bad}");
+        }
+        let outside: SocketAddr = "10.0.0.7:9900".parse().unwrap();
+        assert!(names_us("10.0.0.7:9900", outside));
+        assert!(!names_us("localhost:9900", outside));
+    }
+
+    #[test]
+    fn a_token_fits_itself_alone() {
+        let token = Token::new(b"correct horse battery");
+        assert!(token.fits(b"correct horse battery"));
+        assert!(!token.fits(b"correct horse batterz"));
+        assert!(!token.fits(b""));
+    }
+
+    #[test]
+    fn an_actor_adds_to_the_peer_and_never_replaces_it() {
+        let peer = Peer::Unix { uid: 0 };
+        let sign = |actor: &str| Signature { actor: Some(actor.to_owned()), reason: None };
+        assert_eq!(actor(peer, &Signature::default()).unwrap(), "uid:root(0)");
+        assert_eq!(actor(peer, &sign("alice")).unwrap(), "alice as uid:root(0)");
+        assert!(actor(peer, &sign("a\nb")).is_err());
+        assert!(actor(peer, &sign(&"a".repeat(101))).is_err());
+    }
+}

@@ -1,0 +1,230 @@
+//! The API's sockets and connections: bounded in number, in the size of a head, and in time.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+
+use super::{
+    api::{self, Api},
+    auth::{Peer, Token},
+    socket_file::SocketFile,
+};
+use crate::{
+    control::ControlHandle,
+    lifecycle::Tasks,
+    telemetry::{self, Exporter, ListenerGauge},
+};
+
+/// Connections at once on each socket; further ones wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 64;
+/// Time for a request's head; an idle connection is closed after it as well.
+const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+const MAX_HEAD: usize = 32 << 10;
+/// Pause when the system gives no more connections.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const MIN_TOKEN: usize = 8;
+const MAX_TOKEN: u64 = 4 << 10;
+
+/// Where the API is to be found.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The unix socket.
+    pub socket: PathBuf,
+    /// Permission bits of its file.
+    pub socket_mode: u32,
+    /// The TCP address, if there is to be one.
+    pub listen: Option<SocketAddr>,
+    /// File with the token for writes over TCP.
+    pub token_file: Option<PathBuf>,
+}
+
+/// Tells the open connections of each listener.
+pub type Connections = Box<dyn Fn() -> Vec<ListenerGauge> + Send + Sync>;
+
+/// Why the API cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// No unix socket.
+    #[error("cannot listen on the admin socket {}: {why}", path.display())]
+    Socket {
+        /// Its file.
+        path: PathBuf,
+        /// What stands against it.
+        why: String,
+    },
+    /// No TCP socket.
+    #[error("cannot listen on admin.listen {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// No token.
+    #[error("admin.token_file {}: {source}", path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// No metrics.
+    #[error(transparent)]
+    Metrics(#[from] telemetry::Error),
+}
+
+/// The API, bound and not yet answering. The unix socket's file goes with it.
+#[derive(Debug)]
+pub struct Server {
+    unix: std::os::unix::net::UnixListener,
+    tcp: Option<std::net::TcpListener>,
+    router: Router,
+    socket_file: SocketFile,
+}
+
+impl Server {
+    /// Binds what `settings` asks for.
+    ///
+    /// # Errors
+    /// [`AdminError`] when a socket, the token or the metrics are not to be had.
+    pub fn bind(
+        settings: &Settings,
+        control: ControlHandle,
+        connections: Connections,
+    ) -> Result<Self, AdminError> {
+        let token = settings.token_file.as_deref().map(read_token).transpose()?;
+        let (socket_file, unix) = SocketFile::listen(&settings.socket, settings.socket_mode)
+            .map_err(|error| socket_error(&settings.socket, &error))?;
+        unix.set_nonblocking(true).map_err(|error| socket_error(&settings.socket, &error))?;
+        let tcp = settings.listen.map(listen_tcp).transpose()?;
+        let seen = control.clone();
+        let gauges = move || telemetry::Gauges { connections: connections(), ..seen.gauges() };
+        let exporter = Arc::new(Exporter::new(control.recorder().clone(), gauges)?);
+        let router = api::router(Api { control, exporter }, token);
+        Ok(Self { unix, tcp, router, socket_file })
+    }
+
+    /// Where the TCP side listens, port 0 resolved.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        self.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok())
+    }
+
+    /// Answers until it is dropped.
+    ///
+    /// # Errors
+    /// The system's, when the runtime cannot take the sockets.
+    pub async fn serve(self, tasks: Tasks) -> io::Result<()> {
+        let Self { unix, tcp, router, socket_file } = self;
+        let unix = UnixListener::from_std(unix)?;
+        let tcp = tcp.map(TcpListener::from_std).transpose()?;
+        let _removed_at_the_end = socket_file;
+        let over_tcp = async {
+            match tcp {
+                Some(tcp) => accept_tcp(tcp, router.clone(), &tasks).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::join!(accept_unix(unix, router.clone(), &tasks), over_tcp);
+        Ok(())
+    }
+}
+
+async fn accept_unix(listener: UnixListener, router: Router, tasks: &Tasks) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    while let Ok(slot) = slots.clone().acquire_owned().await {
+        let accepted = listener.accept().await;
+        let peer = accepted.and_then(|(stream, _)| {
+            let uid = stream.peer_cred()?.uid();
+            Ok((stream, Peer::Unix { uid }))
+        });
+        match peer {
+            Ok((stream, peer)) => spawn(tasks, stream, peer, &router, slot),
+            Err(error) => pause("unix", &error).await,
+        }
+    }
+}
+
+async fn accept_tcp(listener: TcpListener, router: Router, tasks: &Tasks) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    while let Ok(slot) = slots.clone().acquire_owned().await {
+        let accepted = listener.accept().await;
+        let peer = accepted.and_then(|(stream, from)| {
+            let to = stream.local_addr()?;
+            Ok((stream, Peer::Tcp { from: from.ip(), to }))
+        });
+        match peer {
+            Ok((stream, peer)) => spawn(tasks, stream, peer, &router, slot),
+            Err(error) => pause("tcp", &error).await,
+        }
+    }
+}
+
+fn spawn<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    tasks: &Tasks,
+    stream: S,
+    peer: Peer,
+    router: &Router,
+    slot: OwnedSemaphorePermit,
+) {
+    let service = TowerToHyperService::new(router.clone().layer(Extension(peer)));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(MAX_HEAD);
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    tasks.spawn("admin connection", async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection of the admin API ended early");
+        }
+        drop(slot);
+    });
+}
+
+async fn pause(socket: &str, error: &io::Error) {
+    tracing::warn!(%error, socket, "the admin API cannot accept a connection");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+fn listen_tcp(address: SocketAddr) -> Result<std::net::TcpListener, AdminError> {
+    let listen = || {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    listen().map_err(|source| AdminError::Listen { address, source })
+}
+
+fn socket_error(path: &Path, error: &dyn std::error::Error) -> AdminError {
+    AdminError::Socket { path: path.to_owned(), why: error.to_string() }
+}
+
+fn read_token(path: &Path) -> Result<Token, AdminError> {
+    let read = || {
+        let mut token = Vec::new();
+        File::open(path)?.take(MAX_TOKEN).read_to_end(&mut token)?;
+        let token = token.trim_ascii();
+        if token.len() < MIN_TOKEN {
+            return Err(io::Error::other(format!(
+                "{} bytes are too short for a token; write at least {MIN_TOKEN}",
+                token.len()
+            )));
+        }
+        Ok(Token::new(token))
+    };
+    read().map_err(|source| AdminError::Token { path: path.to_owned(), source })
+}

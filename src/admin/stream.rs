@@ -1,0 +1,62 @@
+//! Events as they happen, as server-sent events.
+//!
+//! A follower is a place in the audit trail, not a queue: a slow one costs nothing and misses nothing that is kept.
+
+use std::{collections::VecDeque, convert::Infallible, time::Duration};
+
+use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
+use futures_util::stream::{self, Stream};
+use tokio::sync::watch;
+
+use crate::{control::Audit, telemetry::Event};
+
+/// Events read at a time.
+const PAGE: usize = 100;
+/// A line that means nothing, so that a dead client is noticed.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Everything after event number `after`; without it, everything from now on.
+pub(super) fn follow(
+    audit: Audit,
+    after: Option<u64>,
+) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
+    let latest = audit.latest();
+    let place = after.unwrap_or_else(|| *latest.borrow());
+    let follower = Follower { audit, latest, place, page: VecDeque::new() };
+    let events = stream::unfold(follower, |mut follower| async {
+        let event = follower.next().await?;
+        Some((Ok(written(&event)), follower))
+    });
+    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+}
+
+struct Follower {
+    audit: Audit,
+    latest: watch::Receiver<u64>,
+    place: u64,
+    page: VecDeque<Event>,
+}
+
+impl Follower {
+    /// The next event, when there is one; `None` at the end of the process.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.page.pop_front() {
+                self.place = event.id;
+                return Some(event);
+            }
+            // Seen before the page is read: an event that comes meanwhile ends the wait below.
+            self.latest.mark_unchanged();
+            self.page = self.audit.read(Some(self.place), PAGE).await.into();
+            if self.page.is_empty() {
+                self.latest.changed().await.ok()?;
+            }
+        }
+    }
+}
+
+fn written(event: &Event) -> SseEvent {
+    let sse = SseEvent::default().id(event.id.to_string());
+    // An event's JSON is one line.
+    serde_json::to_string(event).map_or_else(|_| SseEvent::default(), |text| sse.data(text))
+}

@@ -1,0 +1,149 @@
+//! What travels between the API and its clients, this program's own command line among them.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor},
+};
+
+pub use crate::{
+    control::{
+        EndpointVerb, Reloaded,
+        status::{
+            BackendStatus, ConfigStatus, EndpointState, EndpointStatus, LastReload, Rate,
+            ReloadOutcome, RouteStatus, SetBy, SplitSource, Status,
+        },
+    },
+    telemetry::{Event, EventKind},
+};
+
+/// Every answer that is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// What went wrong.
+    pub error: ErrorDetail,
+}
+
+/// What went wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorDetail {
+    /// For programs, as in `not_found`.
+    pub code: String,
+    /// For people.
+    pub message: String,
+    /// Every fault, where there are several.
+    #[serde(default)]
+    pub details: Vec<String>,
+}
+
+/// The answer of `GET /v1/events`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Events {
+    /// In the order of their numbers.
+    pub events: Vec<Event>,
+}
+
+/// Body of a write that needs none: who and why.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signature {
+    /// Who, beyond what the connection says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Body of `PUT /v1/routes/{route}/split`: percents by backend. Of the keys `actor` and `reason` the *texts* sign the
+/// change; with a number they are backends like any other.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SplitWish {
+    /// Backends and percents, in the order in which they came; a name may come twice.
+    pub shares: Vec<(String, f64)>,
+    /// Who and why.
+    pub signature: Signature,
+}
+
+impl Serialize for SplitWish {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let shares = self.shares.iter().map(|(name, share)| (name.as_str(), (*share).into()));
+        let signature = [("actor", &self.signature.actor), ("reason", &self.signature.reason)];
+        let signed = signature.into_iter().filter_map(|(key, text)| {
+            text.as_ref().map(|text| (key, serde_json::Value::from(text.as_str())))
+        });
+        serializer.collect_map(shares.chain(signed).collect::<BTreeMap<_, serde_json::Value>>())
+    }
+}
+
+impl<'de> Deserialize<'de> for SplitWish {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(WishVisitor)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ShareOrText {
+    Share(f64),
+    Text(String),
+}
+
+struct WishVisitor;
+
+impl<'de> Visitor<'de> for WishVisitor {
+    type Value = SplitWish;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("percents by backend, as in {\"blue\": 50, \"green\": 50}")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SplitWish, A::Error> {
+        let mut wish = SplitWish::default();
+        while let Some(key) = map.next_key::<String>()? {
+            let value = map.next_value::<ShareOrText>().map_err(|_| not_a_percent(&key))?;
+            match (key.as_str(), value) {
+                (_, ShareOrText::Share(share)) => wish.shares.push((key, share)),
+                ("actor", ShareOrText::Text(text)) => wish.signature.actor = Some(text),
+                ("reason", ShareOrText::Text(text)) => wish.signature.reason = Some(text),
+                (_, ShareOrText::Text(_)) => return Err(not_a_percent(&key)),
+            }
+        }
+        Ok(wish)
+    }
+}
+
+fn not_a_percent<E: serde::de::Error>(key: &str) -> E {
+    let key: String = key.chars().take(100).collect();
+    E::custom(format!("the value of {key:?} is no percentage such as 12.5"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_survives_its_json() {
+        let wish = SplitWish {
+            shares: vec![("blue".to_owned(), 99.5), ("green".to_owned(), 0.5)],
+            signature: Signature { actor: Some("alice".to_owned()), reason: None },
+        };
+        let text = serde_json::to_string(&wish).unwrap();
+        assert_eq!(text, r#"{"actor":"alice","blue":99.5,"green":0.5}"#);
+        assert_eq!(serde_json::from_str::<SplitWish>(&text).unwrap(), wish);
+    }
+
+    #[test]
+    fn a_backend_named_twice_is_not_lost() {
+        let wish: SplitWish = serde_json::from_str(r#"{"blue": 50, "blue": 50}"#).unwrap();
+        assert_eq!(wish.shares.len(), 2);
+    }
+
+    #[test]
+    fn a_share_that_is_no_number_is_named() {
+        let error = serde_json::from_str::<SplitWish>(r#"{"blue": "50"}"#).unwrap_err();
+        assert!(error.to_string().starts_with("the value of \"blue\" is no percentage"), "{error}");
+        assert!(serde_json::from_str::<SplitWish>("[1]").is_err());
+    }
+}

@@ -1,0 +1,245 @@
+//! The composition root: `build` makes and binds everything and may fail; `run` starts it and waits for the end.
+
+use std::{
+    io::{self, Write as _},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    admin::{self, AdminError},
+    config::{self, ConfigErrors, model::Listener},
+    control::{
+        ControlError, ControlHandle, Controller, DataPlane, ListenChange, ListenError, Setup,
+        watch_config,
+    },
+    domain::Moment,
+    lifecycle::{Drain, Signal, Signals, TaskFailure, Tasks, clock},
+    proxy::{self, Workers, WorkersParts},
+    telemetry::{self, Event, EventKind, EventSink, ListenerGauge, Recorder, logging},
+};
+
+/// Time between two looks at whether the workers have ended.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Why the proxy does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration is faulty.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The control plane cannot begin.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The data plane cannot listen.
+    #[error(transparent)]
+    Listen(#[from] proxy::ListenError),
+    /// The operator's API cannot listen.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The log cannot be written.
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::Error),
+    /// The system gives no threads, sockets or signals.
+    #[error("the system refuses: {0}")]
+    System(#[from] io::Error),
+}
+
+impl Error {
+    /// The exit code: 78 for a bad configuration, 71 for what the system does not give.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Control(ControlError::Files(_) | ControlError::Table(_)) => 78,
+            Self::Control(ControlError::Store(_))
+            | Self::Listen(_)
+            | Self::Admin(_)
+            | Self::Telemetry(_)
+            | Self::System(_) => 71,
+        }
+    }
+}
+
+/// Serves the configuration at `path` until TERM or INT, and drains.
+///
+/// # Errors
+/// [`Error`] when it cannot begin.
+pub fn run(path: &Path) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let app = runtime.block_on(async { build(path) })?;
+    runtime.block_on(app.run())
+}
+
+struct App {
+    controller: Controller,
+    handle: ControlHandle,
+    workers: SharedWorkers,
+    admin: admin::Server,
+    signals: Signals,
+    drain: Drain,
+    patience: Duration,
+    events: EventSink,
+    tasks: Tasks,
+    /// What is told when all stands.
+    welcome: String,
+}
+
+fn build(path: &Path) -> Result<App, Error> {
+    let loaded = config::load(path)?;
+    let config = loaded.config.clone();
+    logging::install(&config.log)?;
+    let count = config.process.workers.unwrap_or_else(cores);
+    let recorder = Arc::new(Recorder::new(count));
+    let (events, inbox) = EventSink::new(recorder.clone());
+    let tasks = tasks(events.clone());
+    let (drain, watch) = Drain::new();
+    let setup = Setup {
+        loaded,
+        workers: count,
+        recorder: recorder.clone(),
+        events: events.clone(),
+        inbox,
+        drain: watch,
+    };
+    let (controller, handle) = Controller::new(setup)?;
+    let table = controller.table();
+    let parts =
+        WorkersParts { count, table, recorder, events: events.clone(), tasks: tasks.clone() };
+    let mut workers = Workers::start(&parts)?;
+    workers.listen(&config.listeners)?;
+    let listening: Vec<_> = workers.addresses().map(|address| address.to_string()).collect();
+    let welcome = format!(
+        "tidegate ready: listening on {}, admin {}",
+        listening.join(", "),
+        config.admin.socket.display()
+    );
+    let workers = SharedWorkers(Arc::new(Mutex::new(workers)));
+    let settings = admin::Settings {
+        socket: config.admin.socket,
+        socket_mode: config.admin.socket_mode,
+        listen: config.admin.listen,
+        token_file: config.admin.token_file,
+    };
+    let seen = workers.clone();
+    let admin =
+        admin::Server::bind(&settings, handle.clone(), Box::new(move || seen.connections()))?;
+    let signals = Signals::catch()?;
+    let patience = config.process.shutdown_timeout;
+    Ok(App { controller, handle, workers, admin, signals, drain, patience, events, tasks, welcome })
+}
+
+impl App {
+    async fn run(self) -> Result<(), Error> {
+        let Self { controller, handle, workers, admin, signals, drain, .. } = self;
+        let Self { patience, events, tasks, welcome, .. } = self;
+        let work = tasks.spawn("controller", controller.run(Box::new(workers.clone())));
+        let api = tasks.clone();
+        tasks.spawn("admin", async move {
+            if let Err(error) = admin.serve(api).await {
+                tracing::error!(%error, "the admin API has ended");
+            }
+        });
+        let watched = handle.clone();
+        tasks.keep("config watcher", move || watch_config(watched.clone()));
+        report(&events, EventKind::Started, "serving");
+        // Without systemd there is nobody to tell.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        // The proxy serves whether or not somebody reads that it does.
+        let _ = writeln!(io::stdout(), "{welcome}");
+        until_stopped(signals, &handle, &drain, patience, &events, &workers, &tasks).await;
+        drain.hurry(clock::now());
+        let _ = work.await;
+        Ok(())
+    }
+}
+
+async fn until_stopped(
+    mut signals: Signals,
+    handle: &ControlHandle,
+    drain: &Drain,
+    patience: Duration,
+    events: &EventSink,
+    workers: &SharedWorkers,
+    tasks: &Tasks,
+) {
+    let mut over = drain.watch();
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Reload => reload(handle.clone(), tasks),
+                Signal::Stop => {
+                    report(events, EventKind::Stopping, "draining");
+                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+                    let now = clock::now();
+                    drain.begin(now, patience);
+                    workers.drain(now + patience);
+                }
+                Signal::StopNow => return,
+            },
+            () = over.over() => return,
+            _ = looks.tick(), if drain.watch().is_draining() => {
+                if workers.have_ended() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn reload(handle: ControlHandle, tasks: &Tasks) {
+    tasks.spawn("reload", async move {
+        if let Err(error) = handle.reload("signal HUP").await {
+            tracing::warn!(%error, "the reload asked for by HUP was not done");
+        }
+    });
+}
+
+fn report(events: &EventSink, kind: EventKind, message: &str) {
+    events.report(Event::new(kind, clock::wall_millis(), "", message));
+}
+
+fn tasks(events: EventSink) -> Tasks {
+    Tasks::new(move |failure: TaskFailure| {
+        let now = clock::wall_millis();
+        events.report(Event::new(EventKind::TaskFailed, now, failure.name, failure.to_string()));
+    })
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The workers, asked by the controller, the metrics and the drain alike.
+#[derive(Debug, Clone)]
+struct SharedWorkers(Arc<Mutex<Workers>>);
+
+impl SharedWorkers {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Workers> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connections(&self) -> Vec<ListenerGauge> {
+        let gauge = |(bind, gauge): (_, Arc<crate::routing::WorkerGauge>)| ListenerGauge {
+            bind,
+            open: gauge.total().into(),
+        };
+        self.lock().connections().map(gauge).collect()
+    }
+
+    fn drain(&self, deadline: Moment) {
+        self.lock().drain(deadline);
+    }
+
+    fn have_ended(&self) -> bool {
+        self.lock().have_ended()
+    }
+}
+
+impl DataPlane for SharedWorkers {
+    fn listen(&mut self, listeners: &[Listener]) -> Result<ListenChange, ListenError> {
+        let change = self.lock().listen(listeners).map_err(|error| ListenError(error.into()))?;
+        Ok(ListenChange { added: change.added, removed: change.removed })
+    }
+}

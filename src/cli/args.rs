@@ -1,0 +1,155 @@
+//! The arguments.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::{admin::wire::EndpointVerb, domain::Weight};
+
+/// A reverse proxy that splits traffic between a blue and a green backend, measures both, and moves the weights.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = EXIT_CODES)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 65 refused, 69 no proxy answers, 71 cannot bind, \
+                          78 bad configuration.";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Serve in the foreground until TERM or INT; HUP reloads
+    Run(ConfigFile),
+    /// Check the configuration and explain what it means
+    Check(ConfigFile),
+    /// Show routes, weights and their source, backends and endpoints
+    Status {
+        #[command(flatten)]
+        proxy: Proxy,
+        /// Show it again every second, until Ctrl-C
+        #[arg(short, long)]
+        watch: bool,
+        /// As JSON, one object a line when watching
+        #[arg(long)]
+        json: bool,
+    },
+    /// Set a route's split by hand, until the file's value for it changes
+    #[command(after_help = "Example: tidegate split api blue=50 green=50")]
+    Split {
+        #[command(flatten)]
+        proxy: Proxy,
+        /// Name of the route
+        route: String,
+        /// Percent by backend; backends left out get nothing
+        #[arg(required = true, value_name = "BACKEND=PERCENT", value_parser = share)]
+        shares: Vec<(String, f64)>,
+        /// Why, for the audit trail
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Take an endpoint out of use, or back
+    Endpoint {
+        #[command(flatten)]
+        proxy: Proxy,
+        /// Name of the backend
+        backend: String,
+        /// Address as the configuration writes it
+        address: String,
+        /// `drain`: no new requests, running ones finish; `ready`: new requests again
+        #[arg(value_parser = verb)]
+        verb: EndpointVerb,
+        /// Why, for the audit trail
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Show the audit trail
+    Events {
+        #[command(flatten)]
+        proxy: Proxy,
+        /// Go on with events as they happen, until Ctrl-C
+        #[arg(short, long)]
+        follow: bool,
+        /// As JSON, one object a line
+        #[arg(long)]
+        json: bool,
+        /// How many to begin with, the newest
+        #[arg(short = 'n', long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
+    },
+    /// Read the configuration again
+    Reload {
+        #[command(flatten)]
+        proxy: Proxy,
+    },
+    /// Print the JSON Schema of the configuration
+    Schema,
+    /// Print shell completions
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+}
+
+/// Where the configuration is.
+#[derive(Debug, ClapArgs)]
+pub(super) struct ConfigFile {
+    /// Configuration file
+    #[arg(
+        short = 'c',
+        long = "config",
+        env = "TIDEGATE_CONFIG",
+        value_name = "FILE",
+        default_value = "/etc/tidegate/tidegate.toml"
+    )]
+    pub(super) path: PathBuf,
+}
+
+/// Where the running proxy is.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Proxy {
+    /// Admin socket of the running proxy
+    #[arg(
+        long,
+        env = "TIDEGATE_SOCKET",
+        value_name = "PATH",
+        default_value = "/run/tidegate/admin.sock"
+    )]
+    pub(super) socket: PathBuf,
+}
+
+fn share(text: &str) -> Result<(String, f64), String> {
+    let (name, percent) =
+        text.split_once('=').ok_or("write a backend and its percent, as in blue=50")?;
+    let weight: Weight = percent.parse().map_err(|error| format!("{error}"))?;
+    Ok((name.to_owned(), weight.percent()))
+}
+
+fn verb(text: &str) -> Result<EndpointVerb, &'static str> {
+    match text {
+        "drain" => Ok(EndpointVerb::Drain),
+        "ready" => Ok(EndpointVerb::Ready),
+        _ => Err("it is either drain or ready"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn shares_are_percents_by_name() {
+        assert_eq!(share("blue=12.5%"), Ok(("blue".to_owned(), 12.5)));
+        for bad in ["blue", "blue=", "blue=x", "blue=101", "blue=0.001"] {
+            assert!(share(bad).is_err(), "{bad}");
+        }
+    }
+}

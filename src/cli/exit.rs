@@ -1,0 +1,54 @@
+//! How a command fails: a line on standard error that says what to do, and an exit code.
+
+use std::{io, process::ExitCode};
+
+/// The request was understood, and refused.
+pub(super) const REFUSED: u8 = 65;
+/// No proxy answers.
+pub(super) const NO_PROXY: u8 = 69;
+/// The configuration is faulty.
+pub(super) const BAD_CONFIG: u8 = 78;
+const BROKEN: u8 = 1;
+
+/// Why a command could not be carried out.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// With this exit code, for this reason.
+    Told(u8, String),
+    /// Whoever read the output has gone, which is their right.
+    Unread,
+}
+
+impl Failure {
+    pub(super) fn new(code: u8, message: impl Into<String>) -> Self {
+        Self::Told(code, message.into())
+    }
+
+    /// Says it, and ends with its code.
+    pub(super) fn report(self) -> ExitCode {
+        match self {
+            Self::Told(code, message) => {
+                for line in message.lines() {
+                    eprintln!("tidegate: {line}");
+                }
+                ExitCode::from(code)
+            }
+            Self::Unread => ExitCode::SUCCESS,
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() == io::ErrorKind::BrokenPipe {
+            true => Self::Unread,
+            false => Self::new(BROKEN, error.to_string()),
+        }
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Self::new(BROKEN, format!("unexpected JSON: {error}"))
+    }
+}

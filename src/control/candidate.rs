@@ -1,0 +1,132 @@
+//! A configuration with all that must be read from disk before it can be taken.
+//!
+//! Whoever asks for a reload reads it; the controller only ever sees it whole, and so never waits for a disk.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use crate::config::{
+    self, Loaded,
+    model::{Affinity, Route},
+};
+
+/// Longest secret read.
+const MAX_SECRET: u64 = 4 << 10;
+/// Shortest secret taken: 128 bits, if they are random.
+const MIN_SECRET: usize = 16;
+
+/// A configuration that may be taken.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) loaded: Loaded,
+    pub(super) secrets: Secrets,
+}
+
+/// HMAC keys by their file.
+pub(super) type Secrets = HashMap<PathBuf, Vec<u8>>;
+
+impl Candidate {
+    /// Reads `path` and the files that it names. Blocks.
+    ///
+    /// # Errors
+    /// Everything that is wrong, one text each.
+    pub(super) fn read(path: &Path) -> Result<Self, Vec<String>> {
+        let loaded = config::load(path).map_err(|errors| errors.messages())?;
+        Self::complete(loaded)
+    }
+
+    /// Reads the files that `loaded` names. Blocks.
+    ///
+    /// # Errors
+    /// Everything that is wrong, one text each.
+    pub(super) fn complete(loaded: Loaded) -> Result<Self, Vec<String>> {
+        let mut secrets = Secrets::new();
+        let mut errors = Vec::new();
+        for route in &loaded.config.routes {
+            let Some(file) = secret_file(route) else { continue };
+            if secrets.contains_key(file) {
+                continue;
+            }
+            match read_secret(file) {
+                Ok(secret) => drop(secrets.insert(file.clone(), secret)),
+                Err(why) => errors.push(format!(
+                    "route {}: affinity.secret_file {}: {why}",
+                    route.name,
+                    file.display()
+                )),
+            }
+        }
+        if errors.is_empty() { Ok(Self { loaded, secrets }) } else { Err(errors) }
+    }
+}
+
+/// The file with the key of the route's cookies, when it has one of its own.
+pub(super) fn secret_file(route: &Route) -> Option<&PathBuf> {
+    match &route.affinity {
+        Affinity::Cookie { secret_file, .. } => secret_file.as_ref(),
+        Affinity::AppCookie { .. }
+        | Affinity::Header { .. }
+        | Affinity::ClientIp
+        | Affinity::None => None,
+    }
+}
+
+fn read_secret(file: &Path) -> io::Result<Vec<u8>> {
+    let mut secret = Vec::new();
+    File::open(file)?.take(MAX_SECRET + 1).read_to_end(&mut secret)?;
+    let length = secret.trim_ascii_end().len();
+    secret.truncate(length);
+    if length as u64 > MAX_SECRET {
+        return Err(io::Error::other(format!("longer than {MAX_SECRET} bytes")));
+    }
+    if length < MIN_SECRET {
+        return Err(io::Error::other(format!(
+            "{length} bytes are too short for a key; write at least {MIN_SECRET}, \
+             for example with: head -c 32 /dev/urandom | base64"
+        )));
+    }
+    Ok(secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn written(folder: &Path, secret_file: &Path) -> PathBuf {
+        let path = folder.join("tidegate.toml");
+        let text = format!(
+            "[[listener]]\nbind = \"127.0.0.1:8080\"\n[backend.blue]\nendpoints = [\"127.0.0.1:9001\"]\n\
+             [[route]]\nname = \"api\"\nsplit = {{ blue = 100 }}\n\
+             [route.affinity]\nby = \"cookie\"\nsecret_file = {secret_file:?}\n"
+        );
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_candidate_comes_with_its_secrets() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("key");
+        fs::write(&secret, "0123456789abcdef\n").unwrap();
+        let candidate = Candidate::read(&written(folder.path(), &secret)).unwrap();
+        assert_eq!(candidate.secrets[&secret], b"0123456789abcdef");
+    }
+
+    #[test]
+    fn a_short_or_missing_secret_is_told_with_its_route() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("key");
+        let path = written(folder.path(), &secret);
+        assert!(
+            Candidate::read(&path).unwrap_err()[0].starts_with("route api: affinity.secret_file")
+        );
+        fs::write(&secret, "short").unwrap();
+        assert!(Candidate::read(&path).unwrap_err()[0].contains("too short"));
+    }
+}

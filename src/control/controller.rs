@@ -1,0 +1,302 @@
+//! The one owner of weights and configuration: takes commands one by one and publishes a table for each change.
+//!
+//! Invariants: a command is answered after its table is in force; one that fails changes nothing; no command waits for a
+//! disk or a network.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Mutex, mpsc, watch},
+    time::MissedTickBehavior,
+};
+
+use super::{
+    Audit, CommandError, ControlHandle, DataPlane, HandSplit, HandSplits, SetEndpoint, SetSplit,
+    Store, StoreError,
+    candidate::{Candidate, Secrets},
+    mailbox::{Command, EndpointVerb, MAILBOX},
+    publisher::{Materials, Publisher},
+    pulse::Pulse,
+    reload::supersede,
+    shares,
+    status::{
+        self, ConfigStatus, EndpointStatus, LastReload, Rates, ReloadOutcome, RouteStatus, Standing,
+    },
+};
+use crate::{
+    config::{Config, Loaded},
+    domain::{RouteName, Split},
+    lifecycle::{DrainWatch, clock},
+    routing::{BuildError, TableView},
+    telemetry::{Event, EventKind, EventSink, Recorder},
+};
+
+/// Time between two looks at the counters.
+const BEAT: Duration = Duration::from_secs(1);
+/// How long the end of the process waits for the state file.
+const LAST_WRITE: Duration = Duration::from_secs(2);
+
+/// What the control plane begins with.
+#[derive(Debug)]
+pub struct Setup {
+    /// The configuration to serve.
+    pub loaded: Loaded,
+    /// Data-plane threads.
+    pub workers: usize,
+    /// The counters.
+    pub recorder: Arc<Recorder>,
+    /// Where events are reported.
+    pub events: EventSink,
+    /// The other end of `events`.
+    pub inbox: mpsc::Receiver<Event>,
+    /// Sees the process end.
+    pub drain: DrainWatch,
+}
+
+/// Why the control plane cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// A file that the configuration names cannot be used.
+    #[error("{}", .0.join("\n"))]
+    Files(Vec<String>),
+    /// There is no state to go on from.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The configuration makes no table.
+    #[error(transparent)]
+    Table(#[from] BuildError),
+}
+
+/// The control plane's one task.
+#[derive(Debug)]
+pub struct Controller {
+    pub(super) config: Config,
+    pub(super) secrets: Secrets,
+    pub(super) hand: HandSplits,
+    pub(super) publisher: Publisher,
+    pub(super) standing: watch::Sender<Arc<Standing>>,
+    pub(super) store: Store,
+    pub(super) audit: Audit,
+    recorder: Arc<Recorder>,
+    rates: watch::Sender<Arc<Rates>>,
+    mailbox: mpsc::Receiver<Command>,
+    inbox: mpsc::Receiver<Event>,
+    drain: DrainWatch,
+}
+
+impl Controller {
+    /// Opens the state, settles who decides each split, and publishes the first table. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`ControlError`]; nothing serves then.
+    pub fn new(setup: Setup) -> Result<(Self, ControlHandle), ControlError> {
+        let Setup { loaded, workers, recorder, events, inbox, drain } = setup;
+        let candidate = Candidate::complete(loaded).map_err(ControlError::Files)?;
+        let (store, kept) = Store::open(candidate.loaded.config.state.file.clone(), events)?;
+        let audit = Audit::new(store.clone(), kept.last_event, recorder.clone());
+        let standing = first_standing(&candidate.loaded);
+        let Candidate { loaded: Loaded { config, path, .. }, secrets } = candidate;
+        let mut hand = kept.splits;
+        let given_way = supersede(&mut hand, &config);
+        let cookie_secret = kept.cookie_secret;
+        let materials = Materials { cookie_secret, recorder: recorder.clone(), workers };
+        let publisher = Publisher::new(materials, &config, &secrets, &hand)?;
+        let standing = watch::Sender::new(Arc::new(standing));
+        let (sender, mailbox) = mpsc::channel(MAILBOX);
+        let rates = watch::Sender::default();
+        let mut controller = Self {
+            config,
+            secrets,
+            hand,
+            publisher,
+            standing,
+            store,
+            audit,
+            recorder,
+            rates,
+            mailbox,
+            inbox,
+            drain,
+        };
+        controller.keep_reported();
+        controller.tell_superseded(given_way);
+        controller.show_standing(|_| {});
+        let handle = controller.handle(sender, path.into());
+        Ok((controller, handle))
+    }
+
+    /// The table in force, for the data plane.
+    pub fn table(&self) -> TableView {
+        self.publisher.view()
+    }
+
+    /// Works until the drain is over, or nobody can send a command any more.
+    pub async fn run(mut self, mut data_plane: Box<dyn DataPlane>) {
+        let mut ticks = tokio::time::interval(BEAT);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pulse = Pulse::new(clock::now());
+        let mut drain = self.drain.clone();
+        loop {
+            tokio::select! {
+                command = self.mailbox.recv() => match command {
+                    Some(command) => self.obey(command, data_plane.as_mut()),
+                    None => break,
+                },
+                Some(event) = self.inbox.recv() => self.audit.keep(event),
+                _ = ticks.tick() => {
+                    let every = self.config.log.summary_every;
+                    let rates = pulse.beat(clock::now(), self.recorder.snapshot(), every);
+                    self.rates.send_replace(Arc::new(rates));
+                }
+                () = drain.over() => break,
+            }
+        }
+        self.finish().await;
+    }
+
+    async fn finish(mut self) {
+        self.keep_reported();
+        if tokio::time::timeout(LAST_WRITE, self.store.close()).await != Ok(true) {
+            tracing::warn!("the last events and splits could not be written to the state file");
+        }
+    }
+
+    /// Keeps the events that have been reported so far.
+    fn keep_reported(&mut self) {
+        while let Ok(event) = self.inbox.try_recv() {
+            self.audit.keep(event);
+        }
+    }
+
+    fn handle(&self, mailbox: mpsc::Sender<Command>, path: Arc<Path>) -> ControlHandle {
+        ControlHandle {
+            mailbox,
+            table: self.publisher.view(),
+            standing: self.standing.subscribe(),
+            rates: self.rates.subscribe(),
+            audit: self.audit.clone(),
+            recorder: self.recorder.clone(),
+            drain: self.drain.clone(),
+            path,
+            reloading: Arc::new(Mutex::new(())),
+        }
+    }
+
+    // Whoever asked may have gone meanwhile; the command holds all the same.
+    fn obey(&mut self, command: Command, data_plane: &mut dyn DataPlane) {
+        match command {
+            Command::SetSplit(wish, answer) => drop(answer.send(self.set_split(wish))),
+            Command::SetEndpoint(wish, answer) => drop(answer.send(self.set_endpoint(&wish))),
+            Command::Take { read, actor, answer } => {
+                drop(answer.send(Ok(self.take(read, &actor, data_plane))));
+            }
+        }
+    }
+
+    fn set_split(&mut self, wish: SetSplit) -> Result<RouteStatus, CommandError> {
+        let table = self.publisher.current();
+        let place = table.routes().iter().position(|route| route.name.as_str() == wish.route);
+        let Some(place) = place else {
+            let names = table.routes().iter().map(|route| route.name.as_str());
+            return Err(not_found("route", &wish.route, names));
+        };
+        let route = &table.routes()[place];
+        let split = shares::parse(&wish.shares, &route.split).map_err(CommandError::Invalid)?;
+        let next = table.with_split(place, split.clone());
+        self.publisher.publish(next);
+        let file_split = self.file_split(&route.name).unwrap_or_else(|| route.split.clone());
+        let event = Event::new(
+            EventKind::SplitChanged,
+            clock::wall_millis(),
+            route.name.as_str(),
+            with_reason(
+                &format!("split {} → {}", shares::text(&route.split), shares::text(&split)),
+                wish.reason.as_deref(),
+            ),
+        );
+        let json = |split| serde_json::to_value(split).ok();
+        let event = event.by(wish.actor.as_str()).with_change(json(&route.split), json(&split));
+        let at = clock::wall_millis();
+        let SetSplit { actor, reason, .. } = wish;
+        self.hand.insert(route.name.clone(), HandSplit { split, file_split, actor, reason, at });
+        self.store.keep_splits(self.hand.clone());
+        self.audit.keep(event);
+        self.show_standing(|_| {});
+        let table = self.publisher.current();
+        Ok(status::route_status(&table.routes()[place], &self.hand))
+    }
+
+    fn file_split(&self, route: &RouteName) -> Option<Split> {
+        self.config
+            .routes
+            .iter()
+            .find(|known| known.name == *route)
+            .map(|known| known.split.clone())
+    }
+
+    fn set_endpoint(&self, wish: &SetEndpoint) -> Result<EndpointStatus, CommandError> {
+        let table = self.publisher.current();
+        let backend = table.backends().iter().find(|known| known.name.as_str() == wish.backend);
+        let Some(backend) = backend else {
+            let names = table.backends().iter().map(|known| known.name.as_str());
+            return Err(not_found("backend", &wish.backend, names));
+        };
+        let mut endpoints = backend.endpoints.iter();
+        let Some(endpoint) = endpoints.find(|known| known.address().as_str() == wish.address)
+        else {
+            let names = backend.endpoints.iter().map(|known| known.address().as_str());
+            return Err(not_found("endpoint", &wish.address, names));
+        };
+        let (kind, text) = match wish.verb {
+            EndpointVerb::Drain => (EventKind::EndpointDrained, "no new requests"),
+            EndpointVerb::Ready => (EventKind::EndpointReady, "takes requests again"),
+        };
+        let before = status::endpoint_status(endpoint);
+        endpoint.set_drained(wish.verb == EndpointVerb::Drain);
+        let after = status::endpoint_status(endpoint);
+        let subject = format!("{}/{}", wish.backend, wish.address);
+        let message = with_reason(text, wish.reason.as_deref());
+        let event = Event::new(kind, clock::wall_millis(), subject, message);
+        let json = |status: &EndpointStatus| serde_json::to_value(status.state).ok();
+        self.audit.keep(event.by(wish.actor.as_str()).with_change(json(&before), json(&after)));
+        Ok(after)
+    }
+
+    /// Publishes what status shows beside the table.
+    pub(super) fn show_standing(&self, change: impl FnOnce(&mut Standing)) {
+        let mut standing = Standing::clone(&self.standing.borrow());
+        standing.hand.clone_from(&self.hand);
+        change(&mut standing);
+        self.standing.send_replace(Arc::new(standing));
+    }
+}
+
+fn first_standing(loaded: &Loaded) -> Standing {
+    let now = clock::wall_millis();
+    let at = status::rfc3339(now);
+    Standing {
+        config: ConfigStatus {
+            path: loaded.path.display().to_string(),
+            hash: loaded.hash.clone(),
+            loaded_at: at.clone(),
+            last_reload: LastReload { outcome: ReloadOutcome::Applied, errors: Vec::new(), at },
+        },
+        taken_at_ms: now,
+        hand: HandSplits::new(),
+    }
+}
+
+fn with_reason(text: &str, reason: Option<&str>) -> String {
+    reason.map_or_else(|| text.to_owned(), |reason| format!("{text}: {reason}"))
+}
+
+fn not_found<'n>(kind: &str, given: &str, names: impl Iterator<Item = &'n str>) -> CommandError {
+    // A configuration may have thousands; the first few show what a name looks like.
+    const SHOWN: usize = 10;
+    let known: Vec<_> = names.take(SHOWN).collect();
+    let given: String = given.chars().take(100).collect();
+    CommandError::NotFound {
+        what: format!("there is no {kind} {given:?}"),
+        hint: format!("there is {}", known.join(", ")),
+    }
+}

@@ -1,0 +1,229 @@
+//! The way to the controller: commands in a bounded queue, each answered once it has taken effect in the data plane.
+//!
+//! Looking needs no command: status, events and gauges come from what the controller has published.
+
+use std::{path::Path, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+
+use super::{
+    Audit,
+    candidate::Candidate,
+    status::{self, EndpointStatus, Rates, ReloadOutcome, RouteStatus, Standing, Status},
+};
+use crate::{
+    domain::Moment,
+    lifecycle::{DrainWatch, clock},
+    routing::{Table, TableView},
+    telemetry::{EndpointGauge, Gauges, Recorder, SplitWeight},
+};
+
+/// Commands that wait at most: many more than there are operators.
+pub(super) const MAILBOX: usize = 64;
+
+/// A split to be set by hand.
+#[derive(Debug, Clone)]
+pub struct SetSplit {
+    /// Whose split.
+    pub route: String,
+    /// Backends and percents; those left out get nothing.
+    pub shares: Vec<(String, f64)>,
+    /// Who wants it.
+    pub actor: String,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// An endpoint to be taken out, or back in.
+#[derive(Debug, Clone)]
+pub struct SetEndpoint {
+    /// Whose endpoint.
+    pub backend: String,
+    /// Its address as the configuration writes it.
+    pub address: String,
+    /// Out or in.
+    pub verb: EndpointVerb,
+    /// Who wants it.
+    pub actor: String,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// What to do with an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndpointVerb {
+    /// No new requests; running ones finish.
+    Drain,
+    /// New requests again.
+    Ready,
+}
+
+/// What a reload did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// In one word.
+    pub outcome: ReloadOutcome,
+    /// What differs from before.
+    pub changes: Vec<String>,
+    /// Why it was rejected.
+    pub errors: Vec<String>,
+}
+
+/// Why a command was not carried out; nothing has changed then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// There is nothing of that name.
+    #[error("{what}; {hint}")]
+    NotFound {
+        /// What was not found.
+        what: String,
+        /// What there is instead.
+        hint: String,
+    },
+    /// The command makes no sense.
+    #[error("{}", .0.join("; "))]
+    Invalid(Vec<String>),
+    /// Too many commands wait already.
+    #[error("too many commands wait already; try again")]
+    Busy,
+    /// The process is ending.
+    #[error("the control plane has ended; restart the process if it does not end by itself")]
+    Stopped,
+}
+
+type Answer<T> = oneshot::Sender<Result<T, CommandError>>;
+
+/// A command and where its answer goes.
+#[derive(Debug)]
+pub(super) enum Command {
+    SetSplit(SetSplit, Answer<RouteStatus>),
+    SetEndpoint(SetEndpoint, Answer<EndpointStatus>),
+    Take { read: Result<Box<Candidate>, Vec<String>>, actor: String, answer: Answer<Reloaded> },
+}
+
+/// A way to the controller, for any thread.
+#[derive(Debug, Clone)]
+pub struct ControlHandle {
+    pub(super) mailbox: mpsc::Sender<Command>,
+    pub(super) table: TableView,
+    pub(super) standing: watch::Receiver<Arc<Standing>>,
+    pub(super) rates: watch::Receiver<Arc<Rates>>,
+    pub(super) audit: Audit,
+    pub(super) recorder: Arc<Recorder>,
+    pub(super) drain: DrainWatch,
+    pub(super) path: Arc<Path>,
+    /// Of two reloads, the one that read the file later must be taken later.
+    pub(super) reloading: Arc<Mutex<()>>,
+}
+
+impl ControlHandle {
+    /// Sets a route's split; answered when every new request follows it.
+    ///
+    /// # Errors
+    /// [`CommandError`] with every fault of the wish.
+    pub async fn set_split(&self, wish: SetSplit) -> Result<RouteStatus, CommandError> {
+        self.ask(|answer| Command::SetSplit(wish, answer)).await
+    }
+
+    /// Takes an endpoint out, or back in.
+    ///
+    /// # Errors
+    /// [`CommandError`] when there is no such endpoint.
+    pub async fn set_endpoint(&self, wish: SetEndpoint) -> Result<EndpointStatus, CommandError> {
+        self.ask(|answer| Command::SetEndpoint(wish, answer)).await
+    }
+
+    /// Reads the configuration again and takes it if it is good. A rejected file is an answer, not an error.
+    ///
+    /// # Errors
+    /// [`CommandError`] when the controller cannot be reached.
+    pub async fn reload(&self, actor: impl Into<String>) -> Result<Reloaded, CommandError> {
+        let actor = actor.into();
+        let _turn = self.reloading.lock().await;
+        let path = self.path.clone();
+        let read = tokio::task::spawn_blocking(move || Candidate::read(&path)).await;
+        let read = read.unwrap_or_else(|fault| Err(vec![format!("reading failed: {fault}")]));
+        let read = read.map(Box::new);
+        self.ask(|answer| Command::Take { read, actor, answer }).await
+    }
+
+    /// How things stand.
+    pub fn status(&self) -> Status {
+        let standing = self.standing.borrow().clone();
+        let table = self.table.current();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_s: clock::now().since(Moment::default()).as_secs(),
+            draining: self.drain.is_draining(),
+            config: standing.config.clone(),
+            routes: status::routes(&table, &standing.hand),
+            backends: status::backends(&table, &self.rates.borrow()),
+            rollouts: Vec::new(),
+        }
+    }
+
+    /// The configuration's file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The audit trail.
+    pub const fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    /// The table in force.
+    pub fn table(&self) -> Arc<Table> {
+        self.table.current()
+    }
+
+    /// What `/metrics` shows beside the counters, but for the listeners' connections.
+    pub fn gauges(&self) -> Gauges {
+        let table = self.table.current();
+        let weights = table.routes().iter().flat_map(|route| {
+            route.split.shares().iter().map(|(backend, weight)| SplitWeight {
+                route: route.name.clone(),
+                backend: backend.clone(),
+                weight: *weight,
+            })
+        });
+        let endpoints = table.backends().iter().flat_map(|backend| {
+            backend.endpoints.iter().map(|endpoint| EndpointGauge {
+                backend: backend.name.clone(),
+                address: endpoint.address().clone(),
+                healthy: endpoint.is_usable(),
+                in_flight: endpoint.in_flight().total().into(),
+            })
+        });
+        let standing = self.standing.borrow().clone();
+        let rejected = standing.config.last_reload.outcome == ReloadOutcome::Rejected;
+        Gauges {
+            weights: weights.collect(),
+            endpoints: endpoints.collect(),
+            connections: Vec::new(),
+            reload_successful: !rejected,
+            reload_success_at_ms: standing.taken_at_ms,
+        }
+    }
+
+    /// The counters.
+    pub const fn recorder(&self) -> &Arc<Recorder> {
+        &self.recorder
+    }
+
+    /// Whether the process drains.
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_draining()
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, CommandError> {
+        let (answer, answered) = oneshot::channel();
+        self.mailbox.try_send(command(answer)).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => CommandError::Busy,
+            mpsc::error::TrySendError::Closed(_) => CommandError::Stopped,
+        })?;
+        answered.await.unwrap_or(Err(CommandError::Stopped))
+    }
+}

@@ -1,0 +1,29 @@
+//! The control plane: owns the weights and the configuration, and alone writes the table.
+//!
+//! `controller` is its one task and `mailbox` the way there; `reload` takes configurations that `candidate` read and
+//! `watcher` noticed; `store` and `audit` remember.
+
+mod audit;
+mod candidate;
+mod controller;
+mod data_plane;
+mod hand_split;
+mod mailbox;
+mod publisher;
+mod pulse;
+mod reload;
+mod shares;
+pub mod status;
+mod store;
+mod watcher;
+
+pub use audit::Audit;
+pub use controller::{ControlError, Controller, Setup};
+pub use data_plane::{DataPlane, ListenChange, ListenError};
+pub use hand_split::{HandSplit, HandSplits, Superseded};
+pub use mailbox::{CommandError, ControlHandle, EndpointVerb, Reloaded, SetEndpoint, SetSplit};
+pub use store::{Kept, Store, StoreError};
+pub use watcher::watch_config;
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,168 @@
+//! Taking a new configuration: all of it, or nothing.
+//!
+//! ```text
+//! Candidate ── same ──► Unchanged
+//!     └─ build the table ─ bind new listeners ─ publish ──► Applied
+//!              └ any error ──► Rejected, the old configuration stays
+//! ```
+
+use super::{
+    Controller, DataPlane, HandSplits, Reloaded, Superseded,
+    candidate::Candidate,
+    data_plane::ListenChange,
+    hand_split::HandSplit,
+    shares,
+    status::{self, LastReload, ReloadOutcome},
+};
+use crate::{
+    config::{self, Config},
+    domain::RouteName,
+    lifecycle::clock,
+    telemetry::{Event, EventKind},
+};
+
+/// Splits set by hand that gave way, and why.
+pub(super) type GivenWay = Vec<(RouteName, HandSplit, Superseded)>;
+
+impl Controller {
+    /// Takes what was read, if it is good.
+    pub(super) fn take(
+        &mut self,
+        read: Result<Box<Candidate>, Vec<String>>,
+        actor: &str,
+        data_plane: &mut dyn DataPlane,
+    ) -> Reloaded {
+        let reloaded = match read {
+            Ok(candidate) => self.try_take(*candidate, data_plane),
+            Err(errors) => rejected(errors),
+        };
+        let (kind, message) = match reloaded.outcome {
+            ReloadOutcome::Applied => (EventKind::ReloadApplied, reloaded.changes.join("; ")),
+            ReloadOutcome::Unchanged => (EventKind::ReloadUnchanged, "nothing changed".to_owned()),
+            ReloadOutcome::Rejected => (EventKind::ReloadRejected, reloaded.errors.join("\n")),
+        };
+        let path = self.standing.borrow().config.path.clone();
+        let event = Event::new(kind, clock::wall_millis(), path, shortened(message));
+        self.audit.keep(event.by(actor));
+        self.show_outcome(&reloaded);
+        reloaded
+    }
+
+    fn try_take(&mut self, candidate: Candidate, data_plane: &mut dyn DataPlane) -> Reloaded {
+        let Candidate { loaded, secrets } = candidate;
+        let mut changes: Vec<_> =
+            config::diff(&self.config, &loaded.config).iter().map(change_text).collect();
+        if secrets != self.secrets {
+            changes.push("keys of affinity cookies changed".to_owned());
+        }
+        if changes.is_empty() {
+            self.show_hash(loaded.hash);
+            return Reloaded { outcome: ReloadOutcome::Unchanged, changes, errors: Vec::new() };
+        }
+        let mut hand = self.hand.clone();
+        let superseded = supersede(&mut hand, &loaded.config);
+        let table = match self.publisher.build(&loaded.config, &secrets, &hand) {
+            Ok(table) => table,
+            Err(error) => return rejected(vec![error.to_string()]),
+        };
+        let listeners = match data_plane.listen(&loaded.config.listeners) {
+            Ok(change) => change,
+            Err(error) => return rejected(vec![error.to_string()]),
+        };
+        self.publisher.publish(table);
+        (self.config, self.secrets, self.hand) = (loaded.config, secrets, hand);
+        self.tell_listeners(&listeners);
+        self.tell_superseded(superseded);
+        self.show_hash(loaded.hash);
+        Reloaded { outcome: ReloadOutcome::Applied, changes, errors: Vec::new() }
+    }
+
+    /// Says which splits set by hand gave way, and forgets them.
+    pub(super) fn tell_superseded(&self, given_way: GivenWay) {
+        if given_way.is_empty() {
+            return;
+        }
+        self.store.keep_splits(self.hand.clone());
+        for (route, hand, why) in given_way {
+            let message = format!(
+                "the split {} set by {} gives way to the file: {}",
+                shares::text(&hand.split),
+                hand.actor,
+                why.text()
+            );
+            let now = clock::wall_millis();
+            let event = Event::new(EventKind::SplitSuperseded, now, route.as_str(), message);
+            let written = self.config.routes.iter().find(|known| known.name == route);
+            let after = written.and_then(|route| serde_json::to_value(&route.split).ok());
+            let before = serde_json::to_value(&hand.split).ok();
+            self.audit.keep(event.with_change(before, after));
+        }
+    }
+
+    fn tell_listeners(&self, change: &ListenChange) {
+        let kinds = [
+            (EventKind::ListenerAdded, "accepts connections", &change.added),
+            (EventKind::ListenerRemoved, "no longer accepts connections", &change.removed),
+        ];
+        for (kind, message, addresses) in kinds {
+            for address in addresses {
+                let now = clock::wall_millis();
+                self.audit.keep(Event::new(kind, now, address.to_string(), message));
+            }
+        }
+    }
+
+    fn show_hash(&self, hash: String) {
+        self.show_standing(|standing| {
+            if standing.config.hash != hash {
+                standing.config.hash = hash;
+                standing.config.loaded_at = status::rfc3339(clock::wall_millis());
+            }
+        });
+    }
+
+    fn show_outcome(&self, reloaded: &Reloaded) {
+        let now = clock::wall_millis();
+        self.show_standing(|standing| {
+            if reloaded.outcome != ReloadOutcome::Rejected {
+                standing.taken_at_ms = now;
+            }
+            standing.config.last_reload = LastReload {
+                outcome: reloaded.outcome,
+                errors: reloaded.errors.clone(),
+                at: status::rfc3339(now),
+            };
+        });
+    }
+}
+
+/// Removes from `hand` what `config` overrules.
+pub(super) fn supersede(hand: &mut HandSplits, config: &Config) -> GivenWay {
+    let mut given_way = GivenWay::new();
+    hand.retain(|route, split| match split.superseded_by(route, config) {
+        Some(why) => {
+            given_way.push((route.clone(), split.clone(), why));
+            false
+        }
+        None => true,
+    });
+    given_way
+}
+
+fn rejected(errors: Vec<String>) -> Reloaded {
+    Reloaded { outcome: ReloadOutcome::Rejected, changes: Vec::new(), errors }
+}
+
+fn change_text(change: &config::Change) -> String {
+    let suffix = if change.needs_restart { " (takes effect after a restart)" } else { "" };
+    format!("{}{suffix}", change.text)
+}
+
+/// An event need not hold ten thousand changes.
+fn shortened(message: String) -> String {
+    const LONGEST: usize = 8_000;
+    match message.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{} …", &message[..end]),
+        None => message,
+    }
+}

@@ -1,0 +1,147 @@
+//! What lies between the controller and the store's thread: bounded, and never waited for.
+//!
+//! Splits are kept as the whole of their last state, so that none is lost however long the disk is away; events wait in a
+//! bounded queue that gives up the oldest.
+
+use std::{
+    collections::VecDeque,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use super::database::Batch;
+use crate::{control::hand_split::HandSplits, telemetry::Event};
+
+/// Events that wait for the disk: beyond the longest burst, and a few megabytes at most.
+const MAX_EVENTS: usize = 10_000;
+/// Questions that wait for an answer.
+const MAX_READS: usize = 64;
+/// Events in one transaction.
+const BATCH: usize = 512;
+
+/// A question to the state file.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) after: Option<u64>,
+    pub(super) limit: usize,
+    pub(super) answer: oneshot::Sender<Option<Vec<Event>>>,
+}
+
+/// What the store's thread is to do next.
+#[derive(Debug, Default)]
+pub(super) struct Errand {
+    pub(super) batch: Batch,
+    pub(super) reads: Vec<Read>,
+    pub(super) flushes: Vec<oneshot::Sender<bool>>,
+    /// There is more than this batch.
+    pub(super) more: bool,
+    /// Nobody will ask for anything more.
+    pub(super) closed: bool,
+}
+
+/// The desk itself.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    papers: Mutex<Papers>,
+    bell: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Papers {
+    events: VecDeque<Event>,
+    splits: Option<HandSplits>,
+    reads: Vec<Read>,
+    flushes: Vec<oneshot::Sender<bool>>,
+    closed: bool,
+}
+
+impl Desk {
+    /// Leaves an event; `false` when that cost the oldest one its place.
+    pub(super) fn put_event(&self, event: Event) -> bool {
+        let mut papers = self.papers();
+        papers.events.push_back(event);
+        let fits = papers.events.len() <= MAX_EVENTS;
+        if !fits {
+            papers.events.pop_front();
+        }
+        self.bell.notify_one();
+        fits
+    }
+
+    /// Leaves the whole of the splits set by hand.
+    pub(super) fn put_splits(&self, splits: HandSplits) {
+        self.papers().splits = Some(splits);
+        self.bell.notify_one();
+    }
+
+    /// Leaves a question; `false` when too many wait already.
+    pub(super) fn put_read(&self, read: Read) -> bool {
+        let mut papers = self.papers();
+        let fits = papers.reads.len() < MAX_READS && !papers.closed;
+        if fits {
+            papers.reads.push(read);
+            self.bell.notify_one();
+        }
+        fits
+    }
+
+    /// Asks for a word when all that was left before is written, or is not; a closed desk drops the question.
+    pub(super) fn put_flush(&self, answer: oneshot::Sender<bool>) {
+        let mut papers = self.papers();
+        if !papers.closed {
+            papers.flushes.push(answer);
+            self.bell.notify_one();
+        }
+    }
+
+    /// Says that nothing more will come, and, if asked, when all is written and the file is closed.
+    pub(super) fn close(&self, answer: Option<oneshot::Sender<bool>>) {
+        let mut papers = self.papers();
+        if !papers.closed {
+            papers.flushes.extend(answer);
+            papers.closed = true;
+            self.bell.notify_one();
+        }
+    }
+
+    /// Waits for work, at most for `patience`; while `busy` with an unwritten batch, no further one is handed out.
+    pub(super) fn take(&self, patience: Option<Duration>, busy: bool) -> Errand {
+        let idle = |papers: &mut Papers| {
+            let written = busy || (papers.events.is_empty() && papers.splits.is_none());
+            written && papers.reads.is_empty() && papers.flushes.is_empty() && !papers.closed
+        };
+        let papers = self.papers();
+        let mut papers = match patience {
+            None => self.bell.wait_while(papers, idle).unwrap_or_else(PoisonError::into_inner),
+            Some(time) => {
+                let waited = self.bell.wait_timeout_while(papers, time, idle);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        papers.hand_out(busy)
+    }
+
+    fn papers(&self) -> MutexGuard<'_, Papers> {
+        self.papers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Papers {
+    fn hand_out(&mut self, busy: bool) -> Errand {
+        let batch = if busy {
+            Batch::default()
+        } else {
+            let count = self.events.len().min(BATCH);
+            Batch { events: self.events.drain(..count).collect(), splits: self.splits.take() }
+        };
+        Errand {
+            batch,
+            reads: std::mem::take(&mut self.reads),
+            flushes: std::mem::take(&mut self.flushes),
+            more: !self.events.is_empty() || self.splits.is_some(),
+            closed: self.closed,
+        }
+    }
+}

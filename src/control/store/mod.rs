@@ -1,0 +1,123 @@
+//! The state file, on a thread of its own: a slow, full or broken disk stops neither plane.
+//!
+//! Invariants: nobody waits for a write but who asks to ([`Store::flush`]); what could not be written is kept, bounded,
+//! and written when it can be; the process that holds the lock is the only writer.
+
+mod database;
+mod desk;
+mod keeper;
+
+use std::{io, path::PathBuf, sync::Arc, thread};
+
+use tokio::sync::oneshot;
+
+use self::{
+    desk::{Desk, Read},
+    keeper::Keeper,
+};
+use super::hand_split::HandSplits;
+use crate::telemetry::{Event, EventSink};
+
+/// Why there is no state to begin with. Anything less is an event, and the process runs on.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process holds the file.
+    #[error(
+        "the state file {} belongs to another running Tidegate; stop that one, or give this one its own [state] file",
+        .0.display()
+    )]
+    InUse(PathBuf),
+    /// The file is of a later version.
+    #[error(
+        "the state file {} was written by a newer Tidegate ({why}); use that one, or move the file away",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Which versions meet.
+        why: String,
+    },
+    /// No thread, or no randomness, to be had.
+    #[error("cannot begin to keep state: {0}")]
+    System(#[from] io::Error),
+}
+
+/// What the state file held when it was opened.
+#[derive(Debug)]
+pub struct Kept {
+    /// Splits set by hand.
+    pub splits: HandSplits,
+    /// Random key for the cookies that Tidegate issues; made at the first start.
+    pub cookie_secret: Vec<u8>,
+    /// Number of the newest event.
+    pub last_event: u64,
+}
+
+/// A way to the store's thread. The thread ends, with all written that can be, when the last of these is gone.
+#[derive(Debug, Clone)]
+pub struct Store(Arc<Counter>);
+
+#[derive(Debug)]
+struct Counter(Arc<Desk>);
+
+impl Drop for Counter {
+    fn drop(&mut self) {
+        self.0.close(None);
+    }
+}
+
+impl Store {
+    /// Opens the state file and starts its thread. Blocks on the disk; called once, before there is traffic.
+    ///
+    /// # Errors
+    /// [`StoreError`] when another process owns the file, or a newer version wrote it. A damaged file is set aside, one
+    /// that cannot be written leaves the state in memory; both are said through `events`.
+    pub fn open(path: PathBuf, events: EventSink) -> Result<(Self, Kept), StoreError> {
+        let (mut keeper, kept) = Keeper::open(path, events)?;
+        let desk = Arc::new(Desk::default());
+        let counter = desk.clone();
+        thread::Builder::new()
+            .name("tidegate-state".to_owned())
+            .spawn(move || keeper.work(&desk))?;
+        Ok((Self(Arc::new(Counter(counter))), kept))
+    }
+
+    /// Keeps an event; `false` when an older one had to give way to it.
+    #[must_use]
+    pub fn keep_event(&self, event: Event) -> bool {
+        self.0.0.put_event(event)
+    }
+
+    /// Keeps the whole of the splits set by hand.
+    pub fn keep_splits(&self, splits: HandSplits) {
+        self.0.0.put_splits(splits);
+    }
+
+    /// At most `limit` events in the order of their numbers: the first after `after`, or else the newest. `None` when the
+    /// file cannot be read now.
+    pub async fn events(&self, after: Option<u64>, limit: usize) -> Option<Vec<Event>> {
+        let (answer, answered) = oneshot::channel();
+        if !self.0.0.put_read(Read { after, limit, answer }) {
+            return None;
+        }
+        answered.await.ok().flatten()
+    }
+
+    /// Waits until all that was kept before is written: `true`, or `false` when the disk did not take it.
+    pub async fn flush(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.0.0.put_flush(answer);
+        answered.await.unwrap_or(false)
+    }
+
+    /// Writes what was kept and closes the file; what comes later is not kept. `false` when the disk did not take all.
+    pub async fn close(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.0.0.close(Some(answer));
+        answered.await.unwrap_or(false)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! The store against healthy, damaged, full and missing disks.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+};
+
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::{
+    control::hand_split::{HandSplit, tests::split},
+    domain::RouteName,
+    telemetry::{EventKind, Recorder},
+};
+
+fn sink() -> (EventSink, mpsc::Receiver<Event>) {
+    EventSink::new(Arc::new(Recorder::new(1)))
+}
+
+fn open(path: &std::path::Path) -> (Store, Kept, mpsc::Receiver<Event>) {
+    let (events, said) = sink();
+    let (store, kept) = Store::open(path.to_owned(), events).unwrap();
+    (store, kept, said)
+}
+
+fn event(id: u64) -> Event {
+    let after = Some(serde_json::json!({ "blue": 50 }));
+    let event = Event::new(EventKind::SplitChanged, 5, "api", format!("number {id}"));
+    Event { id, ..event.by("uid:0").with_change(None, after) }
+}
+
+fn hand_splits() -> HandSplits {
+    let hand = HandSplit {
+        split: split(&[("blue", 33.33), ("green", 66.67)]),
+        file_split: split(&[("blue", 90.0), ("green", 10.0)]),
+        actor: "uid:alice(1000)".to_owned(),
+        reason: Some("try it".to_owned()),
+        at: 17,
+    };
+    [(RouteName::new("api").unwrap(), hand)].into()
+}
+
+async fn close(store: Store) {
+    assert!(store.close().await);
+    assert!(!store.flush().await && store.events(None, 1).await.is_none(), "it is closed");
+}
+
+#[tokio::test]
+async fn what_is_kept_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new/state.db");
+    let (store, first, _said) = open(&path);
+    assert!(store.keep_event(event(1)) && store.keep_event(event(2)));
+    store.keep_splits(hand_splits());
+    close(store).await;
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let (store, second, _said) = open(&path);
+    assert_eq!(second.splits, hand_splits());
+    assert_eq!(second.cookie_secret, first.cookie_secret);
+    assert_eq!((second.cookie_secret.len(), second.last_event), (32, 2));
+    assert_eq!(store.events(None, 1).await, Some(vec![event(2)]));
+    assert_eq!(store.events(Some(0), 10).await, Some(vec![event(1), event(2)]));
+}
+
+#[tokio::test]
+async fn a_second_process_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let (_store, _kept, _said) = open(&path);
+    assert!(matches!(Store::open(path, sink().0), Err(StoreError::InUse(_))));
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_set_aside_and_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    fs::write(&path, "this was a database once, and is long enough to be asked").unwrap();
+    let inode = fs::metadata(&path).unwrap().ino();
+    let (store, kept, mut said) = open(&path);
+    assert_eq!(said.recv().await.unwrap().kind, EventKind::StateDamaged);
+    assert_eq!((kept.last_event, kept.splits.len()), (0, 0));
+    let aside = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .find(|entry| entry.file_name().to_string_lossy().starts_with("state.db.damaged-"));
+    assert_eq!(aside.unwrap().metadata().unwrap().ino(), inode);
+    assert!(store.flush().await);
+}
+
+#[tokio::test]
+async fn a_row_that_says_nonsense_is_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let (store, _kept, _said) = open(&path);
+    store.keep_splits(hand_splits());
+    close(store).await;
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute("UPDATE splits SET split = '{\"blue\": 12}'", []).unwrap();
+    drop(connection);
+    let (_store, kept, mut said) = open(&path);
+    assert_eq!(said.recv().await.unwrap().kind, EventKind::StateDamaged);
+    assert!(kept.splits.is_empty());
+}
+
+#[tokio::test]
+async fn a_newer_file_is_not_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    close(open(&path).0).await;
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute("UPDATE meta SET value = 9 WHERE key = 'schema'", []).unwrap();
+    drop(connection);
+    assert!(matches!(Store::open(path, sink().0), Err(StoreError::Newer { .. })));
+}
+
+#[tokio::test]
+async fn without_a_disk_it_runs_in_memory_and_writes_all_when_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let parent = folder.path().join("not-yet");
+    fs::write(&parent, "a file where a folder should be").unwrap();
+    let path = parent.join("state.db");
+    let (store, kept, mut said) = open(&path);
+    assert_eq!(said.recv().await.unwrap().kind, EventKind::StateWriteFailed);
+    assert!(store.keep_event(event(1)));
+    store.keep_splits(hand_splits());
+    assert!(!store.flush().await);
+    assert_eq!(store.events(Some(0), 10).await, None);
+    assert!(said.try_recv().is_err(), "one outage is one event");
+
+    fs::remove_file(&parent).unwrap();
+    assert!(store.flush().await);
+    close(store).await;
+    let (store, again, _said) = open(&path);
+    assert_eq!(again.splits, hand_splits());
+    assert_eq!(again.cookie_secret, kept.cookie_secret);
+    assert_eq!(store.events(Some(0), 10).await, Some(vec![event(1)]));
+}
+
+#[test]
+fn a_full_disk_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let (events, mut said) = sink();
+    let (mut keeper, _kept) = Keeper::open(path.clone(), events).unwrap();
+    keeper.fill_up();
+    let desk = Desk::default();
+    for id in 1..=2_000 {
+        assert!(desk.put_event(event(id)));
+    }
+    desk.put_splits(hand_splits());
+    desk.close(None);
+    // The cap ends with the connection, as if room had been made: the second attempt succeeds.
+    keeper.work(&desk);
+    assert_eq!(said.try_recv().unwrap().kind, EventKind::StateWriteFailed);
+    keeper.work(&desk);
+    drop(keeper);
+    let (keeper, kept) = Keeper::open(path, sink().0).unwrap();
+    assert_eq!((kept.last_event, kept.splits), (2_000, hand_splits()));
+    assert_eq!(keeper.count_events(), 2_000);
+}
