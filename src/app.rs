@@ -202,8 +202,12 @@ fn report(events: &EventSink, kind: EventKind, message: &str) {
 
 fn tasks(events: EventSink) -> Tasks {
     Tasks::new(move |failure: TaskFailure| {
+        let kind = match failure.name {
+            proxy::CONNECTION_TASK => EventKind::ConnectionPanicked,
+            _ => EventKind::TaskFailed,
+        };
         let now = clock::wall_millis();
-        events.report(Event::new(EventKind::TaskFailed, now, failure.name, failure.to_string()));
+        events.report(Event::new(kind, now, failure.name, failure.to_string()));
     })
 }
 

@@ -24,6 +24,9 @@ use crate::{
     telemetry::{Event, EventKind},
 };
 
+/// Name of the task that serves a client's connection.
+pub const CONNECTION_TASK: &str = "connection";
+
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 4096;
 
@@ -111,7 +114,7 @@ impl Acceptor {
         let downstream =
             Rc::new(Downstream::new(worker.clone(), settings, self.clone(), peer, stream));
         let registration = worker.register(&downstream);
-        worker.tasks().spawn_local("connection", async move {
+        worker.tasks().spawn_local(CONNECTION_TASK, async move {
             connection::run(downstream).await;
             drop((registration, place));
         });

@@ -23,4 +23,5 @@ mod upstream;
 mod worker;
 mod workers;
 
+pub use listener::CONNECTION_TASK;
 pub use workers::{ListenError, ListenerChanges, Workers, WorkersParts};
