@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use super::{
     context::{Choice, RequestContext},
     error::ProxyError,
+    head::Framing,
 };
 use crate::domain::ErrorReason;
 
@@ -95,7 +96,7 @@ impl Host {
             (None, _) => return Err(malformed("the host header is missing")),
             (Some(_), Some(_)) => return Err(malformed("more than one host header")),
         };
-        if named.is_some_and(|host| !is_authority(host.as_bytes())) {
+        if named.is_some_and(|host| host.is_empty() || !is_authority(host.as_bytes())) {
             return Err(malformed("the host header is no host"));
         }
         let target = parts.uri.authority().map(|authority| {
@@ -145,7 +146,12 @@ fn is_authority(text: &[u8]) -> bool {
     };
     let port_is_plain = match port {
         [] => true,
-        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        [b':', digits @ ..] => {
+            let number = digits.iter().try_fold(0u32, |number, digit| {
+                digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0'))
+            });
+            digits.len() <= 5 && number.is_some_and(|number| number <= 65_535)
+        }
         _ => false,
     };
     host_is_plain && port_is_plain
@@ -248,6 +254,10 @@ pub(super) fn forward(
     add_line(added, "x-request-id", context.request_id.as_str().as_bytes());
     if seen.has(Survey::BUCKET) {
         headers.remove(&X_TIDEGATE_BUCKET);
+    }
+    if seen.has(Survey::LENGTH) && context.downstream.head().framing() == Framing::Length(0) {
+        // The library says nothing of a body that is empty; some servers ask for the word.
+        add_line(added, "content-length", b"0");
     }
     if let Some(bucket) = choice.bucket {
         let mut digits = itoa::Buffer::new();

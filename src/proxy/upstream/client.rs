@@ -30,6 +30,9 @@ use crate::{
     proxy::{body::RequestBody, error::ProxyError, worker::Worker},
 };
 
+/// Bytes of an answer that the library holds; twice the largest head.
+const BUFFER: usize = 128 * 1024;
+
 /// Connection state as polled by the library.
 type Http = http1::Connection<UpstreamIo, RequestBody>;
 
@@ -60,7 +63,7 @@ impl UpstreamConnection {
     /// Takes a fresh socket.
     pub(super) async fn new(socket: TcpStream, worker: Rc<Worker>) -> hyper::Result<Self> {
         let (io, shared) = UpstreamIo::new(socket, worker);
-        let (sender, http) = http1::Builder::new().handshake(io).await?;
+        let (sender, http) = http1::Builder::new().max_buf_size(BUFFER).handshake(io).await?;
         let relay = Arc::new(Relay::default());
         Ok(Self {
             sender,
