@@ -202,6 +202,8 @@ fn report(events: &EventSink, kind: EventKind, message: &str) {
 
 fn tasks(events: EventSink) -> Tasks {
     Tasks::new(move |failure: TaskFailure| {
+        // In the log too: the task that keeps events may be the one that failed.
+        tracing::error!(task = failure.name, "{failure}");
         let now = clock::wall_millis();
         events.report(Event::new(EventKind::TaskFailed, now, failure.name, failure.to_string()));
     })
