@@ -26,7 +26,8 @@ use tokio::{
 use super::{
     downstream::{Downstream, DownstreamIo, HeadEnd, RawIo},
     error::ProxyError,
-    headers, pipeline, respond,
+    headers::RequestId,
+    pipeline, respond,
 };
 use crate::{domain::Moment, lifecycle::clock};
 
@@ -113,7 +114,7 @@ async fn finish(downstream: &Rc<Downstream>, end: End) {
         End::Refused(fault) => {
             let worker = &downstream.worker;
             worker.shard().error(fault.reason());
-            let id = headers::new_request_id(|| worker.random());
+            let id = RequestId::new(|| worker.random());
             if client.write_all(&respond::last_words(fault, &id)).await.is_ok() {
                 linger(&mut client).await;
             }
@@ -176,7 +177,7 @@ impl Watch {
     async fn over<F: Future>(&mut self, future: F) -> Watched<F::Output> {
         let mut future = pin!(future);
         poll_fn(|cx| {
-            self.downstream.register(cx);
+            self.downstream.begin_turn(cx);
             if let Some(end) = self.look() {
                 return Poll::Ready(Watched::Late(end));
             }

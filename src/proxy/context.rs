@@ -4,7 +4,10 @@ use std::{net::IpAddr, rc::Rc};
 
 use http::{HeaderValue, Method};
 
-use super::{downstream::Downstream, headers::Survey};
+use super::{
+    downstream::Downstream,
+    headers::{RequestId, Survey},
+};
 use crate::{
     decision::{affinity::TokenText, split::Bucket},
     domain::Moment,
@@ -18,7 +21,7 @@ pub(super) struct RequestContext {
     pub(super) table: LocalTable,
     /// When its head was complete.
     pub(super) begun: Moment,
-    pub(super) request_id: HeaderValue,
+    pub(super) request_id: RequestId,
     pub(super) method: Method,
     /// Which headers it has.
     pub(super) seen: Survey,

@@ -5,7 +5,7 @@
 //! library, a client that trickles costs a buffer and nothing else, and what is pipelined waits its turn.
 
 use std::{
-    cell::{Cell, OnceCell, RefCell},
+    cell::{Cell, OnceCell, Ref, RefCell, RefMut},
     io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
@@ -15,7 +15,6 @@ use std::{
     time::Duration,
 };
 
-use http::HeaderValue;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -63,7 +62,9 @@ pub(super) struct Downstream {
     acceptor: Rc<Acceptor>,
     pub(super) peer: SocketAddr,
     /// The peer's address for `x-forwarded-for`, made with the first request.
-    address_value: OnceCell<HeaderValue>,
+    address_text: OnceCell<Box<str>>,
+    /// What Tidegate adds to the present request's head, as it goes over the wire.
+    added: RefCell<Vec<u8>>,
     socket: RefCell<TcpStream>,
     head: RefCell<Head>,
     phase: Cell<Phase>,
@@ -79,6 +80,8 @@ pub(super) struct Downstream {
     silence: Cell<Duration>,
     /// The deadline has passed while serving; whoever waits ends its wait.
     expired: Cell<bool>,
+    /// The socket had nothing to read in this turn; it need not be asked again.
+    dry: Cell<bool>,
     /// Bytes went out since the deadline was last looked at.
     progress: Cell<bool>,
     /// The client does not take what is written.
@@ -116,7 +119,8 @@ impl Downstream {
             listener,
             acceptor,
             peer,
-            address_value: OnceCell::new(),
+            address_text: OnceCell::new(),
+            added: RefCell::default(),
             socket: RefCell::new(socket),
             head: RefCell::new(Head::new(Side::Downstream, limits)),
             phase: Cell::new(Phase::Idle),
@@ -125,6 +129,7 @@ impl Downstream {
             answered: Cell::new(None),
             silence: Cell::new(Duration::MAX),
             expired: Cell::new(false),
+            dry: Cell::new(false),
             progress: Cell::new(false),
             blocked: Cell::new(false),
             flushed: Cell::new(true),
@@ -139,13 +144,19 @@ impl Downstream {
         }
     }
 
-    /// The peer's address as a header's value.
-    pub(super) fn address_value(&self) -> HeaderValue {
-        let make = || {
-            let text = self.peer.ip().to_canonical().to_string();
-            HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
-        };
-        self.address_value.get_or_init(make).clone()
+    /// The peer's address as text.
+    pub(super) fn address_text(&self) -> &str {
+        self.address_text.get_or_init(|| self.peer.ip().to_canonical().to_string().into())
+    }
+
+    /// What Tidegate adds to the present request's head.
+    pub(super) fn added(&self) -> Ref<'_, Vec<u8>> {
+        self.added.borrow()
+    }
+
+    /// The same, to be written.
+    pub(super) fn added_mut(&self) -> RefMut<'_, Vec<u8>> {
+        self.added.borrow_mut()
     }
 
     /// Whether no further request should come over this connection.
@@ -160,7 +171,7 @@ impl Downstream {
     }
 
     /// The bytes of the present request's head.
-    pub(super) fn head(&self) -> std::cell::Ref<'_, Head> {
+    pub(super) fn head(&self) -> Ref<'_, Head> {
         self.head.borrow()
     }
 
@@ -219,12 +230,22 @@ impl Downstream {
         self.rest.get() && self.phase.get() == Phase::Idle && self.flushed.get()
     }
 
-    /// Remembers the task that runs the connection; it stays the same.
-    pub(super) fn register(&self, cx: &Context<'_>) {
+    /// The connection's task runs again; remembers it, since it stays the same.
+    pub(super) fn begin_turn(&self, cx: &Context<'_>) {
+        self.dry.set(false);
         let mut task = self.task.borrow_mut();
         if task.is_none() {
             *task = Some(cx.waker().clone());
         }
+    }
+
+    fn poll_socket(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.dry.get() {
+            return Poll::Pending;
+        }
+        let read = Pin::new(&mut *self.socket.borrow_mut()).poll_read(cx, buf);
+        self.dry.set(read.is_pending());
+        read
     }
 
     fn wake(&self) {
@@ -436,6 +457,7 @@ impl DownstreamIo {
     pub(super) fn rest(&mut self) {
         self.message = Message::Head { given: None };
         self.shared.head.borrow_mut().release();
+        *self.shared.added.borrow_mut() = Vec::new();
         if self.carry.is_empty() {
             self.carry = Vec::new();
         }
@@ -462,7 +484,7 @@ impl DownstreamIo {
             let shared = self.shared.clone();
             let mut scratch = shared.worker.scratch();
             let mut buf = ReadBuf::new(&mut scratch);
-            ready!(Pin::new(&mut *shared.socket.borrow_mut()).poll_read(cx, &mut buf))?;
+            ready!(shared.poll_socket(cx, &mut buf))?;
             if buf.filled().is_empty() {
                 shared.left.set(true);
                 return Poll::Ready(Ok(false));
@@ -559,7 +581,7 @@ impl DownstreamIo {
         let mut scratch = shared.worker.scratch();
         let room = scratch.len().min(cursor.remaining());
         let mut buf = ReadBuf::new(&mut scratch[..room]);
-        ready!(Pin::new(&mut *shared.socket.borrow_mut()).poll_read(cx, &mut buf))?;
+        ready!(shared.poll_socket(cx, &mut buf))?;
         shared.left.set(buf.filled().is_empty());
         let taken = self.give_body(buf.filled(), cursor)?;
         self.carry.extend_from_slice(&buf.filled()[taken..]);
@@ -572,7 +594,7 @@ impl DownstreamIo {
             let shared = self.shared.clone();
             let mut scratch = shared.worker.scratch();
             let mut buf = ReadBuf::new(&mut scratch);
-            ready!(Pin::new(&mut *shared.socket.borrow_mut()).poll_read(cx, &mut buf))?;
+            ready!(shared.poll_socket(cx, &mut buf))?;
             if buf.filled().is_empty() {
                 shared.left.set(true);
                 return Poll::Ready(Ok(()));
@@ -612,6 +634,22 @@ impl DownstreamIo {
         }
         done
     }
+}
+
+/// All of `bufs` in one piece, if that is a small one.
+fn join<'a>(bufs: &[io::IoSlice<'_>], scratch: &'a mut [u8]) -> Option<&'a [u8]> {
+    const SMALL: usize = 4 * 1024;
+    let total = bufs.iter().map(|buf| buf.len()).sum();
+    if total > SMALL {
+        return None;
+    }
+    let mut rest = scratch.get_mut(..total)?;
+    for buf in bufs {
+        let (here, after) = rest.split_at_mut(buf.len());
+        here.copy_from_slice(buf);
+        rest = after;
+    }
+    Some(&scratch[..total])
 }
 
 /// Why no head came.
@@ -688,7 +726,14 @@ impl Write for DownstreamIo {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
         ready!(self.poll_outbox(cx))?;
-        let done = Pin::new(&mut *self.shared.socket.borrow_mut()).poll_write_vectored(cx, bufs);
+        let mut scratch = self.shared.worker.scratch();
+        let mut socket = self.shared.socket.borrow_mut();
+        // One small copy is cheaper than what the kernel does for a list of parts.
+        let done = match join(bufs, &mut scratch) {
+            Some(joined) => Pin::new(&mut *socket).poll_write(cx, joined),
+            None => Pin::new(&mut *socket).poll_write_vectored(cx, bufs),
+        };
+        drop(socket);
         self.wrote(done)
     }
 

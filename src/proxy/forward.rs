@@ -128,7 +128,7 @@ impl Exchange<'_> {
         now: Moment,
     ) -> Result<Response<Incoming>, SendFault> {
         let downstream = &self.context.downstream;
-        upstream.shared().begin(Some(downstream.clone()));
+        upstream.shared().begin(downstream.clone());
         if self.context.expects_continue {
             request.body_mut().hold_for(upstream.shared().clone());
         }
@@ -170,7 +170,8 @@ impl Exchange<'_> {
             return None;
         }
         let mut parts = replay::parts(self.context.downstream.head().bytes())?;
-        headers::forward(&mut parts, self.context, self.choice, self.host).ok()?;
+        let mut added = self.context.downstream.added_mut();
+        headers::forward(&mut parts, self.context, self.choice, self.host, &mut added).ok()?;
         Some(Request::from_parts(parts, RequestBody::empty()))
     }
 

@@ -117,9 +117,7 @@ impl Head {
             let end = from + found;
             if self.take_line(self.line, end)? {
                 self.bytes.truncate(end + 1);
-                if self.bytes.len() > self.limits.bytes {
-                    return Err(self.too_large());
-                }
+                self.check_whole()?;
                 return Ok(Some(end + 1 - before));
             }
             from = end + 1;
@@ -128,15 +126,23 @@ impl Head {
         if self.bytes.len() > self.limits.bytes { Err(self.too_large()) } else { Ok(None) }
     }
 
+    /// What is quicker to check of all lines at once.
+    fn check_whole(&self) -> Result<(), ProxyError> {
+        if self.bytes.len() > self.limits.bytes {
+            return Err(self.too_large());
+        }
+        // Each line has the CR before its LF; one more, or a NUL, is one too many.
+        let bare = count(&self.bytes, |byte| byte == b'\r' || byte == 0);
+        let lines = self.lines + 1 + usize::from(self.bytes.starts_with(b"\r\n"));
+        if bare == lines { Ok(()) } else { Err(self.malformed("a bare CR or NUL in the head")) }
+    }
+
     /// Checks the line from `start` to the line feed at `end`; true when it is the empty line that ends the head.
     fn take_line(&mut self, start: usize, end: usize) -> Result<bool, ProxyError> {
         let line = match self.bytes[start..end].split_last() {
             Some((b'\r', line)) => line,
             _ => return Err(self.malformed("a line does not end with CR LF")),
         };
-        if memchr::memchr2(b'\r', 0, line).is_some() {
-            return Err(self.malformed("a bare CR or NUL in the head"));
-        }
         if line.is_empty() {
             // RFC 9112 §2.2: a server ignores an empty line before the request line. One, not a stream of them.
             return match self.lines {
@@ -263,6 +269,12 @@ impl Head {
             }
         }
     }
+}
+
+/// How many of `bytes` are `wanted`; in blocks whose counts fit a byte, so that the compiler compares sixteen at once.
+fn count(bytes: &[u8], wanted: impl Fn(u8) -> bool) -> usize {
+    let of_block = |block: &[u8]| block.iter().map(|byte| u8::from(wanted(*byte))).sum::<u8>();
+    bytes.chunks(255).map(|block| usize::from(of_block(block))).sum()
 }
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ impl Survey {
     const FORWARDED: u16 = 1 << 6;
     const TRACE: u16 = 1 << 7;
     const BUCKET: u16 = 1 << 8;
+    const LENGTH: u16 = 1 << 9;
 
     /// Looks through `headers`.
     pub(super) fn of(headers: &HeaderMap) -> Self {
@@ -59,7 +60,7 @@ impl Survey {
             10 if name == "tracestate" => Self::TRACE,
             11 if name == "traceparent" => Self::TRACE,
             12 if name == "x-request-id" => Self::REQUEST_ID,
-            14 if name == "content-length" => Self::HOP_BY_HOP,
+            14 if name == "content-length" => Self::LENGTH,
             14 if name == "http2-settings" => Self::HOP_BY_HOP,
             15 if name == "x-forwarded-for" => Self::FORWARDED,
             16 if name == "x-forwarded-host" => Self::FORWARDED,
@@ -185,28 +186,41 @@ fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> 
 
 /// Removes what concerns this connection alone: the fixed set, and whatever `connection` names.
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let named = tokens(headers, CONNECTION);
+    let named = tokens(headers, CONNECTION).filter(|token| !is_option(token));
     let mut doomed: SmallVec<[HeaderName; 4]> =
         named.filter_map(|token| HeaderName::from_bytes(token).ok()).collect();
-    let fixed = headers.keys().filter(|name| Survey::bits(name) & Survey::HOP_BY_HOP != 0);
+    let here_only = Survey::HOP_BY_HOP | Survey::LENGTH;
+    let fixed = headers.keys().filter(|name| Survey::bits(name) & here_only != 0);
     doomed.extend(fixed.cloned());
     for name in doomed {
         headers.remove(name);
     }
 }
 
+/// Whether an item of `connection` speaks of the connection itself and names no header that is not removed anyway.
+fn is_option(token: &[u8]) -> bool {
+    [b"keep-alive".as_slice(), b"close", b"upgrade"]
+        .iter()
+        .any(|option| token.eq_ignore_ascii_case(option))
+}
+
 /// Turns a client's request head into the one that the endpoint gets.
+///
+/// What Tidegate adds is written to `added` as it goes over the wire, each line with its CR LF: to put it into the map first
+/// would cost a hash, an allocation and an encoding for every header of every request. No line of `added` has its name in
+/// the map afterwards.
 pub(super) fn forward(
     parts: &mut request::Parts,
     context: &RequestContext,
     choice: &Choice,
     host: &Host,
+    added: &mut Vec<u8>,
 ) -> Result<(), ProxyError> {
     let seen = context.seen;
     let headers = &mut parts.headers;
     let wants_trailers = seen.has(Survey::TE)
         && tokens(headers, TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
-    if seen.has(Survey::HOP_BY_HOP) {
+    if seen.has(Survey::HOP_BY_HOP | Survey::LENGTH) {
         remove_hop_by_hop(headers);
     }
     if wants_trailers {
@@ -225,13 +239,19 @@ pub(super) fn forward(
     } else if seen.has(Survey::CONNECTION) || parts.uri.authority().is_some() {
         headers.insert(HOST, host.value.clone());
     }
-    add_forwarded(headers, context, host);
-    add_trace(headers, context);
-    headers.insert(&X_REQUEST_ID, context.request_id.clone());
-    if let Some(bucket) = choice.bucket {
-        headers.insert(&X_TIDEGATE_BUCKET, HeaderValue::from(bucket.number()));
-    } else if seen.has(Survey::BUCKET) {
+    added.clear();
+    add_forwarded(headers, context, host, added);
+    add_trace(headers, context, added);
+    if seen.has(Survey::REQUEST_ID) {
+        headers.remove(&X_REQUEST_ID);
+    }
+    add_line(added, "x-request-id", context.request_id.as_str().as_bytes());
+    if seen.has(Survey::BUCKET) {
         headers.remove(&X_TIDEGATE_BUCKET);
+    }
+    if let Some(bucket) = choice.bucket {
+        let mut digits = itoa::Buffer::new();
+        add_line(added, "x-tidegate-bucket", digits.format(bucket.number()).as_bytes());
     }
     parts.version = Version::HTTP_11;
     if parts.uri.authority().is_some() {
@@ -240,6 +260,14 @@ pub(super) fn forward(
         parts.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
     }
     Ok(())
+}
+
+/// Writes one header line; `value` comes from a header's value or from Tidegate, so it holds no line end.
+fn add_line(added: &mut Vec<u8>, name: &str, value: &[u8]) {
+    added.extend_from_slice(name.as_bytes());
+    added.extend_from_slice(b": ");
+    added.extend_from_slice(value);
+    added.extend_from_slice(b"\r\n");
 }
 
 /// An HTTP/1.0 request may come without a host; HTTP/1.1 needs one.
@@ -251,38 +279,39 @@ fn endpoint_host(context: &RequestContext, choice: &Choice) -> Result<HeaderValu
         .map_err(|_| ProxyError::new(ErrorReason::Internal, "the endpoint's name is no header"))
 }
 
-fn add_forwarded(headers: &mut HeaderMap, context: &RequestContext, host: &Host) {
-    let own = context.downstream.address_value();
-    let mut chain = own.clone();
+fn add_forwarded(
+    headers: &mut HeaderMap,
+    context: &RequestContext,
+    host: &Host,
+    added: &mut Vec<u8>,
+) {
+    let own = context.downstream.address_text().as_bytes();
     let (mut keeps_proto, mut keeps_host) = (false, false);
-    if context.seen.has(Survey::FORWARDED) {
-        if context.is_trusted {
-            chain = extend_chain(headers, own);
-            keeps_proto = headers.contains_key(&X_FORWARDED_PROTO);
-            keeps_host = headers.contains_key(&X_FORWARDED_HOST);
-        } else {
-            headers.remove(FORWARDED);
-            headers.remove(&X_FORWARDED_HOST);
+    if !context.seen.has(Survey::FORWARDED) {
+        add_line(added, "x-forwarded-for", own);
+    } else if context.is_trusted {
+        keeps_proto = headers.contains_key(&X_FORWARDED_PROTO);
+        keeps_host = headers.contains_key(&X_FORWARDED_HOST);
+        let mut chain = Vec::new();
+        for line in headers.get_all(&X_FORWARDED_FOR) {
+            chain.extend_from_slice(line.as_bytes());
+            chain.extend_from_slice(b", ");
         }
+        chain.extend_from_slice(own);
+        headers.remove(&X_FORWARDED_FOR);
+        add_line(added, "x-forwarded-for", &chain);
+    } else {
+        for name in [&FORWARDED, &X_FORWARDED_FOR, &X_FORWARDED_HOST, &X_FORWARDED_PROTO] {
+            headers.remove(name);
+        }
+        add_line(added, "x-forwarded-for", own);
     }
-    headers.insert(&X_FORWARDED_FOR, chain);
     if !keeps_proto {
-        headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        add_line(added, "x-forwarded-proto", b"http");
     }
     if !keeps_host && !host.value.is_empty() {
-        headers.insert(&X_FORWARDED_HOST, host.value.clone());
+        add_line(added, "x-forwarded-host", host.value.as_bytes());
     }
-}
-
-/// What trusted proxies wrote, and the peer that it came from.
-fn extend_chain(headers: &HeaderMap, own: HeaderValue) -> HeaderValue {
-    let mut chain = Vec::new();
-    for line in headers.get_all(&X_FORWARDED_FOR) {
-        chain.extend_from_slice(line.as_bytes());
-        chain.extend_from_slice(b", ");
-    }
-    chain.extend_from_slice(own.as_bytes());
-    HeaderValue::from_bytes(&chain).unwrap_or(own)
 }
 
 /// Whether the client's side is HTTPS, as far as a trusted proxy says.
@@ -293,11 +322,15 @@ pub(super) fn is_https(headers: &HeaderMap, seen: Survey, trusted: bool) -> bool
 }
 
 /// W3C Trace Context: a valid parent goes on as it is, since Tidegate writes no span of its own; else a trace begins here.
-fn add_trace(headers: &mut HeaderMap, context: &RequestContext) {
+fn add_trace(headers: &mut HeaderMap, context: &RequestContext, added: &mut Vec<u8>) {
     if context.seen.has(Survey::TRACE) {
-        if headers.get(&TRACEPARENT).is_some_and(|parent| is_traceparent(parent.as_bytes())) {
+        let mut parents = headers.get_all(&TRACEPARENT).iter();
+        if let (Some(parent), None) = (parents.next(), parents.next())
+            && is_traceparent(parent.as_bytes())
+        {
             return;
         }
+        headers.remove(&TRACEPARENT);
         headers.remove(&TRACESTATE);
     }
     let worker = &context.downstream.worker;
@@ -305,9 +338,7 @@ fn add_trace(headers: &mut HeaderMap, context: &RequestContext) {
     write_hex(&mut text[3..19], worker.random() | 1);
     write_hex(&mut text[19..35], worker.random());
     write_hex(&mut text[36..52], worker.random() | 1);
-    if let Ok(value) = HeaderValue::from_bytes(&text) {
-        headers.insert(&TRACEPARENT, value);
-    }
+    add_line(added, "traceparent", &text);
 }
 
 fn is_traceparent(text: &[u8]) -> bool {
@@ -325,33 +356,46 @@ fn is_traceparent(text: &[u8]) -> bool {
         && parent.iter().any(|byte| *byte != b'0')
 }
 
-/// The request's id: the client's where it is sane, else a new one.
-pub(super) fn request_id(
-    headers: &HeaderMap,
-    seen: Survey,
-    random: impl Fn() -> u64,
-) -> HeaderValue {
-    if !seen.has(Survey::REQUEST_ID) {
-        return new_request_id(random);
-    }
-    const LONGEST: usize = 128;
-    let sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
-    let mut given = headers.get_all(&X_REQUEST_ID).iter();
-    if let (Some(id), None) = (given.next(), given.next())
-        && matches!(id.len(), 1..=LONGEST)
-        && id.as_bytes().iter().all(sane)
-    {
-        return id.clone();
-    }
-    new_request_id(random)
+/// A request's id: the client's own where it is sane, else 128 random bits in hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum RequestId {
+    /// By the client.
+    Given(HeaderValue),
+    /// By Tidegate.
+    Made([u8; 32]),
 }
 
-/// An id of 128 random bits in hexadecimal.
-pub(super) fn new_request_id(random: impl Fn() -> u64) -> HeaderValue {
-    let mut text = [b'0'; 32];
-    write_hex(&mut text[..16], random());
-    write_hex(&mut text[16..], random());
-    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("0"))
+impl RequestId {
+    pub(super) fn of(headers: &HeaderMap, seen: Survey, random: impl Fn() -> u64) -> Self {
+        const LONGEST: usize = 128;
+        if !seen.has(Survey::REQUEST_ID) {
+            return Self::new(random);
+        }
+        let sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
+        let mut given = headers.get_all(&X_REQUEST_ID).iter();
+        match (given.next(), given.next()) {
+            (Some(id), None)
+                if matches!(id.len(), 1..=LONGEST) && id.as_bytes().iter().all(sane) =>
+            {
+                Self::Given(id.clone())
+            }
+            _ => Self::new(random),
+        }
+    }
+
+    pub(super) fn new(random: impl Fn() -> u64) -> Self {
+        let mut text = [b'0'; 32];
+        write_hex(&mut text[..16], random());
+        write_hex(&mut text[16..], random());
+        Self::Made(text)
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        match self {
+            Self::Given(value) => value.to_str().unwrap_or("0"),
+            Self::Made(text) => std::str::from_utf8(text).unwrap_or("0"),
+        }
+    }
 }
 
 fn write_hex(to: &mut [u8], mut number: u64) {
@@ -369,8 +413,11 @@ pub(super) fn answer(parts: &mut response::Parts, method: &Method) {
     // Where no body follows, a length tells of the one that a GET would bring.
     let bodiless = method == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED;
     let length = if bodiless { parts.headers.get(CONTENT_LENGTH).cloned() } else { None };
-    if Survey::of(&parts.headers).has(Survey::HOP_BY_HOP) {
+    let seen = Survey::of(&parts.headers);
+    if seen.has(Survey::HOP_BY_HOP) {
         remove_hop_by_hop(&mut parts.headers);
+    } else if seen.has(Survey::LENGTH) {
+        parts.headers.remove(CONTENT_LENGTH);
     }
     if let Some(protocol) = protocol {
         parts.headers.insert(UPGRADE, protocol);
@@ -472,7 +519,7 @@ mod tests {
             for value in values {
                 headers.append(&X_REQUEST_ID, HeaderValue::from_static(value));
             }
-            request_id(&headers, Survey::of(&headers), || 0xabc)
+            RequestId::of(&headers, Survey::of(&headers), || 0xabc).as_str().to_owned()
         };
         assert_eq!(id(&["a-1"]), "a-1");
         for odd in [vec![], vec![""], vec!["a b"], vec!["a", "b"], vec!["<x>"]] {

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, rc::Rc};
 
-use http::{HeaderValue, Request, Response, request};
+use http::{Request, Response, request};
 use hyper::body::{Body, Incoming};
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     downstream::Downstream,
     error::ProxyError,
     forward,
-    headers::{self, Host, Survey},
+    headers::{self, Host, RequestId, Survey},
     measure::{Attempt, InFlight},
     respond,
 };
@@ -31,12 +31,12 @@ pub(super) async fn serve(
     downstream.begin_serving(None);
     let worker = downstream.worker.clone();
     let seen = Survey::of(request.headers());
-    let request_id = headers::request_id(request.headers(), seen, || worker.random());
+    let request_id = RequestId::of(request.headers(), seen, || worker.random());
     match run(&downstream, request, seen, &request_id).await {
         Ok(response) => Ok(response),
         Err(error) => {
             worker.shard().error(error.reason());
-            Ok(respond::refused(&downstream, error, request_id))
+            Ok(respond::refused(&downstream, error, &request_id))
         }
     }
 }
@@ -45,7 +45,7 @@ async fn run(
     downstream: &Rc<Downstream>,
     request: Request<Incoming>,
     seen: Survey,
-    request_id: &HeaderValue,
+    request_id: &RequestId,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let (mut parts, body) = request.into_parts();
     let host = Host::of(&parts)?;
@@ -54,7 +54,7 @@ async fn run(
     let choice = affinity::choose(&context, route, &parts.uri, &parts.headers);
     admit_body(&context, &choice, &body)?;
     let (endpoint, attempt) = pick_endpoint(&context, &choice)?;
-    headers::forward(&mut parts, &context, &choice, &host)?;
+    headers::forward(&mut parts, &context, &choice, &host, &mut downstream.added_mut())?;
     let exchange = forward::Exchange { context: &context, choice: &choice, host: &host, endpoint };
     let (parts, body) = exchange.run(parts, body, attempt).await?;
     Ok(respond::proxied(parts, body, &context, &choice))
@@ -64,7 +64,7 @@ fn begin(
     downstream: &Rc<Downstream>,
     parts: &request::Parts,
     seen: Survey,
-    request_id: &HeaderValue,
+    request_id: &RequestId,
 ) -> Result<RequestContext, ProxyError> {
     if parts.method == http::Method::CONNECT {
         let why = "CONNECT is for forward proxies; this is none";

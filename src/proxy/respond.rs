@@ -16,7 +16,7 @@ use super::{
     context::{Choice, RequestContext},
     downstream::Downstream,
     error::ProxyError,
-    headers::{self, X_REQUEST_ID},
+    headers::{self, RequestId, X_REQUEST_ID},
 };
 use crate::{domain::ErrorReason, routing::Affinity};
 
@@ -84,16 +84,18 @@ fn may_be_shared(headers: &HeaderMap) -> bool {
 pub(super) fn refused(
     downstream: &Rc<Downstream>,
     error: ProxyError,
-    request_id: HeaderValue,
+    request_id: &RequestId,
 ) -> Response<ResponseBody> {
-    let text = words(error, &request_id);
+    let text = words(error, request_id);
     let body = ResponseBody::short(downstream.clone(), Bytes::from(text));
     let mut response = Response::new(body);
     *response.status_mut() = error.status();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(&X_REQUEST_ID, request_id);
+    if let Ok(id) = HeaderValue::from_str(request_id.as_str()) {
+        headers.insert(&X_REQUEST_ID, id);
+    }
     if matches!(error.reason(), ErrorReason::TooManyInFlight) {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
@@ -104,7 +106,7 @@ pub(super) fn refused(
 }
 
 /// The same in bytes, for a connection whose request the library never saw.
-pub(super) fn last_words(error: ProxyError, request_id: &HeaderValue) -> Vec<u8> {
+pub(super) fn last_words(error: ProxyError, request_id: &RequestId) -> Vec<u8> {
     let text = words(error, request_id);
     let mut answer = format!("HTTP/1.1 {}\r\n", error.status());
     let length = text.len();
@@ -113,7 +115,7 @@ pub(super) fn last_words(error: ProxyError, request_id: &HeaderValue) -> Vec<u8>
         answer,
         "content-type: text/plain; charset=utf-8\r\ncache-control: no-store\r\n\
          content-length: {length}\r\nx-request-id: {}\r\nconnection: close\r\n\r\n{text}",
-        request_id.to_str().unwrap_or("0"),
+        request_id.as_str(),
     );
     answer.into_bytes()
 }
@@ -123,9 +125,9 @@ pub(super) const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     content-type: text/plain; charset=utf-8\r\ncontent-length: 22\r\nretry-after: 1\r\n\
     connection: close\r\n\r\ntoo many connections.\n";
 
-fn words(error: ProxyError, request_id: &HeaderValue) -> String {
+fn words(error: ProxyError, request_id: &RequestId) -> String {
     let (status, label, detail) = (error.status(), error.reason().label(), error.detail());
-    let id = request_id.to_str().unwrap_or("0");
+    let id = request_id.as_str();
     format!("{status}\n{label}: {detail}\nrequest id: {id}\n")
 }
 
@@ -161,7 +163,7 @@ mod tests {
     #[test]
     fn last_words_are_one_whole_answer() {
         let error = ProxyError::new(ErrorReason::HeadTimeout, "slow");
-        let text = String::from_utf8(last_words(error, &HeaderValue::from_static("id"))).unwrap();
+        let text = String::from_utf8(last_words(error, &RequestId::new(|| 7))).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{head}");
         assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{head}");

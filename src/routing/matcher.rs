@@ -4,13 +4,9 @@
 //! before `*`; within a host an exact path, then regular expressions in the order of the file, then the longest prefix by
 //! segment. Where a host has rules but none for the path, less specific hosts are asked.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
-};
+use std::collections::HashMap;
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
+use super::hash::BuildXxh3;
 use crate::config::model::{HostPattern, PathPattern};
 
 /// Finds the route of a request.
@@ -22,7 +18,7 @@ pub struct Matcher {
     any: Paths,
 }
 
-type Map<T> = HashMap<Box<str>, T, BuildHasherDefault<Xxh3>>;
+type Map<T> = HashMap<Box<str>, T, BuildXxh3>;
 
 impl Matcher {
     /// A matcher over `rules`; the number of a rule is its place.
@@ -120,23 +116,6 @@ impl Paths {
             }
             end = memchr::memrchr(b'/', &path.as_bytes()[..end]).filter(|at| *at > 0)?;
         }
-    }
-}
-
-/// XXH3 over short texts; keys come from the configuration, so a keyed hash would guard nothing.
-#[derive(Debug, Default)]
-struct Xxh3(u64);
-
-impl Hasher for Xxh3 {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxh3_64_with_seed(bytes, self.0);
-    }
-
-    // `str` ends with a byte of its own, which tells nothing where the key is one text.
-    fn write_u8(&mut self, _: u8) {}
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 

@@ -3,11 +3,13 @@
 mod build;
 mod endpoint;
 mod handle;
+mod hash;
 mod matcher;
 mod table;
 
 pub use build::{BuildError, Ingredients, build};
 pub use endpoint::{Endpoint, EndpointId, WorkerGauge};
 pub use handle::{LocalTable, TablePublisher, TableReader, TableView};
+pub use hash::BuildXxh3;
 pub use matcher::Matcher;
 pub use table::{Affinity, Backend, Override, Route, SeenBy, Table, Target};

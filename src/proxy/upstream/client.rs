@@ -90,7 +90,7 @@ impl UpstreamConnection {
         request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<>
     {
-        let _turn = self.relay.begin_turn();
+        let _aside = self.relay.aside();
         self.sender.try_send_request(request)
     }
 
@@ -129,7 +129,7 @@ impl UpstreamConnection {
         let mut aside = Context::from_waker(Waker::noop());
         let mut ready = {
             // Asking tells the connection that the body is wanted.
-            let _turn = self.relay.begin_turn();
+            let _aside = self.relay.aside();
             Pin::new(&mut *body).poll_frame(&mut aside)
         };
         if ready.is_pending() {
@@ -145,31 +145,30 @@ impl UpstreamConnection {
         const TURNS: usize = 8;
         self.relay.parent.register(cx.waker());
         let mut own = Context::from_waker(&self.waker);
-        let turn = self.relay.begin_turn();
         for _ in 0..TURNS {
             if self.ended {
                 return;
             }
-            self.relay.stirred.store(false, Relaxed);
+            if self.relay.stirred.swap(false, Relaxed) {
+                self.shared.wake();
+            }
+            self.relay.polling.store(true, Relaxed);
             self.ended = self.http.poll_without_shutdown(&mut own).is_ready();
+            self.relay.polling.store(false, Relaxed);
             if !self.relay.stirred.load(Relaxed) {
                 return;
             }
         }
-        drop(turn);
         cx.waker().wake_by_ref();
     }
 
     /// Ends an exchange with the rest of its answer; true when the connection can carry another.
     pub(in crate::proxy) fn finish(&mut self, body: Incoming, now: Moment) -> bool {
         {
-            let _turn = self.relay.begin_turn();
+            let _aside = self.relay.aside();
             drop(body);
         }
-        if self.sender.is_ready() {
-            // It was idle before: all that stirred it was the end of the body.
-            self.relay.stirred.store(false, Relaxed);
-        } else {
+        if !self.sender.is_ready() {
             self.drive(&Context::from_waker(Waker::noop()));
         }
         // The task it would wake has nothing to do with it any more.
@@ -222,17 +221,22 @@ struct Relay {
 }
 
 impl Relay {
-    fn begin_turn(&self) -> Turn<'_> {
+    /// What wakes the connection until the guard is dropped is our own doing: it is polled next anyway, or has no need to be.
+    fn aside(&self) -> Aside<'_> {
         self.polling.store(true, Relaxed);
-        Turn(self)
+        Aside { relay: self, stirred: self.stirred.load(Relaxed) }
     }
 }
 
-struct Turn<'a>(&'a Relay);
+struct Aside<'a> {
+    relay: &'a Relay,
+    stirred: bool,
+}
 
-impl Drop for Turn<'_> {
+impl Drop for Aside<'_> {
     fn drop(&mut self) {
-        self.0.polling.store(false, Relaxed);
+        self.relay.polling.store(false, Relaxed);
+        self.relay.stirred.store(self.stirred, Relaxed);
     }
 }
 

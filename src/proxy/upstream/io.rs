@@ -14,7 +14,7 @@ use std::{
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 
@@ -34,6 +34,10 @@ pub(in crate::proxy) struct Upstream {
     head: RefCell<Head>,
     /// A request is under way and its answer's head is not complete.
     awaiting: Cell<bool>,
+    /// Nothing of the request has been written.
+    unwritten: Cell<bool>,
+    /// The socket had nothing to read since the connection was last woken.
+    dry: Cell<bool>,
     /// A byte of the answer has come.
     answered: Cell<bool>,
     /// The endpoint wants the body (100), or has given its answer without it.
@@ -49,6 +53,8 @@ impl Upstream {
             worker,
             head: RefCell::new(Head::new(Side::Upstream, LIMITS)),
             awaiting: Cell::new(false),
+            unwritten: Cell::new(false),
+            dry: Cell::new(false),
             answered: Cell::new(false),
             continued: Cell::new(false),
             fault: Cell::new(None),
@@ -56,13 +62,19 @@ impl Upstream {
         }
     }
 
-    /// A request goes out; `client` may get interim answers.
-    pub(in crate::proxy) fn begin(&self, client: Option<Rc<Downstream>>) {
+    /// A request of `client` goes out, with the lines that Tidegate adds; interim answers come back to it.
+    pub(in crate::proxy) fn begin(&self, client: Rc<Downstream>) {
         self.head.borrow_mut().clear();
         self.awaiting.set(true);
         self.answered.set(false);
         self.continued.set(false);
-        *self.client.borrow_mut() = client;
+        self.unwritten.set(true);
+        *self.client.borrow_mut() = Some(client);
+    }
+
+    /// The connection was woken: the socket may have something to read.
+    pub(in crate::proxy) fn wake(&self) {
+        self.dry.set(false);
     }
 
     /// The answer has ended.
@@ -103,12 +115,22 @@ pub(in crate::proxy) struct UpstreamIo {
     shared: Rc<Upstream>,
     /// Checked, but not handed over yet.
     ready: Vec<u8>,
+    /// The begin of a request, to be written before anything else.
+    out: Vec<u8>,
 }
 
 impl UpstreamIo {
     pub(super) fn new(socket: TcpStream, worker: Rc<Worker>) -> (Self, Rc<Upstream>) {
         let shared = Rc::new(Upstream::new(worker));
-        (Self { socket: TokioIo::new(socket), shared: shared.clone(), ready: Vec::new() }, shared)
+        (
+            Self {
+                socket: TokioIo::new(socket),
+                shared: shared.clone(),
+                ready: Vec::new(),
+                out: Vec::new(),
+            },
+            shared,
+        )
     }
 
     pub(super) fn into_socket(self) -> TcpStream {
@@ -130,7 +152,9 @@ impl UpstreamIo {
         loop {
             let mut scratch = shared.worker.scratch();
             let mut buf = ReadBuf::new(&mut scratch);
-            ready!(Pin::new(self.socket.inner_mut()).poll_read(cx, &mut buf))?;
+            let read = Pin::new(self.socket.inner_mut()).poll_read(cx, &mut buf);
+            shared.dry.set(read.is_pending());
+            ready!(read)?;
             if buf.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
@@ -180,20 +204,63 @@ impl Read for UpstreamIo {
             self.give_ready(&mut cursor);
             return Poll::Ready(Ok(()));
         }
+        if self.shared.dry.get() {
+            return Poll::Pending;
+        }
         if self.shared.awaiting.get() {
             return self.poll_head(cx, &mut cursor);
         }
-        Pin::new(&mut self.socket).poll_read(cx, cursor)
+        let read = Pin::new(&mut self.socket).poll_read(cx, cursor);
+        self.shared.dry.set(read.is_pending());
+        read
+    }
+}
+
+impl UpstreamIo {
+    /// Takes the begin of a request from the library and adds Tidegate's lines after the first; returns how much it took.
+    ///
+    /// The library writes a head in one piece, at the begin of its first write.
+    fn compose(&mut self, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        /// A body that begins within this goes out with the head.
+        const SMALL: usize = 4 * 1024;
+        let head = bufs.first().map_or(&[][..], |buf| buf);
+        let line = memchr::memchr(b'\n', head).ok_or(io::ErrorKind::InvalidData)? + 1;
+        self.out.extend_from_slice(&head[..line]);
+        if let Some(client) = self.shared.client.borrow().as_ref() {
+            self.out.extend_from_slice(&client.added());
+        }
+        self.out.extend_from_slice(&head[line..]);
+        let mut taken = head.len();
+        for buf in &bufs[1..] {
+            if self.out.len() + buf.len() > SMALL {
+                break;
+            }
+            self.out.extend_from_slice(buf);
+            taken += buf.len();
+        }
+        Ok(taken)
+    }
+
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.out.is_empty() {
+            let sent = ready!(Pin::new(self.socket.inner_mut()).poll_write(cx, &self.out))?;
+            if sent == self.out.len() {
+                self.out.clear();
+            } else {
+                self.out.drain(..sent);
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl Write for UpstreamIo {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, buf)
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -201,6 +268,15 @@ impl Write for UpstreamIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_out(cx))?;
+        if self.shared.unwritten.take() {
+            let taken = self.compose(bufs)?;
+            // What does not fit now is written by the next call, which is at the latest a flush.
+            return match self.poll_out(cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(taken)),
+            };
+        }
         Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
     }
 
@@ -208,8 +284,8 @@ impl Write for UpstreamIo {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_out(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

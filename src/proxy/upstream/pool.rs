@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use super::UpstreamConnection;
 use crate::{
     domain::Moment,
-    routing::{Backend, Endpoint, EndpointId, Table},
+    routing::{Backend, BuildXxh3, Endpoint, EndpointId, Table},
 };
 
 /// A worker's idle connections.
 #[derive(Default)]
 pub(in crate::proxy) struct Pools {
-    idle: HashMap<EndpointId, Vec<UpstreamConnection>>,
+    idle: HashMap<EndpointId, Vec<UpstreamConnection>, BuildXxh3>,
 }
 
 impl Pools {

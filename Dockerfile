@@ -1,0 +1,35 @@
+# syntax=docker/dockerfile:1
+
+# Both bases are arguments, so that the image can be built offline on local ones:
+#   docker build --build-arg BUILD_BASE=local/rust --build-arg RUN_BASE=local/debian-slim .
+# RUN_BASE must not have an older C library than BUILD_BASE.
+ARG BUILD_BASE=docker.io/library/rust:1.95-slim-bookworm
+ARG RUN_BASE=docker.io/library/debian:bookworm-slim
+
+FROM ${BUILD_BASE} AS build
+WORKDIR /build
+COPY . .
+# The caches outlive a build; the binary is copied out of them in the same step, because later steps do not see them.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/build/target \
+    cargo build --release --locked --bin tidegate \
+    && cp target/release/tidegate /usr/local/bin/tidegate
+
+FROM ${RUN_BASE}
+# A fixed number, so that a mounted volume can be given to it and Kubernetes can check runAsNonRoot.
+ARG UID=10001
+RUN useradd --system --uid ${UID} --no-create-home --shell /usr/sbin/nologin tidegate \
+    && install --directory --owner=tidegate --group=tidegate --mode=0750 \
+        /etc/tidegate /run/tidegate /var/lib/tidegate
+COPY --from=build /usr/local/bin/tidegate /usr/local/bin/tidegate
+COPY config/tidegate.toml /etc/tidegate/tidegate.toml
+USER ${UID}
+EXPOSE 8080
+VOLUME ["/var/lib/tidegate"]
+ENV TIDEGATE_SOCKET=/run/tidegate/admin.sock
+# TERM drains; the engine must wait longer than process.shutdown_timeout before it kills.
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
+    CMD ["tidegate", "status", "--json"]
+ENTRYPOINT ["tidegate"]
+CMD ["run", "-c", "/etc/tidegate/tidegate.toml"]

@@ -1,0 +1,128 @@
+//! The end of a process: what was accepted is answered.
+
+use std::{
+    sync::{Arc, Condvar, Mutex},
+    time::{Duration, Instant},
+};
+
+use crate::support::{
+    client::Client,
+    eventually,
+    gate::Gate,
+    setup::Setup,
+    upstream::{Upstream, ok},
+};
+
+/// Keeps requests to `/hold` waiting until it is opened.
+#[derive(Clone, Default)]
+struct Gatekeeper(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gatekeeper {
+    fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    fn wait(&self) {
+        drop(self.0.1.wait_while(self.0.0.lock().unwrap(), |open| !*open).unwrap());
+    }
+
+    fn upstream(&self) -> Upstream {
+        let keeper = self.clone();
+        Upstream::answering(move |request| {
+            if request.target() == "/hold" {
+                keeper.wait();
+            }
+            ok("answered")
+        })
+    }
+}
+
+fn held_client(gate: &Gate) -> Client {
+    let mut client = gate.client();
+    client.send("GET /hold HTTP/1.1\r\nhost: a\r\n\r\n");
+    client
+}
+
+fn await_closed_listener(gate: &Gate) {
+    let address = gate.address();
+    eventually("no new connection is taken", || Client::try_connect(address).err());
+}
+
+#[test]
+fn on_term_every_accepted_request_is_answered() {
+    let keeper = Gatekeeper::default();
+    let upstream = keeper.upstream();
+    let mut gate = Gate::start(&Setup::to(upstream.address()).process("workers = 2"));
+    let mut idle = gate.client();
+    assert_eq!(idle.get("/").status(), 200);
+    let mut held: Vec<_> = (0..20).map(|_| held_client(&gate)).collect();
+    upstream.wait_until("all requests arrive", |log| log.requests.len() == 21);
+
+    gate.signal("TERM");
+    await_closed_listener(&gate);
+    idle.assert_closed();
+    assert!(gate.is_running(), "it ended before its requests did");
+
+    keeper.open();
+    for client in &mut held {
+        let answer = client.answer();
+        assert_eq!(answer.text(), "answered");
+        assert_eq!(answer.headers.only("connection"), Some("close"));
+        client.assert_closed();
+    }
+    assert_eq!(gate.wait().code(), Some(0));
+}
+
+#[test]
+fn a_request_of_which_a_part_was_read_is_answered() {
+    let upstream = Upstream::saying("answered");
+    let mut gate = Gate::start(&Setup::to(upstream.address()));
+    let mut client = gate.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhel");
+    upstream.wait_until("the beginning arrives", |log| {
+        log.bytes.iter().any(|bytes| bytes.ends_with(b"hel"))
+    });
+    gate.signal("TERM");
+    await_closed_listener(&gate);
+    client.send("lo");
+    assert_eq!(client.answer_to("POST").text(), "answered");
+    assert_eq!(gate.wait().code(), Some(0));
+}
+
+#[test]
+fn int_drains_as_term_does() {
+    let upstream = Upstream::saying("blue");
+    let mut gate = Gate::start(&Setup::to(upstream.address()));
+    gate.signal("INT");
+    assert_eq!(gate.wait().code(), Some(0));
+}
+
+#[test]
+fn a_second_term_ends_at_once() {
+    let keeper = Gatekeeper::default();
+    let upstream = keeper.upstream();
+    let mut gate = Gate::start(&Setup::to(upstream.address()));
+    let mut held = held_client(&gate);
+    upstream.wait_until("the request arrives", |log| log.requests.len() == 1);
+    gate.signal("TERM");
+    await_closed_listener(&gate);
+    let before = Instant::now();
+    gate.signal("TERM");
+    gate.wait();
+    assert!(before.elapsed() < Duration::from_secs(10), "it took {:?}", before.elapsed());
+    assert!(held.reader().response("GET", |_| {}).is_err());
+}
+
+#[test]
+fn a_drain_ends_at_its_deadline() {
+    let keeper = Gatekeeper::default();
+    let upstream = keeper.upstream();
+    let setup = Setup::to(upstream.address()).process("shutdown_timeout = \"500ms\"");
+    let mut gate = Gate::start(&setup);
+    let mut held = held_client(&gate);
+    upstream.wait_until("the request arrives", |log| log.requests.len() == 1);
+    gate.signal("TERM");
+    gate.wait();
+    assert!(held.reader().response("GET", |_| {}).is_err(), "cut, not made up");
+}

@@ -1,0 +1,24 @@
+//! The real binary with real clients: what operators and users of a running Tidegate rely on.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test fails by a panic, and measures real time"
+)]
+
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod admin;
+mod cli;
+mod clients;
+mod drain;
+mod load;
+mod python;
+mod reload;
+mod resources;
+mod split;
+mod state;
+mod steering;

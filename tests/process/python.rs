@@ -1,0 +1,75 @@
+//! WebSocket programs written with an independent library, as children of a test.
+
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc::Receiver,
+};
+
+use crate::support::{
+    PATIENCE,
+    gate::{BINARY, lines_of},
+};
+
+/// A running script: lines in, lines out.
+pub(crate) struct Script {
+    child: Child,
+    stdin: ChildStdin,
+    lines: Receiver<String>,
+}
+
+impl Script {
+    fn start(name: &str, argument: &str) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/process/scripts").join(name);
+        let mut child = Command::new(interpreter())
+            .args([script.as_os_str(), argument.as_ref()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python starts");
+        let stdin = child.stdin.take().unwrap();
+        let lines = lines_of(child.stdout.take().unwrap());
+        Self { child, stdin, lines }
+    }
+
+    /// An upstream that sends each message back, and its address.
+    pub(crate) fn echo_server(name: &str) -> (Self, SocketAddr) {
+        let script = Self::start("ws_server.py", name);
+        let address = script.line().parse().expect("an address");
+        (script, address)
+    }
+
+    /// A client that has opened a WebSocket at `url`.
+    pub(crate) fn client(url: &str) -> Self {
+        let script = Self::start("ws_client.py", url);
+        assert_eq!(script.line(), "open");
+        script
+    }
+
+    /// Gives a line, and takes the one that answers it.
+    pub(crate) fn ask(&mut self, line: &str) -> String {
+        writeln!(self.stdin, "{line}").expect("the script listens");
+        self.line()
+    }
+
+    pub(crate) fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("a line from the script")
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// The environment that `scripts/setup test` makes in cargo's target directory.
+fn interpreter() -> PathBuf {
+    let target = Path::new(BINARY).ancestors().nth(2).expect("target/PROFILE/tidegate");
+    let python = target.join("test-venv/bin/python");
+    assert!(python.exists(), "{} is missing: run `make setup`", python.display());
+    python
+}

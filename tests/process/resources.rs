@@ -1,0 +1,170 @@
+//! Many, slow and large: memory stays bounded, and others are served meanwhile.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::Command,
+};
+
+use crate::{
+    load::Lean,
+    support::{
+        PATIENCE,
+        gate::Gate,
+        message::{Framing, Reader},
+        setup::Setup,
+        upstream::{Upstream, ok},
+    },
+};
+
+const MIB: u64 = 1024 * 1024;
+const GIB: u64 = 1024 * MIB;
+
+/// Allows this process and its children more open files, as far as the machine's hard limit goes.
+fn raise_file_limit() {
+    let id = std::process::id().to_string();
+    let prlimit = |arguments: &[&str]| {
+        let output = Command::new("prlimit").args(["--pid", &id]).args(arguments).output();
+        let output = output.expect("prlimit is installed by `make setup`");
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    let hard = prlimit(&["--nofile", "--output=HARD", "--noheadings"]);
+    prlimit(&[&format!("--nofile={hard}:{hard}")]);
+}
+
+#[test]
+fn five_thousand_idle_connections_cost_little_and_hinder_nobody() {
+    const CONNECTIONS: u64 = 5_000;
+    raise_file_limit();
+    let upstream = Lean::saying("blue");
+    let gate = Gate::start(&Setup::to(upstream.address));
+    assert_eq!(gate.client().get("/").status(), 200);
+    let before = gate.memory("VmRSS");
+    let mut idle: Vec<_> = (0..CONNECTIONS).map(|_| gate.client()).collect();
+    for client in idle.iter_mut().step_by(2) {
+        assert_eq!(client.get("/").status(), 200);
+    }
+    let each = gate.memory("VmRSS").saturating_sub(before) / CONNECTIONS;
+    assert!(each <= 20 * 1024, "{each} bytes a connection");
+    for _ in 0..100 {
+        assert_eq!(gate.client().get("/").status(), 200);
+    }
+    assert_eq!(idle[0].get("/").status(), 200);
+    assert_eq!(idle[1].get("/").status(), 200);
+}
+
+#[test]
+fn slow_heads_end_in_time_and_hinder_nobody() {
+    const CLIENTS: usize = 500;
+    raise_file_limit();
+    let upstream = Lean::saying("blue");
+    let gate = Gate::start(&Setup::to(upstream.address).listener("header_timeout = \"3s\""));
+    let mut slow: Vec<_> = (0..CLIENTS).map(|_| gate.client()).collect();
+    let mut others = gate.client();
+    for byte in b"GET / HTTP/1.1\r\n" {
+        for client in &mut slow {
+            // A late byte may meet a connection that has been closed.
+            client.stream().write_all(&[*byte]).ok();
+        }
+        assert_eq!(others.get("/").status(), 200);
+    }
+    for client in &mut slow {
+        let answer = client.reader().response("GET", |_| {});
+        assert!(answer.is_ok_and(|answer| answer.status() == 408));
+    }
+    assert_eq!(others.get("/").status(), 200);
+}
+
+#[test]
+fn clients_that_do_not_read_cost_little() {
+    const CLIENTS: u64 = 100;
+    let upstream = Upstream::scripted(|peer| {
+        peer.request();
+        peer.write("HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n").ok();
+        let block = vec![b'x'; 1 << 16];
+        while peer.write(&block).is_ok() {}
+    });
+    let gate = Gate::start(&Setup::to(upstream.address()).process("workers = 1"));
+    let before = gate.memory("VmRSS");
+    let mut stalled: Vec<_> = (0..CLIENTS).map(|_| gate.client()).collect();
+    for client in &mut stalled {
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.reader().response_head("GET").unwrap();
+    }
+    let grown = gate.memory("VmHWM").saturating_sub(before);
+    assert!(grown <= CLIENTS * MIB, "{grown} bytes for {CLIENTS} stalled clients");
+}
+
+#[test]
+fn two_gibibytes_down_pass_in_little_memory() {
+    const LENGTH: u64 = 2 * GIB;
+    let upstream = Upstream::scripted(|peer| {
+        peer.request();
+        peer.write(format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n")).ok();
+        let block = vec![b'x'; 1 << 20];
+        for _ in 0..LENGTH >> 20 {
+            peer.write(&block).ok();
+        }
+        peer.until_closed();
+    });
+    let gate = Gate::start(&Setup::to(upstream.address()).process("workers = 1"));
+    let before = gate.memory("VmRSS");
+    let mut client = gate.client();
+    client.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    client.reader().response_head("GET").unwrap();
+    let ahead = client.reader().ahead().len() as u64;
+    assert_eq!(ahead + drain(client.stream()), LENGTH);
+    assert_little(&gate, before);
+}
+
+#[test]
+fn two_gibibytes_up_pass_in_little_memory() {
+    const LENGTH: u64 = 2 * GIB;
+    let gate = Gate::start(&Setup::to(sink()).process("workers = 1"));
+    let before = gate.memory("VmRSS");
+    let mut client = gate.client();
+    client.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {LENGTH}\r\n\r\n"));
+    let block = vec![b'x'; 1 << 20];
+    for _ in 0..LENGTH >> 20 {
+        client.send(&block);
+    }
+    assert_eq!(client.answer_to("POST").text(), LENGTH.to_string());
+    assert_little(&gate, before);
+}
+
+/// An upstream that takes one request whose length is announced, and answers with the bytes it got.
+fn sink() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut reader = Reader::new(stream.try_clone().unwrap(), |_| {});
+        let head = reader.request_head().unwrap().unwrap();
+        let Framing::Length(length) = head.framing else { panic!("{head:?}") };
+        let mut got = reader.ahead().len() as u64;
+        let mut block = vec![0; 1 << 20];
+        while got < length {
+            got += stream.read(&mut block).unwrap() as u64;
+        }
+        stream.write_all(&ok(&got.to_string())).unwrap();
+    });
+    address
+}
+
+fn drain(stream: &mut TcpStream) -> u64 {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut block = vec![0; 1 << 20];
+    let mut whole = 0;
+    loop {
+        match stream.read(&mut block).unwrap() {
+            0 => return whole,
+            count => whole += count as u64,
+        }
+    }
+}
+
+fn assert_little(gate: &Gate, before: u64) {
+    let grown = gate.memory("VmHWM").saturating_sub(before);
+    assert!(grown <= 16 * MIB, "{grown} bytes of memory for a body");
+}

@@ -1,0 +1,126 @@
+//! What outlives a process, and what happens when it is damaged.
+
+use std::fs;
+
+use crate::{
+    load::pair,
+    support::{
+        eventually,
+        gate::Gate,
+        setup::{BY_COOKIE, BY_SID, Setup},
+    },
+};
+
+fn green_percent(gate: &Gate) -> (f64, String) {
+    let (split, source) = gate.split_of("app");
+    (split["green"].as_f64().expect("a number"), source)
+}
+
+fn kinds(gate: &Gate) -> Vec<String> {
+    gate.events()
+        .iter()
+        .map(|event| event["kind"].as_str().unwrap_or_default().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_split_set_by_hand_outlives_restart_and_crash() {
+    let (blue, green) = pair();
+    let gate = Gate::start(&Setup::blue_green((blue.address, green.address), 10, BY_SID));
+    assert_eq!(green_percent(&gate), (10.0, "config".into()));
+    gate.run_ok(&["split", "app", "blue=62.5", "green=37.5"]);
+    assert_eq!(green_percent(&gate), (37.5, "admin".into()));
+    let gate = Gate::start_as_it_is(gate.stop());
+    assert_eq!(green_percent(&gate), (37.5, "admin".into()));
+    gate.run_ok(&["split", "app", "blue=60", "green=40", "--reason", "before-the-crash"]);
+    gate.await_stored("before-the-crash");
+    let gate = Gate::start_as_it_is(gate.kill());
+    assert_eq!(green_percent(&gate), (40.0, "admin".into()));
+}
+
+#[test]
+fn a_split_set_by_hand_yields_when_the_file_changes_it() {
+    let (blue, green) = pair();
+    let both = (blue.address, green.address);
+    let gate = Gate::start(&Setup::blue_green(both, 10, BY_SID));
+    gate.run_ok(&["split", "app", "blue=50", "green=50"]);
+
+    // The file changes, but not this route's value.
+    gate.replace_config(&Setup::blue_green(both, 10, BY_SID).listener("idle_timeout = \"70s\""));
+    gate.run_ok(&["reload"]);
+    assert_eq!(green_percent(&gate), (50.0, "admin".into()));
+
+    gate.replace_config(&Setup::blue_green(both, 20, BY_SID));
+    gate.run_ok(&["reload"]);
+    assert_eq!(green_percent(&gate), (20.0, "config".into()));
+    assert!(kinds(&gate).iter().any(|kind| kind == "split_superseded"), "{:?}", gate.events());
+}
+
+#[test]
+fn a_file_that_changed_while_it_was_down_wins_too() {
+    let (blue, green) = pair();
+    let both = (blue.address, green.address);
+    let gate = Gate::start(&Setup::blue_green(both, 10, BY_SID));
+    gate.run_ok(&["split", "app", "blue=50", "green=50"]);
+    let gate = Gate::start_in(gate.stop(), &Setup::blue_green(both, 20, BY_SID));
+    assert_eq!(green_percent(&gate), (20.0, "config".into()));
+}
+
+#[test]
+fn a_damaged_state_file_is_set_aside() {
+    let (blue, green) = pair();
+    let gate = Gate::start(&Setup::blue_green((blue.address, green.address), 10, BY_SID));
+    gate.run_ok(&["split", "app", "blue=50", "green=50"]);
+    let folder = gate.stop();
+    let damage = "this is no database ".repeat(500);
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_string_lossy().starts_with("tidegate.db") {
+            fs::write(&path, &damage).unwrap();
+        }
+    }
+    let gate = Gate::start_as_it_is(folder);
+    assert_eq!(gate.client().get("/").status(), 200);
+    assert_eq!(green_percent(&gate), (10.0, "config".into()));
+    assert!(kinds(&gate).iter().any(|kind| kind == "state_damaged"), "{:?}", gate.events());
+    let names = fs::read_dir(gate.folder()).unwrap().map(|entry| entry.unwrap().path());
+    let aside = names.filter(|path| fs::read_to_string(path).is_ok_and(|text| text == damage));
+    assert!(aside.count() > 0, "the damaged file is kept for a look");
+    // And the new one works.
+    gate.run_ok(&["split", "app", "blue=30", "green=70", "--reason", "on-new-ground"]);
+    gate.await_stored("on-new-ground");
+    let gate = Gate::start_as_it_is(gate.kill());
+    assert_eq!(green_percent(&gate), (70.0, "admin".into()));
+}
+
+#[test]
+fn issued_cookies_outlive_a_restart() {
+    let (blue, green) = pair();
+    let gate = Gate::start(&Setup::blue_green((blue.address, green.address), 50, BY_COOKIE));
+    let mut client = gate.client();
+    let sessions: Vec<_> = (0..50)
+        .map(|_| {
+            let answer = client.get("/");
+            let cookie = answer.headers.only("set-cookie").expect("a cookie").to_owned();
+            (format!("cookie: {}\r\n", cookie.split(';').next().unwrap()), answer.text())
+        })
+        .collect();
+    let gate = Gate::start_as_it_is(gate.kill());
+    let mut client = gate.client();
+    for (cookie, side) in sessions {
+        let answer = client.try_get("/", &cookie).unwrap();
+        assert_eq!(answer.text(), side);
+        assert!(!answer.headers.has("set-cookie"), "the key was lost");
+    }
+}
+
+#[test]
+fn the_audit_trail_outlives_a_restart() {
+    let (blue, green) = pair();
+    let gate = Gate::start(&Setup::blue_green((blue.address, green.address), 10, BY_SID));
+    gate.run_ok(&["split", "app", "blue=50", "green=50"]);
+    let before = gate.events();
+    let gate = Gate::start_as_it_is(gate.stop());
+    eventually("the trail goes on", || (gate.events().len() > before.len()).then_some(()));
+    assert_eq!(gate.events()[..before.len()], before[..]);
+}

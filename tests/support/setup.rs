@@ -1,0 +1,113 @@
+//! A configuration, put together from the parts that matter to a test.
+
+use std::{fmt::Write as _, net::SocketAddr, path::Path};
+
+/// Text of a configuration; paths of sockets and state are added when the gate starts.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    process: String,
+    admin: String,
+    listeners: Vec<String>,
+    backends: Vec<String>,
+    routes: Vec<String>,
+}
+
+impl Setup {
+    /// One worker, one listener at a free port, and nothing behind it.
+    pub(crate) const fn empty() -> Self {
+        Self {
+            process: String::new(),
+            admin: String::new(),
+            listeners: Vec::new(),
+            backends: Vec::new(),
+            routes: Vec::new(),
+        }
+    }
+
+    /// All requests to one upstream: backend `blue`, route `app`.
+    pub(crate) fn to(upstream: SocketAddr) -> Self {
+        Self::empty().backend("blue", upstream, "").route("app", "split = { blue = 100 }", NONE)
+    }
+
+    /// Route `app` divided between two upstreams, with keys to tell sessions apart.
+    pub(crate) fn blue_green(
+        (blue, green): (SocketAddr, SocketAddr),
+        green_percent: u32,
+        affinity: &str,
+    ) -> Self {
+        let split =
+            format!("split = {{ blue = {}, green = {green_percent} }}", 100 - green_percent);
+        Self::empty()
+            .backend("blue", blue, "")
+            .backend("green", green, "")
+            .route("app", &split, affinity)
+    }
+
+    /// More lines of `[process]`.
+    pub(crate) fn process(mut self, lines: &str) -> Self {
+        self.process += &format!("{lines}\n");
+        self
+    }
+
+    /// More lines of `[admin]`.
+    pub(crate) fn admin(mut self, lines: &str) -> Self {
+        self.admin += &format!("{lines}\n");
+        self
+    }
+
+    /// Another listener at a free port, with more lines.
+    pub(crate) fn listener(mut self, lines: &str) -> Self {
+        self.listeners.push(lines.to_owned());
+        self
+    }
+
+    pub(crate) fn backend(self, name: &str, upstream: SocketAddr, lines: &str) -> Self {
+        self.backend_of(name, &[upstream], lines)
+    }
+
+    pub(crate) fn backend_of(mut self, name: &str, upstreams: &[SocketAddr], lines: &str) -> Self {
+        let endpoints: Vec<_> = upstreams.iter().map(|address| format!("\"{address}\"")).collect();
+        let endpoints = endpoints.join(", ");
+        self.backends.push(format!("[backend.{name}]\nendpoints = [{endpoints}]\n{lines}\n"));
+        self
+    }
+
+    /// A route; `tables` are the tables below it, as [`NONE`].
+    pub(crate) fn route(mut self, name: &str, lines: &str, tables: &str) -> Self {
+        self.routes.push(format!("[[route]]\nname = \"{name}\"\n{lines}\n{tables}\n"));
+        self
+    }
+
+    /// Takes a route out.
+    pub(crate) fn without_route(mut self, name: &str) -> Self {
+        let head = format!("[[route]]\nname = \"{name}\"\n");
+        self.routes.retain(|route| !route.starts_with(&head));
+        self
+    }
+
+    /// The whole file, with its sockets and state in `folder`.
+    pub(crate) fn text(&self, folder: &Path) -> String {
+        let folder = folder.display();
+        let workers = if self.process.contains("workers") { "" } else { "workers = 1\n" };
+        let mut text = format!("[process]\n{workers}{}\n", self.process);
+        let admin = format!("[admin]\nsocket = \"{folder}/admin.sock\"\n{}\n", self.admin);
+        let state = format!("[state]\nfile = \"{folder}/tidegate.db\"\n");
+        text += &(admin + &state);
+        let one = [String::new()];
+        let listeners = if self.listeners.is_empty() { &one[..] } else { &self.listeners[..] };
+        for lines in listeners {
+            let bind = if lines.contains("bind") { "" } else { "bind = \"127.0.0.1:0\"\n" };
+            write!(text, "[[listener]]\n{bind}{lines}\n").expect("memory");
+        }
+        text + &self.backends.concat() + &self.routes.concat()
+    }
+}
+
+/// Each request by itself.
+pub(crate) const NONE: &str = "[route.affinity]\nby = \"none\"";
+
+/// The application's cookie `sid` names the session.
+pub(crate) const BY_SID: &str = "[route.affinity]\nby = \"app_cookie\"\nname = \"sid\"";
+
+/// A cookie that Tidegate issues.
+pub(crate) const BY_COOKIE: &str = "[route.affinity]\nby = \"cookie\"";

@@ -1,0 +1,23 @@
+//! Raw bytes against the real binary: what it refuses, what it passes on, and how it bears broken peers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test fails by a panic, and measures real time"
+)]
+
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod forwarding;
+mod framing;
+mod limits;
+mod malformed;
+mod messages;
+mod oracle;
+mod pool;
+mod upgrade;
+mod upstream_faults;
+mod valid;
