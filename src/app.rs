@@ -206,6 +206,8 @@ fn tasks(events: EventSink) -> Tasks {
             proxy::CONNECTION_TASK => EventKind::ConnectionPanicked,
             _ => EventKind::TaskFailed,
         };
+        // In the log too: the task that keeps events may be the one that failed.
+        tracing::error!(task = failure.name, "{failure}");
         let now = clock::wall_millis();
         events.report(Event::new(kind, now, failure.name, failure.to_string()));
     })
