@@ -249,3 +249,33 @@ impl DataPlane for SharedWorkers {
         Ok(ListenChange { added: change.added, removed: change.removed })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_its_own_connection_alone_and_is_an_event() {
+        let (events, mut inbox) = EventSink::new(Arc::new(Recorder::new(1)));
+        let tasks = tasks(events);
+        let local = tokio::task::LocalSet::new();
+        local
+            .run_until(async {
+                let (release, released) = tokio::sync::oneshot::channel();
+                let other = tasks.spawn_local(proxy::CONNECTION_TASK, async {
+                    released.await.unwrap();
+                });
+                let broken = tasks.spawn_local(proxy::CONNECTION_TASK, async { panic!("a slip") });
+                broken.await.unwrap();
+                let event = inbox.recv().await.unwrap();
+                assert_eq!(event.kind, EventKind::ConnectionPanicked);
+                assert!(event.message.contains("a slip"), "{}", event.message);
+                release.send(()).unwrap();
+                other.await.unwrap();
+            })
+            .await;
+        tasks.spawn("another task", async { panic!("a slip") }).await.unwrap();
+        assert_eq!(inbox.recv().await.unwrap().kind, EventKind::TaskFailed);
+        assert!(inbox.try_recv().is_err(), "what ended well is no event");
+    }
+}

@@ -1,6 +1,9 @@
 //! How a command fails: a line on standard error that says what to do, and an exit code.
 
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 /// The request was understood, and refused.
 pub(super) const REFUSED: u8 = 65;
@@ -28,8 +31,10 @@ impl Failure {
     pub(super) fn report(self) -> ExitCode {
         match self {
             Self::Told(code, message) => {
+                let mut err = io::stderr().lock();
                 for line in message.lines() {
-                    eprintln!("tidegate: {line}");
+                    // The exit code tells it too, and `eprintln!` would panic where nobody listens.
+                    let _ = writeln!(err, "tidegate: {line}");
                 }
                 ExitCode::from(code)
             }
