@@ -8,9 +8,11 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::watch;
+
 use crate::{
     admin::{self, AdminError},
-    config::{self, ConfigErrors, model::Listener},
+    config::{self, Config, ConfigErrors, model::Listener},
     control::{
         ControlError, ControlHandle, Controller, DataPlane, ListenChange, ListenError, Setup,
         watch_config,
@@ -18,7 +20,10 @@ use crate::{
     domain::Moment,
     lifecycle::{Drain, Signal, Signals, TaskFailure, Tasks, clock},
     proxy::{self, Workers, WorkersParts},
-    telemetry::{self, Event, EventKind, EventSink, ListenerGauge, Recorder, logging},
+    telemetry::{
+        self, Event, EventKind, EventSink, ListenerGauge, Recorder,
+        logging::{self, LogControl},
+    },
 };
 
 /// Time between two looks at whether the workers have ended.
@@ -78,7 +83,7 @@ struct App {
     admin: admin::Server,
     signals: Signals,
     drain: Drain,
-    patience: Duration,
+    log: LogControl,
     events: EventSink,
     tasks: Tasks,
     /// What is told when all stands.
@@ -88,7 +93,7 @@ struct App {
 fn build(path: &Path) -> Result<App, Error> {
     let loaded = config::load(path)?;
     let config = loaded.config.clone();
-    logging::install(&config.log)?;
+    let log = logging::install(&config.log)?;
     let count = config.process.workers.unwrap_or_else(cores);
     let recorder = Arc::new(Recorder::new(count));
     let (events, inbox) = EventSink::new(recorder.clone());
@@ -125,14 +130,13 @@ fn build(path: &Path) -> Result<App, Error> {
     let admin =
         admin::Server::bind(&settings, handle.clone(), Box::new(move || seen.connections()))?;
     let signals = Signals::catch()?;
-    let patience = config.process.shutdown_timeout;
-    Ok(App { controller, handle, workers, admin, signals, drain, patience, events, tasks, welcome })
+    Ok(App { controller, handle, workers, admin, signals, drain, log, events, tasks, welcome })
 }
 
 impl App {
     async fn run(self) -> Result<(), Error> {
         let Self { controller, handle, workers, admin, signals, drain, .. } = self;
-        let Self { patience, events, tasks, welcome, .. } = self;
+        let Self { log, events, tasks, welcome, .. } = self;
         let work = tasks.spawn("controller", controller.run(Box::new(workers.clone())));
         let api = tasks.clone();
         tasks.spawn("admin", async move {
@@ -142,12 +146,13 @@ impl App {
         });
         let watched = handle.clone();
         tasks.keep("config watcher", move || watch_config(watched.clone()));
+        tasks.spawn("log level", follow_level(handle.config(), log));
         report(&events, EventKind::Started, "serving");
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         // The proxy serves whether or not somebody reads that it does.
         let _ = writeln!(io::stdout(), "{welcome}");
-        until_stopped(signals, &handle, &drain, patience, &events, &workers, &tasks).await;
+        until_stopped(signals, &handle, &drain, &events, &workers, &tasks).await;
         drain.hurry(clock::now());
         let _ = work.await;
         Ok(())
@@ -158,7 +163,6 @@ async fn until_stopped(
     mut signals: Signals,
     handle: &ControlHandle,
     drain: &Drain,
-    patience: Duration,
     events: &EventSink,
     workers: &SharedWorkers,
     tasks: &Tasks,
@@ -169,9 +173,11 @@ async fn until_stopped(
         tokio::select! {
             signal = signals.next() => match signal {
                 Signal::Reload => reload(handle.clone(), tasks),
+                Signal::Other(name) => tracing::warn!(signal = name, "this signal means nothing"),
                 Signal::Stop => {
                     report(events, EventKind::Stopping, "draining");
                     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+                    let patience = handle.config().borrow().process.shutdown_timeout;
                     let now = clock::now();
                     drain.begin(now, patience);
                     workers.drain(now + patience);
@@ -184,6 +190,16 @@ async fn until_stopped(
                     return;
                 }
             }
+        }
+    }
+}
+
+/// Has the log follow the configuration's level.
+async fn follow_level(mut config: watch::Receiver<Arc<Config>>, log: LogControl) {
+    while config.changed().await.is_ok() {
+        let wanted = config.borrow_and_update().log.clone();
+        if let Err(error) = log.apply(&wanted) {
+            tracing::warn!(%error, "the log's level stays as it was");
         }
     }
 }
