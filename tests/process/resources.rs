@@ -9,7 +9,7 @@ use std::{
 use crate::{
     load::Lean,
     support::{
-        PATIENCE,
+        PATIENCE, eventually,
         gate::Gate,
         message::{Framing, Reader},
         setup::Setup,
@@ -170,4 +170,29 @@ fn drain(stream: &mut TcpStream) -> u64 {
 fn assert_little(gate: &Gate, before: u64) {
     let grown = gate.memory("VmHWM").saturating_sub(before);
     assert!(grown <= 16 * MIB, "{grown} bytes of memory for a body");
+}
+
+#[test]
+fn without_file_descriptors_it_waits_and_operators_are_still_heard() {
+    const LIMIT: usize = 64;
+    let upstream = Lean::saying("blue");
+    let gate = Gate::start(&Setup::to(upstream.address));
+    let mut first = gate.client();
+    assert_eq!(first.get("/").status(), 200);
+    prlimit(gate.process_id(), &[&format!("--nofile={LIMIT}:{LIMIT}")]);
+    let crowd: Vec<_> = (0..2 * LIMIT).map(|_| gate.client()).collect();
+    eventually("the lack is told", || {
+        crate::state::kinds(&gate).iter().any(|kind| kind == "accept_failed").then_some(())
+    });
+    for _ in 0..20 {
+        gate.run_ok(&["status"]);
+    }
+    assert_eq!(first.get("/").status(), 200, "a connection that stands goes on");
+    // Not a wait for something: the time in which the work is measured.
+    let before = gate.processor_ticks();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let spent = gate.processor_ticks() - before;
+    assert!(spent <= 20, "{spent} hundredths of a second of work in a second");
+    drop(crowd);
+    assert_eq!(gate.client().get("/").status(), 200, "what waited is taken");
 }
