@@ -30,7 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("cli", &["app", "config", "decision", "domain", "admin::wire", "demo"]),
-    ("demo", &["app", "config", "decision", "domain", "admin::wire"]),
+    ("demo", &["app", "config", "decision", "domain", "lifecycle", "admin::wire"]),
 ];
 
 /// Crate, and the modules that may use it. A crate that is not listed may be used anywhere but in the pure modules.
