@@ -10,7 +10,7 @@ use crate::{
     load::Lean,
     support::{
         PATIENCE, eventually,
-        gate::Gate,
+        gate::{BINARY, Gate},
         message::{Framing, Reader},
         setup::Setup,
         upstream::{Upstream, ok},
@@ -195,4 +195,19 @@ fn without_file_descriptors_it_waits_and_operators_are_still_heard() {
     assert!(spent <= 20, "{spent} hundredths of a second of work in a second");
     drop(crowd);
     assert_eq!(gate.client().get("/").status(), 200, "what waited is taken");
+}
+
+#[test]
+fn a_shells_soft_limit_is_raised() {
+    let upstream = Lean::saying("blue");
+    let folder = tempfile::tempdir().unwrap();
+    let setup = Setup::to(upstream.address);
+    std::fs::write(folder.path().join("tidegate.toml"), setup.text(folder.path())).unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -S -n 64; exec \"$0\" \"$@\"", BINARY]);
+    let gate = Gate::start_by(shell, folder, |_| {});
+    let mut clients: Vec<_> = (0..200).map(|_| gate.client()).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("/").status(), 200);
+    }
 }
