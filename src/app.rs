@@ -10,9 +10,11 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::watch;
+
 use crate::{
     admin::{self, AdminError},
-    config::{self, ConfigErrors, model::Listener},
+    config::{self, Config, ConfigErrors, model::Listener},
     control::{
         ControlError, ControlHandle, Controller, DataPlane, ListenChange, ListenError, Setup,
         watch_config,
@@ -20,7 +22,10 @@ use crate::{
     domain::Moment,
     lifecycle::{Drain, Signal, Signals, TaskFailure, Tasks, clock},
     proxy::{self, Workers, WorkersParts},
-    telemetry::{self, Event, EventKind, EventSink, ListenerGauge, Recorder, logging},
+    telemetry::{
+        self, Event, EventKind, EventSink, ListenerGauge, Recorder,
+        logging::{self, LogControl},
+    },
 };
 
 /// Time between two looks at whether the workers have ended.
@@ -91,7 +96,7 @@ pub struct App {
     admin: admin::Server,
     socket: PathBuf,
     drain: Drain,
-    patience: Duration,
+    log: LogControl,
     events: EventSink,
     tasks: Tasks,
 }
@@ -104,7 +109,7 @@ impl App {
     pub fn build(path: &Path) -> Result<Self, Error> {
         let loaded = config::load(path)?;
         let config = loaded.config.clone();
-        logging::install(&config.log)?;
+        let log = logging::install(&config.log)?;
         let count = config.process.workers.unwrap_or_else(cores);
         let recorder = Arc::new(Recorder::new(count));
         let (events, inbox) = EventSink::new(recorder.clone());
@@ -136,7 +141,6 @@ impl App {
         let seen = workers.clone();
         let admin =
             admin::Server::bind(&settings, handle.clone(), Box::new(move || seen.connections()))?;
-        let patience = config.process.shutdown_timeout;
         Ok(Self {
             controller,
             handle,
@@ -145,7 +149,7 @@ impl App {
             admin,
             socket,
             drain,
-            patience,
+            log,
             events,
             tasks,
         })
@@ -163,7 +167,7 @@ impl App {
 
     /// Serves until `next_signal` says to stop, and drains. A future that it makes may be dropped before its end.
     pub async fn run(self, next_signal: impl AsyncFnMut() -> Signal) {
-        let Self { controller, handle, workers, admin, drain, patience, events, tasks, .. } = self;
+        let Self { controller, handle, workers, admin, drain, log, events, tasks, .. } = self;
         let work = tasks.spawn("controller", controller.run(Box::new(workers.clone())));
         let api = tasks.clone();
         tasks.spawn("admin", async move {
@@ -173,10 +177,11 @@ impl App {
         });
         let watched = handle.clone();
         tasks.keep("config watcher", move || watch_config(watched.clone()));
+        tasks.spawn("log level", follow_level(handle.config(), log));
         report(&events, EventKind::Started, "serving");
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        until_stopped(next_signal, &handle, &drain, patience, &events, &workers, &tasks).await;
+        until_stopped(next_signal, &handle, &drain, &events, &workers, &tasks).await;
         drain.hurry(clock::now());
         let _ = work.await;
     }
@@ -186,7 +191,6 @@ async fn until_stopped(
     mut next_signal: impl AsyncFnMut() -> Signal,
     handle: &ControlHandle,
     drain: &Drain,
-    patience: Duration,
     events: &EventSink,
     workers: &SharedWorkers,
     tasks: &Tasks,
@@ -197,9 +201,11 @@ async fn until_stopped(
         tokio::select! {
             signal = next_signal() => match signal {
                 Signal::Reload => reload(handle.clone(), tasks),
+                Signal::Other(name) => tracing::warn!(signal = name, "this signal means nothing"),
                 Signal::Stop => {
                     report(events, EventKind::Stopping, "draining");
                     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+                    let patience = handle.config().borrow().process.shutdown_timeout;
                     let now = clock::now();
                     drain.begin(now, patience);
                     workers.drain(now + patience);
@@ -212,6 +218,16 @@ async fn until_stopped(
                     return;
                 }
             }
+        }
+    }
+}
+
+/// Has the log follow the configuration's level.
+async fn follow_level(mut config: watch::Receiver<Arc<Config>>, log: LogControl) {
+    while config.changed().await.is_ok() {
+        let wanted = config.borrow_and_update().log.clone();
+        if let Err(error) = log.apply(&wanted) {
+            tracing::warn!(%error, "the log's level stays as it was");
         }
     }
 }
@@ -234,6 +250,8 @@ fn tasks(events: EventSink) -> Tasks {
             proxy::CONNECTION_TASK => EventKind::ConnectionPanicked,
             _ => EventKind::TaskFailed,
         };
+        // In the log too: the task that keeps events may be the one that failed.
+        tracing::error!(task = failure.name, "{failure}");
         let now = clock::wall_millis();
         events.report(Event::new(kind, now, failure.name, failure.to_string()));
     })
@@ -273,5 +291,35 @@ impl DataPlane for SharedWorkers {
     fn listen(&mut self, listeners: &[Listener]) -> Result<ListenChange, ListenError> {
         let change = self.lock().listen(listeners).map_err(|error| ListenError(error.into()))?;
         Ok(ListenChange { added: change.added, removed: change.removed })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_its_own_connection_alone_and_is_an_event() {
+        let (events, mut inbox) = EventSink::new(Arc::new(Recorder::new(1)));
+        let tasks = tasks(events);
+        let local = tokio::task::LocalSet::new();
+        local
+            .run_until(async {
+                let (release, released) = tokio::sync::oneshot::channel();
+                let other = tasks.spawn_local(proxy::CONNECTION_TASK, async {
+                    released.await.unwrap();
+                });
+                let broken = tasks.spawn_local(proxy::CONNECTION_TASK, async { panic!("a slip") });
+                broken.await.unwrap();
+                let event = inbox.recv().await.unwrap();
+                assert_eq!(event.kind, EventKind::ConnectionPanicked);
+                assert!(event.message.contains("a slip"), "{}", event.message);
+                release.send(()).unwrap();
+                other.await.unwrap();
+            })
+            .await;
+        tasks.spawn("another task", async { panic!("a slip") }).await.unwrap();
+        assert_eq!(inbox.recv().await.unwrap().kind, EventKind::TaskFailed);
+        assert!(inbox.try_recv().is_err(), "what ended well is no event");
     }
 }

@@ -1,6 +1,9 @@
 //! How a command fails: a line on standard error that says what to do, and an exit code.
 
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use crate::demo;
 
@@ -30,8 +33,10 @@ impl Failure {
     pub(super) fn report(self) -> ExitCode {
         match self {
             Self::Told(code, message) => {
+                let mut err = io::stderr().lock();
                 for line in message.lines() {
-                    eprintln!("tidegate: {line}");
+                    // The exit code tells it too, and `eprintln!` would panic where nobody listens.
+                    let _ = writeln!(err, "tidegate: {line}");
                 }
                 ExitCode::from(code)
             }

@@ -20,12 +20,12 @@ pub struct Change {
 /// What leads from `old` to `new`; empty exactly when they are equal.
 pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
     let mut changes = Changes::default();
-    // Threads, the admin sockets, the state file and the log's writer are made once, when the
+    // Threads, the admin sockets, the state file and the log's form are made once, when the
     // process starts.
     changes.part("process", &old.process, &new.process, |key| key == "workers");
     changes.part("admin", &old.admin, &new.admin, |_| true);
     changes.part("state", &old.state, &new.state, |_| true);
-    changes.part("log", &old.log, &new.log, |key| key != "summary_every");
+    changes.part("log", &old.log, &new.log, |key| key == "format");
     changes.items("listener", &old.listeners, &new.listeners, |listener| &listener.bind);
     changes.items("backend", &old.backends, &new.backends, |backend| &backend.name);
     changes.items("route", &old.routes, &new.routes, |route| &route.name);

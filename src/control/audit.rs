@@ -116,3 +116,66 @@ fn log(event: &Event) {
         | EventKind::TaskFailed => tracing::warn!(%kind, actor, subject, "{message}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+    use crate::telemetry::EventSink;
+
+    fn trail(path: &Path) -> (Audit, Store) {
+        let recorder = Arc::new(Recorder::new(1));
+        let (events, _inbox) = EventSink::new(recorder.clone());
+        let (store, kept) = Store::open(path.to_owned(), events).unwrap();
+        (Audit::new(store.clone(), kept.last_event, recorder), store)
+    }
+
+    fn keep(audit: &Audit, count: u64) {
+        for number in 0..count {
+            audit.keep(Event::new(EventKind::SplitChanged, number, "api", "changed"));
+        }
+    }
+
+    async fn ids(audit: &Audit, after: Option<u64>, limit: usize) -> Vec<u64> {
+        audit.read(after, limit).await.iter().map(|event| event.id).collect()
+    }
+
+    #[tokio::test]
+    async fn a_reader_sees_no_seam_between_memory_and_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let (audit, _store) = trail(&folder.path().join("state.db"));
+        let count = IN_MEMORY as u64 + 500;
+        keep(&audit, count);
+        assert_eq!(audit.recent().len(), IN_MEMORY);
+        assert_eq!(ids(&audit, Some(0), 2_000).await, (1..=count).collect::<Vec<_>>());
+        assert_eq!(ids(&audit, Some(499), 3).await, [500, 501, 502]);
+        assert_eq!(ids(&audit, Some(500), 1).await, [501]);
+        assert_eq!(ids(&audit, None, 2).await, [count - 1, count]);
+        assert_eq!(ids(&audit, None, 1_200).await.first(), Some(&301));
+        assert!(ids(&audit, Some(count), 5).await.is_empty());
+        assert!(ids(&audit, Some(u64::MAX), 5).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn numbers_go_on_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let (audit, store) = trail(&path);
+        keep(&audit, 3);
+        assert!(store.close().await);
+        let (audit, _store) = trail(&path);
+        keep(&audit, 1);
+        assert_eq!(ids(&audit, None, 10).await, [1, 2, 3, 4]);
+    }
+
+    #[tokio::test]
+    async fn without_a_disk_the_newest_are_still_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let parent = folder.path().join("file");
+        fs::write(&parent, "no folder").unwrap();
+        let (audit, _store) = trail(&parent.join("state.db"));
+        keep(&audit, IN_MEMORY as u64 + 1);
+        assert_eq!(ids(&audit, Some(0), 2).await, [2, 3]);
+    }
+}

@@ -70,7 +70,7 @@ pub enum ControlError {
 /// The control plane's one task.
 #[derive(Debug)]
 pub struct Controller {
-    pub(super) config: Config,
+    pub(super) config: watch::Sender<Arc<Config>>,
     pub(super) secrets: Secrets,
     pub(super) hand: HandSplits,
     pub(super) publisher: Publisher,
@@ -101,6 +101,7 @@ impl Controller {
         let cookie_secret = kept.cookie_secret;
         let materials = Materials { cookie_secret, recorder: recorder.clone(), workers };
         let publisher = Publisher::new(materials, &config, &secrets, &hand)?;
+        let config = watch::Sender::new(Arc::new(config));
         let standing = watch::Sender::new(Arc::new(standing));
         let (sender, mailbox) = mpsc::channel(MAILBOX);
         let rates = watch::Sender::default();
@@ -144,7 +145,7 @@ impl Controller {
                 },
                 Some(event) = self.inbox.recv() => self.audit.keep(event),
                 _ = ticks.tick() => {
-                    let every = self.config.log.summary_every;
+                    let every = self.config.borrow().log.summary_every;
                     let rates = pulse.beat(clock::now(), self.recorder.snapshot(), every);
                     self.rates.send_replace(Arc::new(rates));
                 }
@@ -172,6 +173,7 @@ impl Controller {
         ControlHandle {
             mailbox,
             table: self.publisher.view(),
+            config: self.config.subscribe(),
             standing: self.standing.subscribe(),
             rates: self.rates.subscribe(),
             audit: self.audit.clone(),
@@ -228,6 +230,7 @@ impl Controller {
 
     fn file_split(&self, route: &RouteName) -> Option<Split> {
         self.config
+            .borrow()
             .routes
             .iter()
             .find(|known| known.name == *route)

@@ -13,6 +13,7 @@ use super::{
     status::{self, EndpointStatus, Rates, ReloadOutcome, RouteStatus, Standing, Status},
 };
 use crate::{
+    config::Config,
     domain::Moment,
     lifecycle::{DrainWatch, clock},
     routing::{Table, TableView},
@@ -108,6 +109,7 @@ pub(super) enum Command {
 pub struct ControlHandle {
     pub(super) mailbox: mpsc::Sender<Command>,
     pub(super) table: TableView,
+    pub(super) config: watch::Receiver<Arc<Config>>,
     pub(super) standing: watch::Receiver<Arc<Standing>>,
     pub(super) rates: watch::Receiver<Arc<Rates>>,
     pub(super) audit: Audit,
@@ -162,6 +164,11 @@ impl ControlHandle {
             backends: status::backends(&table, &self.rates.borrow()),
             rollouts: Vec::new(),
         }
+    }
+
+    /// The configuration in force, as it changes.
+    pub fn config(&self) -> watch::Receiver<Arc<Config>> {
+        self.config.clone()
     }
 
     /// The configuration's file.

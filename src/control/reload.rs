@@ -6,6 +6,8 @@
 //!              └ any error ──► Rejected, the old configuration stays
 //! ```
 
+use std::sync::Arc;
+
 use super::{
     Controller, DataPlane, HandSplits, Reloaded, Superseded,
     candidate::Candidate,
@@ -51,7 +53,7 @@ impl Controller {
     fn try_take(&mut self, candidate: Candidate, data_plane: &mut dyn DataPlane) -> Reloaded {
         let Candidate { loaded, secrets } = candidate;
         let mut changes: Vec<_> =
-            config::diff(&self.config, &loaded.config).iter().map(change_text).collect();
+            config::diff(&self.config.borrow(), &loaded.config).iter().map(change_text).collect();
         if secrets != self.secrets {
             changes.push("keys of affinity cookies changed".to_owned());
         }
@@ -70,7 +72,8 @@ impl Controller {
             Err(error) => return rejected(vec![error.to_string()]),
         };
         self.publisher.publish(table);
-        (self.config, self.secrets, self.hand) = (loaded.config, secrets, hand);
+        self.config.send_replace(Arc::new(loaded.config));
+        (self.secrets, self.hand) = (secrets, hand);
         self.tell_listeners(&listeners);
         self.tell_superseded(superseded);
         self.show_hash(loaded.hash);
@@ -92,7 +95,8 @@ impl Controller {
             );
             let now = clock::wall_millis();
             let event = Event::new(EventKind::SplitSuperseded, now, route.as_str(), message);
-            let written = self.config.routes.iter().find(|known| known.name == route);
+            let config = self.config.borrow().clone();
+            let written = config.routes.iter().find(|known| known.name == route);
             let after = written.and_then(|route| serde_json::to_value(&route.split).ok());
             let before = serde_json::to_value(&hand.split).ok();
             self.audit.keep(event.with_change(before, after));

@@ -100,14 +100,14 @@ async fn play(
     app.run(async || {
         if ending.is_some() {
             return match signals.next().await {
-                Signal::Reload => Signal::Reload,
-                Signal::Stop | Signal::StopNow => Signal::StopNow,
+                Signal::Stop => Signal::StopNow,
+                signal @ (Signal::StopNow | Signal::Reload | Signal::Other(_)) => signal,
             };
         }
         let ended = tokio::select! {
             ended = &mut act => ended,
             signal = signals.next() => match signal {
-                Signal::Reload => return Signal::Reload,
+                signal @ (Signal::Reload | Signal::Other(_)) => return signal,
                 Signal::Stop | Signal::StopNow => Ok(Ending::Stopped),
             },
         };

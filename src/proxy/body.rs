@@ -53,7 +53,9 @@ impl BodyProgress {
 }
 
 /// A request's body on its way to an endpoint.
-pub(super) struct RequestBody(Option<Streaming>);
+///
+/// Most requests have none, and all are moved a good many times within the library: so it is small.
+pub(super) struct RequestBody(Option<Box<Streaming>>);
 
 struct Streaming {
     incoming: Incoming,
@@ -98,7 +100,7 @@ impl RequestBody {
         progress: Rc<BodyProgress>,
         rules: &BodyRules,
     ) -> Self {
-        Self(Some(Streaming {
+        Self(Some(Box::new(Streaming {
             incoming,
             downstream,
             progress,
@@ -106,7 +108,7 @@ impl RequestBody {
             idle: rules.idle,
             first_byte: rules.first_byte,
             hold: None,
-        }))
+        })))
     }
 
     /// Waits with the body until `upstream` has asked for it. RFC 9110 §10.1.1: but not for ever, it may be too old to.
@@ -213,7 +215,7 @@ enum Kind {
 /// An exchange whose answer's head has come.
 pub(super) struct Proxied {
     pub(super) incoming: Incoming,
-    pub(super) upstream: UpstreamConnection,
+    pub(super) upstream: Box<UpstreamConnection>,
     pub(super) attempt: Attempt,
     /// Whose pool takes the connection: table, backend and endpoint.
     pub(super) home: (LocalTable, usize, usize),

@@ -31,6 +31,9 @@ use super::{
 };
 use crate::{domain::Moment, lifecycle::clock};
 
+/// Bytes of a body that the library holds for a client that does not take them.
+const BUFFER: usize = 128 * 1024;
+
 /// How a connection ends.
 enum End {
     /// In order, or because the client left.
@@ -73,6 +76,8 @@ async fn serve(io: DownstreamIo, downstream: &Rc<Downstream>) -> Served {
     let service =
         service_fn(|request: Request<Incoming>| pipeline::serve(downstream.clone(), request));
     let mut http = http1::Builder::new();
+    // A head is handed over whole, so the buffer must hold the largest.
+    http.max_buf_size(BUFFER.max(2 * downstream.listener.max_header_bytes));
     if downstream.listener.max_headers > 100 {
         http.max_headers(downstream.listener.max_headers);
     }

@@ -53,7 +53,7 @@ impl Exchange<'_> {
         &self,
         parts: request::Parts,
         incoming: Incoming,
-    ) -> Result<(UpstreamConnection, Response<Incoming>), ProxyError> {
+    ) -> Result<(Box<UpstreamConnection>, Response<Incoming>), ProxyError> {
         let progress = (!incoming.is_end_stream()).then(Rc::<BodyProgress>::default);
         let body = self.body(incoming, progress.as_ref());
         let mut request = Request::from_parts(parts, body);
@@ -86,13 +86,13 @@ impl Exchange<'_> {
         RequestBody::streaming(incoming, downstream, progress.clone(), &rules)
     }
 
-    fn pooled(&self) -> Option<UpstreamConnection> {
+    fn pooled(&self) -> Option<Box<UpstreamConnection>> {
         let mut pools = self.context.downstream.worker.pools();
         pools.take(self.backend(), self.live_endpoint(), self.context.begun)
     }
 
     /// Opens a connection; moves `now` on to when it was open.
-    async fn connect(&self, now: &mut Moment) -> Result<UpstreamConnection, ProxyError> {
+    async fn connect(&self, now: &mut Moment) -> Result<Box<UpstreamConnection>, ProxyError> {
         let downstream = &self.context.downstream;
         let patience = self.timeouts().connect;
         // The connection's own watch must not be the one that ends this wait.
@@ -177,7 +177,7 @@ impl Exchange<'_> {
 
     fn take_answer(
         &self,
-        upstream: UpstreamConnection,
+        upstream: Box<UpstreamConnection>,
         answer: Response<Incoming>,
         mut attempt: Attempt,
     ) -> Result<(response::Parts, ResponseBody), ProxyError> {
@@ -186,7 +186,7 @@ impl Exchange<'_> {
         let now = clock::now();
         attempt.answered(parts.status.as_u16(), now);
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-            self.switch(upstream, attempt)?;
+            self.switch(*upstream, attempt)?;
             return Ok((parts, ResponseBody::empty(downstream)));
         }
         let backend = self.context.target(self.choice).backend;

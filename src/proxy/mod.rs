@@ -1,7 +1,7 @@
 //! The data plane: from a client's socket to an endpoint's and back.
 //!
 //! It reads one thing, the routing table, and writes one thing, an outcome per attempt. Modules stand in the order of a
-//! request's way: [`pipeline`] lists its chapters.
+//! request's way: `pipeline` lists its chapters.
 
 mod affinity;
 mod body;

@@ -70,6 +70,10 @@ fn begin(
         let why = "CONNECT is for forward proxies; this is none";
         return Err(ProxyError::new(ErrorReason::MalformedRequest, why));
     }
+    if parts.uri.path() == "*" && parts.method != http::Method::OPTIONS {
+        let why = "the target * is for OPTIONS alone";
+        return Err(ProxyError::new(ErrorReason::MalformedRequest, why));
+    }
     let is_trusted = downstream.is_trusted(downstream.peer.ip());
     Ok(RequestContext {
         table: downstream.worker.table(),

@@ -4,7 +4,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Builds [`Xxh3`] hashers.
+/// Builds `Xxh3` hashers.
 pub type BuildXxh3 = BuildHasherDefault<Xxh3>;
 
 /// XXH3 over one short key. Keys come from the configuration, so a keyed hash would guard nothing.

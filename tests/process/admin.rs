@@ -10,7 +10,7 @@ use crate::{
         admin::over_tcp,
         gate::Gate,
         setup::{BY_SID, Setup},
-        upstream::Upstream,
+        upstream::{Reserved, Upstream},
     },
 };
 
@@ -18,8 +18,9 @@ const EVEN: &str = "{\"blue\": 50, \"green\": 50}";
 
 /// A gate with an admin listener over TCP, and its address.
 fn gate_with_tcp(sides: &(Lean, Lean), lines: &str) -> (Gate, SocketAddr) {
-    // Free a moment before; the ready line does not name it.
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // The ready line does not name it, so it is chosen here.
+    let reserved = Reserved::bind();
+    let address = reserved.address;
     let setup = Setup::blue_green((sides.0.address, sides.1.address), 10, BY_SID);
     let setup = setup.admin(&format!("listen = \"{address}\"\n{lines}"));
     (Gate::start(&setup), address)

@@ -78,10 +78,14 @@ fn an_address_in_use_is_71() {
 #[test]
 fn a_second_process_does_not_take_the_admin_socket() {
     let upstream = Upstream::saying("blue");
-    let gate = Gate::start(&Setup::to(upstream.address()));
-    let file = gate.config_path();
+    let setup = Setup::to(upstream.address());
+    let gate = Gate::start(&setup);
+    let file = gate.folder().join("second.toml");
+    let text = setup.text(gate.folder()).replace("tidegate.db", "second.db");
+    fs::write(&file, text).unwrap();
     let ran = run_with(&["run", "-c", file.to_str().unwrap()], &[]);
     assert_eq!(ran.code, 71, "{ran:?}");
+    assert!(ran.stderr.contains("admin.sock"), "{ran:?}");
     assert_eq!(gate.run(&["status"]).code, 0, "the first one still answers");
 }
 

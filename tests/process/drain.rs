@@ -5,12 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{
-    client::Client,
-    eventually,
-    gate::Gate,
-    setup::Setup,
-    upstream::{Upstream, ok},
+use crate::{
+    python::Script,
+    support::{
+        client::Client,
+        eventually,
+        gate::Gate,
+        setup::Setup,
+        upstream::{Upstream, ok},
+    },
 };
 
 /// Keeps requests to `/hold` waiting until it is opened.
@@ -88,6 +91,57 @@ fn a_request_of_which_a_part_was_read_is_answered() {
     client.send("lo");
     assert_eq!(client.answer_to("POST").text(), "answered");
     assert_eq!(gate.wait().code(), Some(0));
+}
+
+#[test]
+fn while_it_drains_it_says_so_and_obeys() {
+    let keeper = Gatekeeper::default();
+    let upstream = keeper.upstream();
+    let mut gate = Gate::start(&Setup::to(upstream.address()));
+    assert_eq!(gate.admin("GET", "/readyz", "").status(), 200);
+    let mut held = held_client(&gate);
+    upstream.wait_until("the request arrives", |log| log.requests.len() == 1);
+    gate.signal("TERM");
+    await_closed_listener(&gate);
+    assert_eq!(gate.admin("GET", "/readyz", "").status(), 503);
+    assert_eq!(gate.admin("GET", "/healthz", "").status(), 200);
+    assert_eq!(gate.admin_json("/v1/status")["draining"], true);
+    assert!(gate.run_ok(&["status"]).contains("DRAINING"));
+    gate.run_ok(&["split", "app", "blue=100"]);
+    keeper.open();
+    assert_eq!(held.answer().text(), "answered");
+    assert_eq!(gate.wait().code(), Some(0));
+    assert!(!gate.socket().exists(), "its socket goes with it");
+}
+
+#[test]
+fn an_open_websocket_goes_on_until_its_ends_close_it_or_time_is_up() {
+    let (_server, address) = Script::echo_server("blue");
+    for patience in ["1h", "100ms"] {
+        let setup = Setup::to(address).process(&format!("shutdown_timeout = \"{patience}\""));
+        let mut gate = Gate::start(&setup);
+        let mut client = Script::client(&format!("ws://{}/chat", gate.address()));
+        assert_eq!(client.ask("one"), "blue one");
+        gate.signal("TERM");
+        if patience == "1h" {
+            await_closed_listener(&gate);
+            assert_eq!(client.ask("two"), "blue two");
+            assert_eq!(client.ask("close"), "closed 1000");
+        }
+        assert_eq!(gate.wait().code(), Some(0), "{patience}");
+    }
+}
+
+#[test]
+fn signals_that_mean_nothing_end_nothing() {
+    let upstream = Upstream::saying("blue");
+    let mut gate = Gate::start(&Setup::to(upstream.address()));
+    for name in ["USR1", "USR2", "PIPE"] {
+        gate.signal(name);
+        assert_eq!(gate.client().get("/").status(), 200, "{name}");
+    }
+    eventually("they are in the log", || gate.log().contains("USR2").then_some(()));
+    assert!(gate.is_running());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::support::{
     eventually,
     gate::{Gate, run_with},
     setup::{NONE, Setup},
-    upstream::Upstream,
+    upstream::{Reserved, Upstream},
 };
 
 fn to(upstream: &Upstream, path: &str) -> Setup {
@@ -121,8 +121,8 @@ fn a_faulty_file_changes_nothing() {
 #[test]
 fn listeners_come_and_go() {
     let upstream = Upstream::saying("blue");
-    // Held while the gate binds it again is not possible, so the port is a free one a moment before.
-    let extra = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let reserved = Reserved::bind();
+    let extra = reserved.address;
     let base = to(&upstream, "/").listener("");
     let gate = Gate::start(&base);
     let mut kept = gate.client();
@@ -137,6 +137,50 @@ fn listeners_come_and_go() {
     gate.run_ok(&["reload"]);
     eventually("the listener is closed", || Client::try_connect(extra).err());
     assert_eq!(kept.get("/").status(), 200, "a connection of the listener that stays");
+}
+
+#[test]
+fn a_listener_that_cannot_be_bound_rejects_the_whole_file() {
+    let upstream = Upstream::saying("blue");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let gate = Gate::start(&to(&upstream, "/old"));
+    let both = to(&upstream, "/new").listener("").listener(&format!("bind = \"{address}\""));
+    gate.replace_config(&both);
+    let ran = gate.run(&["reload"]);
+    assert_eq!(ran.code, 65, "{ran:?}");
+    assert!(ran.stderr.contains(&address), "{ran:?}");
+    assert_eq!(gate.client().get("/old").status(), 200);
+    assert_eq!(gate.client().get("/new").status(), 404);
+
+    drop(taken);
+    gate.run_ok(&["reload"]);
+    assert_eq!(gate.client().get("/new").status(), 200);
+}
+
+#[test]
+fn the_level_of_the_log_and_the_time_for_a_drain_follow_the_file() {
+    let upstream = Upstream::scripted(|peer| {
+        peer.request();
+        peer.until_closed();
+    });
+    let quiet = to(&upstream, "/").log("level = \"error\"");
+    let mut gate = Gate::start(&quiet.clone().process("shutdown_timeout = \"1h\""));
+    assert!(!gate.log().contains("started"), "{}", gate.log());
+    gate.replace_config(
+        &to(&upstream, "/").log("level = \"info\"").process("shutdown_timeout = \"100ms\""),
+    );
+    let said = gate.run_ok(&["reload"]);
+    assert!(!said.contains("restart"), "{said}");
+    eventually("the log speaks", || {
+        gate.run_ok(&["reload"]);
+        gate.log().contains("reload_").then_some(())
+    });
+    let mut held = gate.client();
+    held.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    upstream.wait_until("the request arrives", |log| log.requests.len() == 1);
+    gate.signal("TERM");
+    gate.wait();
 }
 
 #[test]

@@ -20,17 +20,20 @@ use crate::{
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
 
+/// Shows or sets the limits of a process.
+pub(crate) fn prlimit(process_id: u32, arguments: &[&str]) -> String {
+    let id = process_id.to_string();
+    let output = Command::new("prlimit").args(["--pid", &id]).args(arguments).output();
+    let output = output.expect("prlimit is installed by `make setup`");
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
 /// Allows this process and its children more open files, as far as the machine's hard limit goes.
 fn raise_file_limit() {
-    let id = std::process::id().to_string();
-    let prlimit = |arguments: &[&str]| {
-        let output = Command::new("prlimit").args(["--pid", &id]).args(arguments).output();
-        let output = output.expect("prlimit is installed by `make setup`");
-        assert!(output.status.success(), "{arguments:?}: {output:?}");
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    };
-    let hard = prlimit(&["--nofile", "--output=HARD", "--noheadings"]);
-    prlimit(&[&format!("--nofile={hard}:{hard}")]);
+    let id = std::process::id();
+    let hard = prlimit(id, &["--nofile", "--output=HARD", "--noheadings"]);
+    prlimit(id, &[&format!("--nofile={hard}:{hard}")]);
 }
 
 #[test]

@@ -1,22 +1,20 @@
-//! What outlives a process, and what happens when it is damaged.
-
-use std::fs;
+//! What outlives a process.
 
 use crate::{
     load::pair,
     support::{
         eventually,
         gate::Gate,
-        setup::{BY_COOKIE, BY_SID, Setup},
+        setup::{BY_COOKIE, BY_SID, NONE, Setup},
     },
 };
 
-fn green_percent(gate: &Gate) -> (f64, String) {
+pub(crate) fn green_percent(gate: &Gate) -> (f64, String) {
     let (split, source) = gate.split_of("app");
     (split["green"].as_f64().expect("a number"), source)
 }
 
-fn kinds(gate: &Gate) -> Vec<String> {
+pub(crate) fn kinds(gate: &Gate) -> Vec<String> {
     gate.events()
         .iter()
         .map(|event| event["kind"].as_str().unwrap_or_default().to_owned())
@@ -54,6 +52,32 @@ fn a_split_set_by_hand_yields_when_the_file_changes_it() {
     gate.run_ok(&["reload"]);
     assert_eq!(green_percent(&gate), (20.0, "config".into()));
     assert!(kinds(&gate).iter().any(|kind| kind == "split_superseded"), "{:?}", gate.events());
+
+    // What has given way does not come back with the file's old value, nor with a restart.
+    gate.replace_config(&Setup::blue_green(both, 10, BY_SID));
+    gate.run_ok(&["reload"]);
+    assert_eq!(green_percent(&gate), (10.0, "config".into()));
+    let gate = Gate::start_as_it_is(gate.stop());
+    assert_eq!(green_percent(&gate), (10.0, "config".into()));
+}
+
+#[test]
+fn a_split_set_by_hand_holds_against_a_faulty_file_and_ends_with_its_route() {
+    let (blue, green) = pair();
+    let with_app = Setup::blue_green((blue.address, green.address), 10, BY_SID);
+    let gate = Gate::start(&with_app);
+    gate.run_ok(&["split", "app", "blue=50", "green=50"]);
+    let other = "path = \"/other\"\nsplit = { blue = 100 }";
+
+    gate.replace_config(&with_app.clone().route("other", &format!("{other}\ncolour = 1"), NONE));
+    assert_eq!(gate.run(&["reload"]).code, 65);
+    assert_eq!(green_percent(&gate), (50.0, "admin".into()));
+
+    gate.replace_config(&with_app.clone().without_route("app").route("other", other, NONE));
+    gate.run_ok(&["reload"]);
+    gate.replace_config(&with_app);
+    gate.run_ok(&["reload"]);
+    assert_eq!(green_percent(&gate), (10.0, "config".into()), "it is another route of that name");
 }
 
 #[test]
@@ -64,33 +88,6 @@ fn a_file_that_changed_while_it_was_down_wins_too() {
     gate.run_ok(&["split", "app", "blue=50", "green=50"]);
     let gate = Gate::start_in(gate.stop(), &Setup::blue_green(both, 20, BY_SID));
     assert_eq!(green_percent(&gate), (20.0, "config".into()));
-}
-
-#[test]
-fn a_damaged_state_file_is_set_aside() {
-    let (blue, green) = pair();
-    let gate = Gate::start(&Setup::blue_green((blue.address, green.address), 10, BY_SID));
-    gate.run_ok(&["split", "app", "blue=50", "green=50"]);
-    let folder = gate.stop();
-    let damage = "this is no database ".repeat(500);
-    for entry in fs::read_dir(folder.path()).unwrap() {
-        let path = entry.unwrap().path();
-        if path.file_name().unwrap().to_string_lossy().starts_with("tidegate.db") {
-            fs::write(&path, &damage).unwrap();
-        }
-    }
-    let gate = Gate::start_as_it_is(folder);
-    assert_eq!(gate.client().get("/").status(), 200);
-    assert_eq!(green_percent(&gate), (10.0, "config".into()));
-    assert!(kinds(&gate).iter().any(|kind| kind == "state_damaged"), "{:?}", gate.events());
-    let names = fs::read_dir(gate.folder()).unwrap().map(|entry| entry.unwrap().path());
-    let aside = names.filter(|path| fs::read_to_string(path).is_ok_and(|text| text == damage));
-    assert!(aside.count() > 0, "the damaged file is kept for a look");
-    // And the new one works.
-    gate.run_ok(&["split", "app", "blue=30", "green=70", "--reason", "on-new-ground"]);
-    gate.await_stored("on-new-ground");
-    let gate = Gate::start_as_it_is(gate.kill());
-    assert_eq!(green_percent(&gate), (70.0, "admin".into()));
 }
 
 #[test]

@@ -51,6 +51,42 @@ fn reloads_cost_no_request() {
 }
 
 #[test]
+fn an_endpoint_that_is_drained_finishes_and_gets_nothing_until_it_is_ready() {
+    let (one, two) = pair();
+    let base = Setup::empty().backend_of("blue", &[one.address, two.address], "");
+    let base = base.route("app", "split = { blue = 100 }", NONE);
+    let gate = Gate::start(&base);
+    let mut client = gate.client();
+    let mut ask = |times: u64| {
+        let before = (one.answered(), two.answered());
+        for _ in 0..times {
+            assert_eq!(client.get("/").status(), 200);
+        }
+        (one.answered() - before.0, two.answered() - before.1)
+    };
+    let (first, second) = ask(100);
+    assert!(first > 0 && second > 0, "{first} and {second} before");
+
+    let address = one.address.to_string();
+    gate.run_ok(&["endpoint", "blue", &address, "drain", "--reason", "a new disk"]);
+    assert_eq!(ask(100), (0, 100));
+    assert!(gate.metric("tidegate_endpoint_healthy", &[("endpoint", &address)]) < 0.5);
+    gate.replace_config(&base.clone().route(
+        "other",
+        "path = \"/other\"\nsplit = { blue = 100 }",
+        NONE,
+    ));
+    gate.run_ok(&["reload"]);
+    assert_eq!(ask(100), (0, 100), "after a reload");
+
+    gate.run_ok(&["endpoint", "blue", &address, "ready"]);
+    let (first, second) = ask(100);
+    assert!(first > 0 && second > 0, "{first} and {second} after");
+    let trail = gate.run_ok(&["events"]);
+    assert!(trail.contains("endpoint_drained") && trail.contains("a new disk"), "{trail}");
+}
+
+#[test]
 fn a_backend_that_is_taken_away_ends_its_requests_first() {
     use crate::support::upstream::{Upstream, ok};
     let (release, released) = std::sync::mpsc::sync_channel::<()>(0);

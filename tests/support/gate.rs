@@ -38,15 +38,25 @@ impl Gate {
 
     /// Starts with the configuration file that the folder holds.
     pub(crate) fn start_as_it_is(folder: TempDir) -> Self {
+        Self::start_by(Command::new(BINARY), folder, |_| {})
+    }
+
+    /// Starts by a command that ends in the binary, with what `prepare` changes about it.
+    pub(crate) fn start_by(
+        mut command: Command,
+        folder: TempDir,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
         let errors = fs::OpenOptions::new().create(true).append(true).open(log_path(folder.path()));
-        let mut child = Command::new(BINARY)
+        command
             .args(["run", "-c"])
             .arg(config_path(folder.path()))
+            .env_remove("NOTIFY_SOCKET")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(errors.expect("a log file"))
-            .spawn()
-            .expect("the binary starts");
+            .stderr(errors.expect("a log file"));
+        prepare(&mut command);
+        let mut child = command.spawn().expect("the binary starts");
         let stdout = child.stdout.take().expect("a pipe");
         let mut gate = Self { child, folder, addresses: Vec::new() };
         gate.addresses = gate.await_ready(&lines_of(stdout));
@@ -114,10 +124,7 @@ impl Gate {
 
     /// Sends a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
-        let id = self.process_id().to_string();
-        // The shell's own kill: the program is in a package that a bare system lacks.
-        let status = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &id]).status();
-        assert!(status.expect("kill").success(), "{name} could not be sent");
+        send_signal(self.process_id(), name);
     }
 
     /// Waits for the end.
@@ -207,6 +214,14 @@ pub(crate) struct Ran {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+}
+
+/// Sends a signal by its name.
+pub(crate) fn send_signal(process_id: u32, name: &str) {
+    let id = process_id.to_string();
+    // The shell's own kill: the program is in a package that a bare system lacks.
+    let status = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &id]).status();
+    assert!(status.expect("kill").success(), "{name} could not be sent");
 }
 
 /// Runs the binary to its end.

@@ -7,6 +7,7 @@ use std::{fmt::Write as _, net::SocketAddr, path::Path};
 pub(crate) struct Setup {
     process: String,
     admin: String,
+    log: String,
     listeners: Vec<String>,
     backends: Vec<String>,
     routes: Vec<String>,
@@ -18,6 +19,7 @@ impl Setup {
         Self {
             process: String::new(),
             admin: String::new(),
+            log: String::new(),
             listeners: Vec::new(),
             backends: Vec::new(),
             routes: Vec::new(),
@@ -52,6 +54,12 @@ impl Setup {
     /// More lines of `[admin]`.
     pub(crate) fn admin(mut self, lines: &str) -> Self {
         self.admin += &format!("{lines}\n");
+        self
+    }
+
+    /// Lines of `[log]`.
+    pub(crate) fn log(mut self, lines: &str) -> Self {
+        self.log += &format!("{lines}\n");
         self
     }
 
@@ -92,7 +100,7 @@ impl Setup {
         let mut text = format!("[process]\n{workers}{}\n", self.process);
         let admin = format!("[admin]\nsocket = \"{folder}/admin.sock\"\n{}\n", self.admin);
         let state = format!("[state]\nfile = \"{folder}/tidegate.db\"\n");
-        text += &(admin + &state);
+        text += &format!("{admin}{state}[log]\n{}\n", self.log);
         let one = [String::new()];
         let listeners = if self.listeners.is_empty() { &one[..] } else { &self.listeners[..] };
         for lines in listeners {

@@ -197,16 +197,19 @@ pub(crate) fn ok(body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
-/// An address that refuses connections: bound, so that nobody else gets it, and never listening.
-pub(crate) struct Deserted {
+/// An address that refuses connections until a gate listens there: bound, so that no other program of this machine gets it
+/// by chance, and willing to share.
+pub(crate) struct Reserved {
     _socket: socket2::Socket,
     pub(crate) address: SocketAddr,
 }
 
-impl Deserted {
+impl Reserved {
     pub(crate) fn bind() -> Self {
         use socket2::{Domain, Socket, Type};
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_reuse_address(true).expect("a fresh socket");
+        socket.set_reuse_port(true).expect("a fresh socket");
         let any_port: SocketAddr = ([127, 0, 0, 1], 0).into();
         socket.bind(&any_port.into()).expect("a free port");
         let address = socket.local_addr().ok().and_then(|address| address.as_socket());

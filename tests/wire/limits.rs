@@ -9,7 +9,7 @@ use crate::{
         eventually,
         gate::Gate,
         setup::Setup,
-        upstream::{Deserted, Upstream, ok},
+        upstream::{Reserved, Upstream, ok},
     },
 };
 
@@ -108,8 +108,8 @@ fn without_a_route_it_is_404() {
 
 #[test]
 fn a_refused_connection_is_502() {
-    let deserted = Deserted::bind();
-    let gate = Gate::start(&Setup::to(deserted.address));
+    let reserved = Reserved::bind();
+    let gate = Gate::start(&Setup::to(reserved.address));
     let mut client = gate.client();
     assert_refusal(&client.get("/"), 502).unwrap();
     // It is Tidegate's answer, so the client's connection goes on.

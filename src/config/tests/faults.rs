@@ -1,233 +1,250 @@
 //! One small file for each kind of fault.
 
+use self::Edit::{After, AtEnd, AtStart, Instead};
 use super::{MINIMAL, faults, no_env, with, with_route};
 use crate::config::parse;
 
+const BIND: &str = "bind = \"0.0.0.0:8080\"";
+const BLUE: &str = "endpoints = [\"127.0.0.1:9001\"]";
+const SPLIT: &str = "split = { blue = 90, green = 10 }";
+const LONG_SOCKET: &str = "[admin]\nsocket = \"/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\
+                           xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"";
+
+/// An edit of the minimal file; the key, the text and the message at which it must be faulted, once.
+type Case = (Edit, &'static str, &'static str, &'static str);
+
+/// What is done to the minimal file.
+#[derive(Debug, Clone, Copy)]
+enum Edit {
+    /// A text gives way to another.
+    Instead(&'static str, &'static str),
+    /// A line is followed by more.
+    After(&'static str, &'static str),
+    /// More stands before all.
+    AtStart(&'static str),
+    /// More keys of the route, or more sections.
+    AtEnd(&'static str),
+}
+
+impl Edit {
+    fn applied(self) -> String {
+        match self {
+            Instead(old, new) => with(old, new),
+            After(line, more) => with(line, &format!("{line}\n{more}")),
+            AtStart(more) => format!("{more}\n{MINIMAL}"),
+            AtEnd(more) => with_route(more),
+        }
+    }
+}
+
+/// Faults of `[[listener]]`.
+const LISTENER: &[Case] = &[
+    (After(BIND, "max_header = 1"), "listener[0].max_header", "max_header", "does not exist"),
+    (Instead(BIND, ""), "listener[0]", "[[listener]]", "\"bind\" is missing"),
+    (Instead(BIND, "bind = \":80\""), "listener[0].bind", "\":80\"", "no address to listen on"),
+    (
+        After(BIND, "[[listener]]\nbind = \"0.0.0.0:8080\""),
+        "listener[1].bind",
+        "\"0.0.0.0:8080\"",
+        "already taken by listener[0].bind",
+    ),
+    (After(BIND, "max_connections = 0"), "listener[0].max_connections", "0\n", "from 1 to 1000000"),
+    (
+        After(BIND, "max_header_bytes = \"1B\""),
+        "listener[0].max_header_bytes",
+        "\"1B\"",
+        "from \"1KiB\" to \"1MiB\"",
+    ),
+    (
+        After(BIND, "idle_timeout = \"64KiB\""),
+        "listener[0].idle_timeout",
+        "\"64KiB\"",
+        "expected a duration such as \"250ms\", \"30s\", or \"1m30s\", found the size \"64KiB\"",
+    ),
+    (After(BIND, "idle_timeout = 75"), "listener[0].idle_timeout", "75", "found the number 75"),
+    (After(BIND, "idle_timeout = \"0s\""), "listener[0].idle_timeout", "\"0s\"", "more than 0"),
+    (
+        After(BIND, "trusted_proxies = [\"x\"]"),
+        "listener[0].trusted_proxies[0]",
+        "\"x\"",
+        "no network",
+    ),
+    (
+        After(BIND, "proxy_protocol = true"),
+        "listener[0].proxy_protocol",
+        "proxy_protocol",
+        "not supported by this version yet",
+    ),
+    (
+        After(BIND, "protocols = [\"http/1.1\", \"h2\"]"),
+        "listener[0].protocols",
+        "protocols",
+        "not supported by this version yet",
+    ),
+];
+
+/// Faults of `[backend.NAME]`.
+const BACKEND: &[Case] = &[
+    (Instead(BLUE, "endpoints = []"), "backend.blue.endpoints", "[]", "1 to 1000 entries"),
+    (
+        Instead(BLUE, "endpoints = [\"a:1\", \"a:1\"]"),
+        "backend.blue.endpoints[1]",
+        "\"a:1\"]",
+        "twice",
+    ),
+    (
+        Instead(BLUE, "endpoints = [\"a\"]"),
+        "backend.blue.endpoints[0]",
+        "\"a\"",
+        "a port is missing",
+    ),
+    (
+        Instead(BLUE, "endpoints = [\"unix:/x\"]"),
+        "backend.blue.endpoints[0]",
+        "\"unix:/x\"",
+        "not supported by this version yet",
+    ),
+    (
+        After(BLUE, "balance = \"ewma\""),
+        "backend.blue.balance",
+        "\"ewma\"",
+        "not supported by this version yet",
+    ),
+    (
+        After(BLUE, "balance = \"round_robbin\""),
+        "backend.blue.balance",
+        "\"round_robbin\"",
+        "expected one of",
+    ),
+    (
+        After(BLUE, "[backend.blue.tls]"),
+        "backend.blue.tls",
+        "tls",
+        "not supported by this version yet",
+    ),
+    (Instead("[backend.blue]", "[backend.\"b l\"]"), "backend.\"b l\"", "\"b l\"", "is no name"),
+];
+
+/// Faults of `[[route]]`.
+const ROUTE: &[Case] = &[
+    (
+        Instead(SPLIT, "split = { blue = 90, green = 5 }"),
+        "route[0].split",
+        "{ blue",
+        "the weights sum to 95, not to 100",
+    ),
+    (
+        Instead(SPLIT, "split = { blue = 90, grean = 10 }"),
+        "route[0].split.grean",
+        "grean",
+        "there is no backend \"grean\"",
+    ),
+    (
+        Instead(SPLIT, "split = { blue = 90, green = 9.999 }"),
+        "route[0].split.green",
+        "9.999",
+        "two decimals",
+    ),
+    (
+        Instead(SPLIT, "split = { blue = 90, green = true }"),
+        "route[0].split.green",
+        "true",
+        "expected a percentage",
+    ),
+    (Instead(SPLIT, "split = 1"), "route[0].split", "1", "expected a table"),
+    (Instead("name = \"api\"", "name = \"a b\""), "route[0].name", "\"a b\"", "is no name"),
+    (AtEnd("host = [\"a:1\"]"), "route[0].host[0]", "\"a:1\"", "is no host"),
+    (AtEnd("host = [\"a\", \"A\"]"), "route[0].host[1]", "\"A\"", "twice"),
+    (
+        AtEnd("path = \"~ (\""),
+        "route[0].path",
+        "\"~ (\"",
+        "is no regular expression: unclosed group",
+    ),
+    (AtEnd("max_body = \"1MB\""), "route[0].max_body", "\"1MB\"", "expected a size"),
+    (
+        AtEnd("[[route]]\nname = \"api\"\npath = \"/x\"\nsplit = { blue = 90, green = 10 }"),
+        "route[1].name",
+        "\"api\"\npath",
+        "already called",
+    ),
+    (
+        AtEnd("[[route]]\nname = \"b\"\npath = \"/\"\nsplit = { blue = 90, green = 10 }"),
+        "route[1].path",
+        "\"/\"",
+        "route[0] already has host \"*\" and path \"/\"",
+    ),
+    (
+        AtEnd("[route.affinity]\nby = \"header\""),
+        "route[0].affinity.name",
+        "\"header\"",
+        "is missing",
+    ),
+    (
+        AtEnd("[route.affinity]\nby = \"header\"\nname = \"a b\""),
+        "route[0].affinity.name",
+        "\"a b\"",
+        "no header's name",
+    ),
+    (
+        AtEnd("[route.affinity]\nby = \"none\"\nttl = \"1s\""),
+        "route[0].affinity.ttl",
+        "\"1s\"",
+        "no effect",
+    ),
+    (
+        AtEnd("[[route.override]]\nequals = \"x\"\nbackend = \"blue\""),
+        "route[0].override[0]",
+        "[[route.override]]",
+        "exactly one of",
+    ),
+    (
+        AtEnd("[[route.override]]\nquery = \"q\"\nequals = \"x\"\nbackend = \"bleu\""),
+        "route[0].override[0].backend",
+        "\"bleu\"",
+        "no backend",
+    ),
+    (
+        AtEnd("[route.retry]\nattempts = 1"),
+        "route[0].retry",
+        "retry",
+        "not supported by this version yet",
+    ),
+];
+
+/// Faults of the other sections, of the syntax, and of the environment.
+const REST: &[Case] = &[
+    (AtEnd("[rollout.api]"), "rollout", "rollout", "not supported by this version yet"),
+    (AtEnd("[process]\nworkers = 300"), "process.workers", "300", "\"auto\" or a whole number"),
+    (AtEnd("[admin]\nsocket_mode = \"0999\""), "admin.socket_mode", "\"0999\"", "octal"),
+    (AtEnd(LONG_SOCKET), "admin.socket", "\"/x", "107"),
+    (
+        AtEnd("[admin]\ntoken_file = \"/t\""),
+        "admin.token_file",
+        "\"/t\"",
+        "no effect without admin.listen",
+    ),
+    (
+        AtEnd("[admin]\nlisten = \"0.0.0.0:1\"\ntoken_file = \"/t\""),
+        "admin.listen",
+        "\"0.0.0.0:1\"",
+        "in the clear",
+    ),
+    (
+        AtEnd("[admin]\nlisten = \"0.0.0.0:8080\""),
+        "listener[0].bind",
+        "\"0.0.0.0:8080\"",
+        "taken by admin.listen",
+    ),
+    (AtEnd("[log]\nlevel = \"${LEVEL}\""), "", "${LEVEL}", "LEVEL is not set"),
+    (AtEnd("[log]\nlevel = \"a"), "", "\n", "syntax: "),
+    (AtStart("process = 1"), "process", "1", "expected a table"),
+];
+
 #[test]
 fn every_kind_of_fault_names_its_key_and_place() {
-    let bind = "bind = \"0.0.0.0:8080\"";
-    let blue = "endpoints = [\"127.0.0.1:9001\"]";
-    let split = "split = { blue = 90, green = 10 }";
-    for (text, key, place, message) in [
-        (
-            with(bind, &format!("{bind}\nmax_header = 1")),
-            "listener[0].max_header",
-            "max_header",
-            "does not exist",
-        ),
-        (with(bind, ""), "listener[0]", "[[listener]]", "\"bind\" is missing"),
-        (with(bind, "bind = \":80\""), "listener[0].bind", "\":80\"", "no address to listen on"),
-        (
-            with(bind, &format!("{bind}\n[[listener]]\n{bind}")),
-            "listener[1].bind",
-            "\"0.0.0.0:8080\"",
-            "already taken by listener[0].bind",
-        ),
-        (
-            with(bind, &format!("{bind}\nmax_connections = 0")),
-            "listener[0].max_connections",
-            "0\n",
-            "from 1 to 1000000",
-        ),
-        (
-            with(bind, &format!("{bind}\nmax_header_bytes = \"1B\"")),
-            "listener[0].max_header_bytes",
-            "\"1B\"",
-            "from \"1KiB\" to \"1MiB\"",
-        ),
-        (
-            with(bind, &format!("{bind}\nidle_timeout = \"64KiB\"")),
-            "listener[0].idle_timeout",
-            "\"64KiB\"",
-            "expected a duration such as \"250ms\", \"30s\", or \"1m30s\", found the size \"64KiB\"",
-        ),
-        (
-            with(bind, &format!("{bind}\nidle_timeout = 75")),
-            "listener[0].idle_timeout",
-            "75",
-            "found the number 75",
-        ),
-        (
-            with(bind, &format!("{bind}\nidle_timeout = \"0s\"")),
-            "listener[0].idle_timeout",
-            "\"0s\"",
-            "more than 0",
-        ),
-        (
-            with(bind, &format!("{bind}\ntrusted_proxies = [\"x\"]")),
-            "listener[0].trusted_proxies[0]",
-            "\"x\"",
-            "no network",
-        ),
-        (
-            with(bind, &format!("{bind}\nproxy_protocol = true")),
-            "listener[0].proxy_protocol",
-            "proxy_protocol",
-            "not supported by this version yet",
-        ),
-        (
-            with(bind, &format!("{bind}\nprotocols = [\"http/1.1\", \"h2\"]")),
-            "listener[0].protocols",
-            "protocols",
-            "not supported by this version yet",
-        ),
-        (with(blue, "endpoints = []"), "backend.blue.endpoints", "[]", "1 to 1000 entries"),
-        (
-            with(blue, "endpoints = [\"a:1\", \"a:1\"]"),
-            "backend.blue.endpoints[1]",
-            "\"a:1\"]",
-            "twice",
-        ),
-        (
-            with(blue, "endpoints = [\"a\"]"),
-            "backend.blue.endpoints[0]",
-            "\"a\"",
-            "a port is missing",
-        ),
-        (
-            with(blue, "endpoints = [\"unix:/x\"]"),
-            "backend.blue.endpoints[0]",
-            "\"unix:/x\"",
-            "not supported by this version yet",
-        ),
-        (
-            with(blue, &format!("{blue}\nbalance = \"ewma\"")),
-            "backend.blue.balance",
-            "\"ewma\"",
-            "not supported by this version yet",
-        ),
-        (
-            with(blue, &format!("{blue}\nbalance = \"round_robbin\"")),
-            "backend.blue.balance",
-            "\"round_robbin\"",
-            "expected one of",
-        ),
-        (
-            with(blue, &format!("{blue}\n[backend.blue.tls]")),
-            "backend.blue.tls",
-            "tls",
-            "not supported by this version yet",
-        ),
-        (with("[backend.blue]", "[backend.\"b l\"]"), "backend.\"b l\"", "\"b l\"", "is no name"),
-        (
-            with(split, "split = { blue = 90, green = 5 }"),
-            "route[0].split",
-            "{ blue",
-            "the weights sum to 95, not to 100",
-        ),
-        (
-            with(split, "split = { blue = 90, grean = 10 }"),
-            "route[0].split.grean",
-            "grean",
-            "there is no backend \"grean\"",
-        ),
-        (
-            with(split, "split = { blue = 90, green = 9.999 }"),
-            "route[0].split.green",
-            "9.999",
-            "two decimals",
-        ),
-        (
-            with(split, "split = { blue = 90, green = true }"),
-            "route[0].split.green",
-            "true",
-            "expected a percentage",
-        ),
-        (with(split, "split = 1"), "route[0].split", "1", "expected a table"),
-        (with("name = \"api\"", "name = \"a b\""), "route[0].name", "\"a b\"", "is no name"),
-        (with_route("host = [\"a:1\"]"), "route[0].host[0]", "\"a:1\"", "is no host"),
-        (with_route("host = [\"a\", \"A\"]"), "route[0].host[1]", "\"A\"", "twice"),
-        (
-            with_route("path = \"~ (\""),
-            "route[0].path",
-            "\"~ (\"",
-            "is no regular expression: unclosed group",
-        ),
-        (with_route("max_body = \"1MB\""), "route[0].max_body", "\"1MB\"", "expected a size"),
-        (
-            with_route(&format!("[[route]]\nname = \"api\"\npath = \"/x\"\n{split}")),
-            "route[1].name",
-            "\"api\"\npath",
-            "already called",
-        ),
-        (
-            with_route(&format!("[[route]]\nname = \"b\"\npath = \"/\"\n{split}")),
-            "route[1].path",
-            "\"/\"",
-            "route[0] already has host \"*\" and path \"/\"",
-        ),
-        (
-            with_route("[route.affinity]\nby = \"header\""),
-            "route[0].affinity.name",
-            "\"header\"",
-            "is missing",
-        ),
-        (
-            with_route("[route.affinity]\nby = \"header\"\nname = \"a b\""),
-            "route[0].affinity.name",
-            "\"a b\"",
-            "no header's name",
-        ),
-        (
-            with_route("[route.affinity]\nby = \"none\"\nttl = \"1s\""),
-            "route[0].affinity.ttl",
-            "\"1s\"",
-            "no effect",
-        ),
-        (
-            with_route("[[route.override]]\nequals = \"x\"\nbackend = \"blue\""),
-            "route[0].override[0]",
-            "[[route.override]]",
-            "exactly one of",
-        ),
-        (
-            with_route("[[route.override]]\nquery = \"q\"\nequals = \"x\"\nbackend = \"bleu\""),
-            "route[0].override[0].backend",
-            "\"bleu\"",
-            "no backend",
-        ),
-        (
-            with_route("[route.retry]\nattempts = 1"),
-            "route[0].retry",
-            "retry",
-            "not supported by this version yet",
-        ),
-        (with_route("[rollout.api]"), "rollout", "rollout", "not supported by this version yet"),
-        (
-            with_route("[process]\nworkers = 300"),
-            "process.workers",
-            "300",
-            "\"auto\" or a whole number",
-        ),
-        (with_route("[admin]\nsocket_mode = \"0999\""), "admin.socket_mode", "\"0999\"", "octal"),
-        (
-            with_route(&format!("[admin]\nsocket = \"/{}\"", "x".repeat(107))),
-            "admin.socket",
-            "\"/x",
-            "107",
-        ),
-        (
-            with_route("[admin]\ntoken_file = \"/t\""),
-            "admin.token_file",
-            "\"/t\"",
-            "no effect without admin.listen",
-        ),
-        (
-            with_route("[admin]\nlisten = \"0.0.0.0:1\"\ntoken_file = \"/t\""),
-            "admin.listen",
-            "\"0.0.0.0:1\"",
-            "in the clear",
-        ),
-        (
-            with_route("[admin]\nlisten = \"0.0.0.0:8080\""),
-            "listener[0].bind",
-            "\"0.0.0.0:8080\"",
-            "taken by admin.listen",
-        ),
-        (with_route("[log]\nlevel = \"${LEVEL}\""), "", "${LEVEL}", "LEVEL is not set"),
-        (with_route("[log]\nlevel = \"a"), "", "\n", "syntax: "),
-        ("process = 1".to_owned() + "\n" + MINIMAL, "process", "1", "expected a table"),
-    ] {
+    for &(edit, key, place, message) in [LISTENER, BACKEND, ROUTE, REST].into_iter().flatten() {
+        let text = edit.applied();
         let found = faults(&text);
         assert_eq!(found.len(), 1, "{text}\n{found:#?}");
         let fault = &found[0];

@@ -145,3 +145,44 @@ impl Papers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::EventKind;
+
+    fn event(id: u64) -> Event {
+        Event { id, ..Event::new(EventKind::Started, 0, "", "serving") }
+    }
+
+    #[test]
+    fn a_full_desk_gives_up_the_oldest_event() {
+        let desk = Desk::default();
+        let most = MAX_EVENTS as u64;
+        assert!((1..=most).all(|id| desk.put_event(event(id))));
+        assert!(!desk.put_event(event(most + 1)));
+        let errand = desk.take(None, false);
+        assert_eq!((errand.batch.events[0].id, errand.batch.events.len()), (2, BATCH));
+        assert!(errand.more);
+    }
+
+    #[test]
+    fn nothing_more_is_handed_out_while_a_batch_is_unwritten() {
+        let desk = Desk::default();
+        desk.put_event(event(1));
+        let errand = desk.take(Some(Duration::ZERO), true);
+        assert!(errand.batch.is_empty() && errand.more);
+    }
+
+    #[test]
+    fn questions_are_bounded_and_none_is_taken_at_the_end() {
+        let desk = Desk::default();
+        let read = || Read { after: None, limit: 1, answer: oneshot::channel().0 };
+        assert!((0..MAX_READS).all(|_| desk.put_read(read())));
+        assert!(!desk.put_read(read()));
+        assert_eq!(desk.take(None, false).reads.len(), MAX_READS);
+        desk.close(None);
+        assert!(!desk.put_read(read()));
+        assert!(desk.take(None, false).closed);
+    }
+}

@@ -30,13 +30,16 @@ use crate::{
     proxy::{body::RequestBody, error::ProxyError, worker::Worker},
 };
 
+/// Bytes of an answer that the library holds; twice the largest head.
+const BUFFER: usize = 128 * 1024;
+
 /// Connection state as polled by the library.
 type Http = http1::Connection<UpstreamIo, RequestBody>;
 
 /// A connection to an endpoint that carries one request at a time.
 pub(in crate::proxy) struct UpstreamConnection {
     sender: http1::SendRequest<RequestBody>,
-    http: Box<Http>,
+    http: Http,
     shared: Rc<Upstream>,
     relay: Arc<Relay>,
     /// The relay, as the library takes it.
@@ -58,20 +61,20 @@ pub(in crate::proxy) struct SendFault {
 
 impl UpstreamConnection {
     /// Takes a fresh socket.
-    pub(super) async fn new(socket: TcpStream, worker: Rc<Worker>) -> hyper::Result<Self> {
+    pub(super) async fn new(socket: TcpStream, worker: Rc<Worker>) -> hyper::Result<Box<Self>> {
         let (io, shared) = UpstreamIo::new(socket, worker);
-        let (sender, http) = http1::Builder::new().handshake(io).await?;
+        let (sender, http) = http1::Builder::new().max_buf_size(BUFFER).handshake(io).await?;
         let relay = Arc::new(Relay::default());
-        Ok(Self {
+        Ok(Box::new(Self {
             sender,
-            http: Box::new(http),
+            http,
             shared,
             waker: relay.clone().into(),
             relay,
             ended: false,
             reused: false,
             idle_since: Moment::default(),
-        })
+        }))
     }
 
     /// What is known of the answer before the library knows it.

@@ -18,7 +18,7 @@ pub(in crate::proxy) async fn connect(
     worker: &Rc<Worker>,
     address: &EndpointAddress,
     timeout: Duration,
-) -> Result<UpstreamConnection, ProxyError> {
+) -> Result<Box<UpstreamConnection>, ProxyError> {
     let failed = ProxyError::new(ErrorReason::ConnectFailed, "the endpoint refused the connection");
     let slow = ProxyError::new(ErrorReason::ConnectTimeout, "the endpoint could not be reached");
     let socket = tokio::time::timeout(timeout, open(address));

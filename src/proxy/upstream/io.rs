@@ -115,7 +115,7 @@ pub(in crate::proxy) struct UpstreamIo {
     shared: Rc<Upstream>,
     /// Checked, but not handed over yet.
     ready: Vec<u8>,
-    /// The begin of a request, to be written before anything else.
+    /// Of the begin of a request: what the socket has not taken yet.
     out: Vec<u8>,
 }
 
@@ -217,27 +217,33 @@ impl Read for UpstreamIo {
 }
 
 impl UpstreamIo {
-    /// Takes the begin of a request from the library and adds Tidegate's lines after the first; returns how much it took.
+    /// Writes the begin of a request with Tidegate's lines after its first; returns how much of `bufs` that took.
     ///
-    /// The library writes a head in one piece, at the begin of its first write.
-    fn compose(&mut self, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        /// A body that begins within this goes out with the head.
-        const SMALL: usize = 4 * 1024;
+    /// The library writes a head in one piece, at the begin of its first write. What the socket does not take now is written
+    /// before anything else, at the latest with a flush.
+    fn begin(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        let shared = self.shared.clone();
+        let client = shared.client.borrow();
+        let added = client.as_ref().map(|client| client.added());
+        let added = added.as_ref().map_or(&[][..], |added| added.as_slice());
         let head = bufs.first().map_or(&[][..], |buf| buf);
         let line = memchr::memchr(b'\n', head).ok_or(io::ErrorKind::InvalidData)? + 1;
-        self.out.extend_from_slice(&head[..line]);
-        if let Some(client) = self.shared.client.borrow().as_ref() {
-            self.out.extend_from_slice(&client.added());
-        }
-        self.out.extend_from_slice(&head[line..]);
-        let mut taken = head.len();
-        for buf in &bufs[1..] {
-            if self.out.len() + buf.len() > SMALL {
-                break;
+        let mut scratch = shared.worker.scratch();
+        let mut whole = Whole { room: &mut scratch, used: 0 };
+        if ![&head[..line], added, &head[line..]].into_iter().all(|part| whole.add(part)) {
+            for part in [&head[..line], added, &head[line..]] {
+                self.out.extend_from_slice(part);
             }
-            self.out.extend_from_slice(buf);
-            taken += buf.len();
+            return Ok(head.len());
         }
+        let more = bufs[1..].iter().take_while(|buf| whole.add(buf)).map(|buf| buf.len());
+        let taken = head.len() + more.sum::<usize>();
+        let whole = &whole.room[..whole.used];
+        let sent = match Pin::new(self.socket.inner_mut()).poll_write(cx, whole) {
+            Poll::Ready(sent) => sent?,
+            Poll::Pending => 0,
+        };
+        self.out.extend_from_slice(&whole[sent..]);
         Ok(taken)
     }
 
@@ -251,6 +257,22 @@ impl UpstreamIo {
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Parts of a write, put together.
+struct Whole<'a> {
+    room: &'a mut [u8],
+    used: usize,
+}
+
+impl Whole<'_> {
+    /// Adds `part` if it fits.
+    fn add(&mut self, part: &[u8]) -> bool {
+        let Some(to) = self.room.get_mut(self.used..self.used + part.len()) else { return false };
+        to.copy_from_slice(part);
+        self.used += part.len();
+        true
     }
 }
 
@@ -270,12 +292,7 @@ impl Write for UpstreamIo {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_out(cx))?;
         if self.shared.unwritten.take() {
-            let taken = self.compose(bufs)?;
-            // What does not fit now is written by the next call, which is at the latest a flush.
-            return match self.poll_out(cx) {
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(taken)),
-            };
+            return Poll::Ready(self.begin(cx, bufs));
         }
         Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
     }

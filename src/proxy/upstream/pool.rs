@@ -9,9 +9,11 @@ use crate::{
 };
 
 /// A worker's idle connections.
+// Boxed, since they move from pool to request and back all the time.
+#[allow(clippy::vec_box)]
 #[derive(Default)]
 pub(in crate::proxy) struct Pools {
-    idle: HashMap<EndpointId, Vec<UpstreamConnection>, BuildXxh3>,
+    idle: HashMap<EndpointId, Vec<Box<UpstreamConnection>>, BuildXxh3>,
 }
 
 impl Pools {
@@ -21,7 +23,7 @@ impl Pools {
         backend: &Backend,
         endpoint: &Endpoint,
         now: Moment,
-    ) -> Option<UpstreamConnection> {
+    ) -> Option<Box<UpstreamConnection>> {
         let idle = self.idle.get_mut(&endpoint.id())?;
         while let Some(mut connection) = idle.pop() {
             if now.since(connection.idle_since) >= backend.pool_idle_timeout {
@@ -41,7 +43,7 @@ impl Pools {
         &mut self,
         backend: &Backend,
         endpoint: &Endpoint,
-        connection: UpstreamConnection,
+        connection: Box<UpstreamConnection>,
     ) {
         if backend.pool_idle == 0 || endpoint.is_drained() {
             return;

@@ -1,0 +1,51 @@
+//! The client's socket without HTTP: for tunnels and for last words.
+
+use std::{
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::Downstream;
+use crate::proxy::tunnel;
+
+/// Reads and writes the socket as it is: for tunnels and for last words.
+pub(in crate::proxy) struct RawIo(pub(in crate::proxy) Rc<Downstream>);
+
+impl RawIo {
+    /// Lets the kernel ask now and then whether the client is still there.
+    pub(in crate::proxy) fn keep_alive(&self) -> io::Result<()> {
+        tunnel::keep_alive(&self.0.socket.borrow())
+    }
+}
+
+impl AsyncRead for RawIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.socket.borrow_mut()).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for RawIo {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.socket.borrow_mut()).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.socket.borrow_mut()).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,196 @@
+//! A client's head made into the one that the endpoint gets.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Uri, Version,
+    header::{CONNECTION, EXPECT, FORWARDED, HOST, TE, UPGRADE},
+    request,
+};
+
+use super::{
+    Host, Survey, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID,
+    remove_hop_by_hop, tokens, write_hex,
+};
+use crate::{
+    domain::ErrorReason,
+    proxy::{
+        context::{Choice, RequestContext},
+        error::ProxyError,
+        head::Framing,
+    },
+};
+
+static X_TIDEGATE_BUCKET: HeaderName = HeaderName::from_static("x-tidegate-bucket");
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// Turns a client's request head into the one that the endpoint gets.
+///
+/// What Tidegate adds is written to `added` as it goes over the wire, each line with its CR LF: to put it into the map first
+/// would cost a hash, an allocation and an encoding for every header of every request. No line of `added` has its name in
+/// the map afterwards.
+pub(in crate::proxy) fn forward(
+    parts: &mut request::Parts,
+    context: &RequestContext,
+    choice: &Choice,
+    host: &Host,
+    added: &mut Vec<u8>,
+) -> Result<(), ProxyError> {
+    let seen = context.seen;
+    let headers = &mut parts.headers;
+    let wants_trailers = seen.has(Survey::TE)
+        && tokens(headers, TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
+    if seen.has(Survey::HOP_BY_HOP | Survey::LENGTH) {
+        remove_hop_by_hop(headers);
+    }
+    if wants_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    if let Some(protocol) = &context.upgrade {
+        headers.insert(UPGRADE, protocol.clone());
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    if seen.has(Survey::EXPECT) && !context.expects_continue {
+        headers.remove(EXPECT);
+    }
+    if host.value.is_empty() {
+        headers.insert(HOST, endpoint_host(context, choice)?);
+    } else if seen.has(Survey::CONNECTION) || parts.uri.authority().is_some() {
+        headers.insert(HOST, host.value.clone());
+    }
+    added.clear();
+    add_forwarded(headers, context, host, added);
+    add_trace(headers, context, added);
+    if seen.has(Survey::REQUEST_ID) {
+        headers.remove(&X_REQUEST_ID);
+    }
+    add_line(added, "x-request-id", context.request_id.as_str().as_bytes());
+    if seen.has(Survey::BUCKET) {
+        headers.remove(&X_TIDEGATE_BUCKET);
+    }
+    if seen.has(Survey::LENGTH) && context.downstream.head().framing() == Framing::Length(0) {
+        // The library says nothing of a body that is empty; some servers ask for the word.
+        add_line(added, "content-length", b"0");
+    }
+    if let Some(bucket) = choice.bucket {
+        let mut digits = itoa::Buffer::new();
+        add_line(added, "x-tidegate-bucket", digits.format(bucket.number()).as_bytes());
+    }
+    parts.version = Version::HTTP_11;
+    if parts.uri.authority().is_some() {
+        // The endpoint gets the same path bytes in origin form.
+        let path = parts.uri.path_and_query().cloned();
+        parts.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
+    }
+    Ok(())
+}
+
+/// Writes one header line; `value` comes from a header's value or from Tidegate, so it holds no line end.
+fn add_line(added: &mut Vec<u8>, name: &str, value: &[u8]) {
+    added.extend_from_slice(name.as_bytes());
+    added.extend_from_slice(b": ");
+    added.extend_from_slice(value);
+    added.extend_from_slice(b"\r\n");
+}
+
+/// An HTTP/1.0 request may come without a host; HTTP/1.1 needs one.
+fn endpoint_host(context: &RequestContext, choice: &Choice) -> Result<HeaderValue, ProxyError> {
+    let backend = context.target(choice).backend;
+    let address = context.table.backends()[backend].endpoints.first();
+    let text = address.map_or("", |endpoint| endpoint.address().as_str());
+    HeaderValue::from_str(text)
+        .map_err(|_| ProxyError::new(ErrorReason::Internal, "the endpoint's name is no header"))
+}
+
+fn add_forwarded(
+    headers: &mut HeaderMap,
+    context: &RequestContext,
+    host: &Host,
+    added: &mut Vec<u8>,
+) {
+    let own = context.downstream.address_text().as_bytes();
+    let (mut keeps_proto, mut keeps_host) = (false, false);
+    if !context.seen.has(Survey::FORWARDED) {
+        add_line(added, "x-forwarded-for", own);
+    } else if context.is_trusted {
+        keeps_proto = headers.contains_key(&X_FORWARDED_PROTO);
+        keeps_host = headers.contains_key(&X_FORWARDED_HOST);
+        let mut chain = Vec::new();
+        for line in headers.get_all(&X_FORWARDED_FOR) {
+            chain.extend_from_slice(line.as_bytes());
+            chain.extend_from_slice(b", ");
+        }
+        chain.extend_from_slice(own);
+        headers.remove(&X_FORWARDED_FOR);
+        add_line(added, "x-forwarded-for", &chain);
+    } else {
+        for name in [&FORWARDED, &X_FORWARDED_FOR, &X_FORWARDED_HOST, &X_FORWARDED_PROTO] {
+            headers.remove(name);
+        }
+        add_line(added, "x-forwarded-for", own);
+    }
+    if !keeps_proto {
+        add_line(added, "x-forwarded-proto", b"http");
+    }
+    if !keeps_host && !host.value.is_empty() {
+        add_line(added, "x-forwarded-host", host.value.as_bytes());
+    }
+}
+
+/// W3C Trace Context: a valid parent goes on as it is, since Tidegate writes no span of its own; else a trace begins here.
+fn add_trace(headers: &mut HeaderMap, context: &RequestContext, added: &mut Vec<u8>) {
+    if context.seen.has(Survey::TRACE) {
+        let mut parents = headers.get_all(&TRACEPARENT).iter();
+        if let (Some(parent), None) = (parents.next(), parents.next())
+            && is_traceparent(parent.as_bytes())
+        {
+            return;
+        }
+        headers.remove(&TRACEPARENT);
+        headers.remove(&TRACESTATE);
+    }
+    let worker = &context.downstream.worker;
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+    write_hex(&mut text[3..19], worker.random() | 1);
+    write_hex(&mut text[19..35], worker.random());
+    write_hex(&mut text[36..52], worker.random() | 1);
+    add_line(added, "traceparent", &text);
+}
+
+fn is_traceparent(text: &[u8]) -> bool {
+    let lower_hex = |part: &[u8]| part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let Some((head, rest)) = text.split_at_checked(55) else { return false };
+    let (version, trace, parent, flags) = (&head[..2], &head[3..35], &head[36..52], &head[53..]);
+    // A later version may be longer; version 00 is exactly this.
+    let ends_well =
+        if version == b"00" { rest.is_empty() } else { matches!(rest, [] | [b'-', ..]) };
+    ends_well
+        && [head[2], head[35], head[52]] == *b"---"
+        && [version, trace, parent, flags].into_iter().all(lower_hex)
+        && version != b"ff"
+        && trace.iter().any(|byte| *byte != b'0')
+        && parent.iter().any(|byte| *byte != b'0')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_valid_trace_parents_go_on() {
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert!(is_traceparent(good.as_bytes()));
+        assert!(is_traceparent(good.replacen("00", "cc", 1).as_bytes()));
+        for bad in [
+            "",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
+        ] {
+            assert!(!is_traceparent(bad.as_bytes()), "{bad}");
+        }
+    }
+}

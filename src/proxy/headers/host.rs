@@ -1,0 +1,120 @@
+//! Whose request it is: the one host that it names.
+
+use std::borrow::Cow;
+
+use http::{HeaderValue, Version, header::HOST, request};
+
+use crate::{domain::ErrorReason, proxy::error::ProxyError};
+
+/// The host a request asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::proxy) struct Host {
+    /// As sent, port included; for an absolute target, the target's.
+    pub(in crate::proxy) value: HeaderValue,
+}
+
+impl Host {
+    /// The one host of a request (RFC 9112 §3.2): exactly one valid `host`, replaced by an absolute target's authority.
+    pub(in crate::proxy) fn of(parts: &request::Parts) -> Result<Self, ProxyError> {
+        let malformed = |why| ProxyError::new(ErrorReason::MalformedRequest, why);
+        let mut hosts = parts.headers.get_all(HOST).iter();
+        let named = match (hosts.next(), hosts.next()) {
+            (Some(host), None) => Some(host),
+            (None, _) if parts.version < Version::HTTP_11 => None,
+            (None, _) => return Err(malformed("the host header is missing")),
+            (Some(_), Some(_)) => return Err(malformed("more than one host header")),
+        };
+        if named.is_some_and(|host| host.is_empty() || !is_authority(host.as_bytes())) {
+            return Err(malformed("the host header is no host"));
+        }
+        let target = parts.uri.authority().map(|authority| {
+            let plain = is_authority(authority.as_str().as_bytes());
+            let value = HeaderValue::from_str(authority.as_str()).ok().filter(|_| plain);
+            value.ok_or_else(|| malformed("the target's host is no host"))
+        });
+        let value = match target {
+            Some(target) => target?,
+            None => named.cloned().unwrap_or_else(|| HeaderValue::from_static("")),
+        };
+        Ok(Self { value })
+    }
+
+    /// The name alone: lower case, no port, no trailing dot.
+    pub(in crate::proxy) fn name(&self) -> Cow<'_, str> {
+        let text = std::str::from_utf8(self.value.as_bytes()).unwrap_or_default();
+        let end = match text.rfind([':', ']']) {
+            Some(at) if text.as_bytes()[at] == b':' => at,
+            _ => text.len(),
+        };
+        let name = text[..end].strip_suffix('.').unwrap_or(&text[..end]);
+        if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(name.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(name)
+        }
+    }
+}
+
+/// Whether `text` is empty or `host[:port]` without anything that a URL could hide in it.
+fn is_authority(text: &[u8]) -> bool {
+    let (host, port) = match text {
+        [b'[', rest @ ..] => match rest.iter().position(|byte| *byte == b']') {
+            Some(end) => (&rest[..end], &rest[end + 1..]),
+            None => return false,
+        },
+        _ => text.split_at(text.iter().position(|byte| *byte == b':').unwrap_or(text.len())),
+    };
+    let bracketed = text.first() == Some(&b'[');
+    let named = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    let inside = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
+    let host_is_plain = if bracketed {
+        !host.is_empty() && host.iter().all(inside)
+    } else {
+        host.iter().all(named)
+    };
+    let port_is_plain = match port {
+        [] => true,
+        [b':', digits @ ..] => {
+            let number = digits.iter().try_fold(0u32, |number, digit| {
+                digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0'))
+            });
+            digits.len() <= 5 && number.is_some_and(|number| number <= 65_535)
+        }
+        _ => false,
+    };
+    host_is_plain && port_is_plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(version: Version, uri: &str, hosts: &[&str]) -> request::Parts {
+        let mut request = http::Request::builder().version(version).uri(uri);
+        for host in hosts {
+            request = request.header(HOST, *host);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn there_is_exactly_one_host() {
+        let host = |version, uri, hosts: &[&str]| Host::of(&parts(version, uri, hosts)).ok();
+        let named = |text: &'static str| Some(Host { value: HeaderValue::from_static(text) });
+        assert_eq!(host(Version::HTTP_11, "/", &["a.b:80"]), named("a.b:80"));
+        assert_eq!(host(Version::HTTP_11, "http://x/", &["y"]), named("x"));
+        assert_eq!(host(Version::HTTP_10, "/", &[]), named(""));
+        for bad in [vec![], vec!["a", "a"], vec!["a/b"], vec!["u@a"], vec!["a, b"], vec!["a:8x"]] {
+            assert_eq!(host(Version::HTTP_11, "/", &bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_name_has_neither_case_nor_port() {
+        let name = |text| Host { value: HeaderValue::from_static(text) }.name().into_owned();
+        assert_eq!(name("WWW.Example.com:8080"), "www.example.com");
+        assert_eq!(name("example.com."), "example.com");
+        assert_eq!(name("[::1]:80"), "[::1]");
+        assert_eq!(name("[::1]"), "[::1]");
+    }
+}

@@ -1,0 +1,153 @@
+//! Headers on their way: what is checked, what ends here, and what Tidegate adds.
+//!
+//! Order matters: first everything that a peer may name in `connection` is removed, then Tidegate's own headers are set. So
+//! nothing that a client sends can take one of ours away (RFC 9110 §7.6.1).
+
+mod forward;
+mod host;
+mod request_id;
+mod survey;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version,
+    header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE},
+    request, response,
+};
+use smallvec::SmallVec;
+
+pub(super) use self::{forward::forward, host::Host, request_id::RequestId, survey::Survey};
+use super::error::ProxyError;
+use crate::domain::ErrorReason;
+
+pub(super) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Whether the request asks to leave HTTP/1.1; the protocol it names.
+pub(super) fn upgrade(parts: &request::Parts, seen: Survey) -> Option<HeaderValue> {
+    if !seen.has(Survey::UPGRADE) {
+        return None;
+    }
+    let wanted = parts.headers.get(UPGRADE)?;
+    let asks = parts.version == Version::HTTP_11
+        && tokens(&parts.headers, CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"));
+    asks.then(|| wanted.clone())
+}
+
+/// Whether the client waits with its body until it is asked for it.
+///
+/// # Errors
+/// `MalformedRequest` for an expectation that nobody knows: to ignore it would be a guess.
+pub(super) fn expects_continue(parts: &request::Parts, seen: Survey) -> Result<bool, ProxyError> {
+    if !seen.has(Survey::EXPECT) {
+        return Ok(false);
+    }
+    let Some(expected) = parts.headers.get(EXPECT) else { return Ok(false) };
+    if expected.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+        return Ok(parts.version == Version::HTTP_11);
+    }
+    Err(ProxyError::new(ErrorReason::MalformedRequest, "an expectation other than 100-continue"))
+}
+
+/// The items of a comma-separated header, over all its lines.
+fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(name).into_iter();
+    let items = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    items.map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
+}
+
+/// Removes what concerns this connection alone: the fixed set, and whatever `connection` names.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named = tokens(headers, CONNECTION).filter(|token| !is_option(token));
+    let mut doomed: SmallVec<[HeaderName; 4]> =
+        named.filter_map(|token| HeaderName::from_bytes(token).ok()).collect();
+    let here_only = Survey::HOP_BY_HOP | Survey::LENGTH;
+    let fixed = headers.keys().filter(|name| Survey::bits(name) & here_only != 0);
+    doomed.extend(fixed.cloned());
+    for name in doomed {
+        headers.remove(name);
+    }
+}
+
+/// Whether an item of `connection` speaks of the connection itself and names no header that is not removed anyway.
+fn is_option(token: &[u8]) -> bool {
+    [b"keep-alive".as_slice(), b"close", b"upgrade"]
+        .iter()
+        .any(|option| token.eq_ignore_ascii_case(option))
+}
+
+/// Whether the client's side is HTTPS, as far as a trusted proxy says.
+pub(super) fn is_https(headers: &HeaderMap, seen: Survey, trusted: bool) -> bool {
+    trusted
+        && seen.has(Survey::FORWARDED)
+        && headers.get(&X_FORWARDED_PROTO).is_some_and(|proto| proto == "https")
+}
+
+/// Turns an endpoint's answer head into the one that the client gets.
+pub(super) fn answer(parts: &mut response::Parts, method: &Method) {
+    let switching = parts.status == StatusCode::SWITCHING_PROTOCOLS;
+    let protocol = if switching { parts.headers.get(UPGRADE).cloned() } else { None };
+    // Where no body follows, a length tells of the one that a GET would bring.
+    let bodiless = method == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED;
+    let length = if bodiless { parts.headers.get(CONTENT_LENGTH).cloned() } else { None };
+    let seen = Survey::of(&parts.headers);
+    if seen.has(Survey::HOP_BY_HOP) {
+        remove_hop_by_hop(&mut parts.headers);
+    } else if seen.has(Survey::LENGTH) {
+        parts.headers.remove(CONTENT_LENGTH);
+    }
+    if let Some(protocol) = protocol {
+        parts.headers.insert(UPGRADE, protocol);
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    if let Some(length) = length {
+        parts.headers.insert(CONTENT_LENGTH, length);
+    }
+    parts.version = Version::HTTP_11;
+}
+
+/// Trailers without what must not come after a body: framing, routing, and what is hop by hop (RFC 9110 §6.5.1).
+pub(super) fn clean_trailers(mut trailers: HeaderMap) -> HeaderMap {
+    remove_hop_by_hop(&mut trailers);
+    for name in [HOST, TRANSFER_ENCODING, EXPECT, http::header::SET_COOKIE] {
+        trailers.remove(name);
+    }
+    for name in [&X_FORWARDED_FOR, &X_FORWARDED_HOST, &X_FORWARDED_PROTO, &X_REQUEST_ID] {
+        trailers.remove(name);
+    }
+    trailers
+}
+
+fn write_hex(to: &mut [u8], mut number: u64) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for digit in to.iter_mut().rev() {
+        *digit = DIGITS[(number & 15) as usize];
+        number >>= 4;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_connection_names_is_removed_with_it() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Secret"),
+            ("connection", "cookie,,"),
+            ("x-secret", "1"),
+            ("cookie", "a=b"),
+            ("keep-alive", "5"),
+            ("te", "gzip"),
+            ("content-length", "5"),
+            ("accept", "*/*"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        remove_hop_by_hop(&mut headers);
+        let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["accept"]);
+    }
+}
