@@ -100,15 +100,15 @@ async fn play(
     app.run(async || {
         if ending.is_some() {
             return match signals.next().await {
-                Signal::Stop => Signal::StopNow,
-                signal @ (Signal::StopNow | Signal::Reload | Signal::Other(_)) => signal,
+                Signal::Stop | Signal::StopNow => Signal::StopNow,
+                other @ (Signal::Reload | Signal::Other(_)) => other,
             };
         }
         let ended = tokio::select! {
             ended = &mut act => ended,
             signal = signals.next() => match signal {
-                signal @ (Signal::Reload | Signal::Other(_)) => return signal,
                 Signal::Stop | Signal::StopNow => Ok(Ending::Stopped),
+                other @ (Signal::Reload | Signal::Other(_)) => return other,
             },
         };
         // A load that does not end must not keep the demo from ending.

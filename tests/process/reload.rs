@@ -165,7 +165,7 @@ fn the_level_of_the_log_and_the_time_for_a_drain_follow_the_file() {
         peer.until_closed();
     });
     let quiet = to(&upstream, "/").log("level = \"error\"");
-    let mut gate = Gate::start(&quiet.clone().process("shutdown_timeout = \"1h\""));
+    let mut gate = Gate::start(&quiet.process("shutdown_timeout = \"1h\""));
     assert!(!gate.log().contains("started"), "{}", gate.log());
     gate.replace_config(
         &to(&upstream, "/").log("level = \"info\"").process("shutdown_timeout = \"100ms\""),
