@@ -63,9 +63,9 @@ impl Load {
         Ok(Self { tally, thread: Backstage::start("load", work)? })
     }
 
-    /// Asks no more; what is under way may finish.
-    pub(super) fn stop(&self) {
-        self.thread.stop();
+    /// Asks no more, and waits for the answers to what was asked.
+    pub(super) async fn end(&self) {
+        self.thread.end().await;
     }
 
     /// What the sessions got so far.
@@ -133,6 +133,7 @@ impl<'t> Lane<'t> {
     async fn ask(&mut self, mut sender: Sender, ticks: &mut Interval, stop: &mut Stop) -> bool {
         loop {
             tokio::select! {
+                biased;
                 () = stop.asked() => return true,
                 _ = ticks.tick() => {}
             }

@@ -36,6 +36,8 @@ use crate::{
 
 /// Time between two pictures on a terminal, and between two lines elsewhere.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
+/// Longest wait for the answers under way when the demo ends.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 const LIVE: Volume = Volume { sessions: 300, requests_per_s: 200 };
 const PROOF: Volume = Volume { sessions: proof::SESSIONS, requests_per_s: 800 };
 
@@ -109,7 +111,8 @@ async fn play(
                 other @ (Signal::Reload | Signal::Other(_)) => return other,
             },
         };
-        cast.load.stop();
+        // A load that does not end must not keep the demo from ending.
+        let _ = tokio::time::timeout(LAST_ANSWERS, cast.load.end()).await;
         ending = Some(ended);
         Signal::Stop
     })

@@ -11,7 +11,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["domain"]),
     ("lifecycle", &["domain"]),
     ("routing", &["domain", "decision", "config"]),
-    ("telemetry", &["domain", "decision", "config", "lifecycle"]),
+    ("telemetry", &["domain", "decision", "config"]),
     ("proxy", &["domain", "decision", "config", "lifecycle", "routing", "telemetry"]),
     ("control", &["domain", "decision", "config", "lifecycle", "routing", "telemetry"]),
     ("admin", &["domain", "control", "telemetry", "lifecycle"]),
