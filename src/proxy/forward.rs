@@ -70,6 +70,8 @@ impl Exchange<'_> {
             };
             let error = progress.as_deref().and_then(BodyProgress::fault).unwrap_or(fault.error);
             request = self.again(&upstream, fault, progress.as_deref()).ok_or(error)?;
+            let worker = &self.context.downstream.worker;
+            worker.shard().retry(self.context.target(self.choice).series);
             upstream = self.connect(&mut now).await?;
         }
     }
