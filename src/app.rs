@@ -20,7 +20,7 @@ use crate::{
         watch_config,
     },
     domain::Moment,
-    lifecycle::{Drain, Signal, Signals, TaskFailure, Tasks, clock},
+    lifecycle::{Drain, Signal, Signals, TaskFailure, Tasks, clock, descriptors},
     proxy::{self, Workers, WorkersParts},
     telemetry::{
         self, Event, EventKind, EventSink, ListenerGauge, Recorder,
@@ -101,6 +101,22 @@ pub struct App {
     tasks: Tasks,
 }
 
+/// Gets as many open files as there are to be had, and says so when they are too few for the clients that may come.
+fn allow_connections(config: &Config) {
+    let most = config.listeners.iter().map(|listener| u64::from(listener.max_connections));
+    let clients: u64 = most.sum();
+    if let Some(limit) = descriptors::raise_limit()
+        && limit < clients
+    {
+        tracing::warn!(
+            limit,
+            clients,
+            "the listeners take more clients than this process may open files; \
+             raise its limit (LimitNOFILE in systemd) or lower max_connections"
+        );
+    }
+}
+
 impl App {
     /// Makes and binds everything that the configuration at `path` asks for; needs a runtime.
     ///
@@ -110,6 +126,7 @@ impl App {
         let loaded = config::load(path)?;
         let config = loaded.config.clone();
         let log = logging::install(&config.log)?;
+        allow_connections(&config);
         let count = config.process.workers.unwrap_or_else(cores);
         let recorder = Arc::new(Recorder::new(count));
         let (events, inbox) = EventSink::new(recorder.clone());

@@ -45,6 +45,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("notify", &["control"]),
     ("prometheus", &["telemetry"]),
     ("rusqlite", &["control"]),
+    ("rustix", &["lifecycle"]),
     ("schemars", &["config"]),
     ("sd_notify", &["lifecycle", "app"]),
     (
