@@ -29,8 +29,7 @@ const CODE_PAGES: usize = 16;
 
 /// The counters of one data-plane worker.
 ///
-/// Call [`Shard::record`], [`Shard::retry`], [`Shard::error`] and [`Shard::overflow`] from one thread only: calls at the same time may lose
-/// a count.
+/// Its counting methods are for one thread only: calls at the same time may lose a count.
 #[derive(Debug)]
 pub struct Shard {
     chunks: Box<[OnceLock<Box<Chunk>>]>,
