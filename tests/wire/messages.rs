@@ -42,6 +42,25 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
+fn an_answer_that_a_slow_client_takes_is_whole_before_the_next_begins() {
+    let upstream = Upstream::answering(|request| match request.target() {
+        "/large" => ok(&"0123456789abcde\n".repeat(256 * 1024)),
+        other => ok(other),
+    });
+    let gate = Gate::start(&Setup::to(upstream.address()));
+    let mut client = gate.client();
+    // So small that what is written to it blocks over and over, also when the last of the answer has come.
+    socket2::SockRef::from(&*client.stream()).set_recv_buffer_size(32 * 1024).unwrap();
+    let requests =
+        ["/large", "/second"].map(|path| format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n"));
+    client.send(requests.concat());
+    let large = client.answer().text();
+    assert_eq!(large.len(), 4 * 1024 * 1024);
+    assert!(large.lines().all(|line| line == "0123456789abcde"));
+    assert_eq!(client.answer().text(), "/second");
+}
+
+#[test]
 fn a_connection_ends_when_the_client_says_so() {
     let upstream = Upstream::saying("blue");
     let gate = Gate::start(&Setup::to(upstream.address()));

@@ -32,11 +32,7 @@ use super::{
     tunnel::Tunnel,
     worker::Worker,
 };
-use crate::{
-    config::model::Listener,
-    domain::Moment,
-    lifecycle::clock,
-};
+use crate::{config::model::Listener, domain::Moment, lifecycle::clock};
 
 /// Where a connection stands.
 ///

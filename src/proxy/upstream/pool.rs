@@ -26,14 +26,17 @@ impl Pools {
         now: Moment,
     ) -> Option<Box<UpstreamConnection>> {
         let idle = self.idle.get_mut(&endpoint.id())?;
-        while let Some(mut connection) = idle.pop() {
-            if now.since(connection.idle_since) >= backend.pool_idle_timeout {
+        let fresh = |c: &UpstreamConnection| now.since(c.idle_since) < backend.pool_idle_timeout;
+        while !idle.is_empty() {
+            // An endpoint that closes after an answer does so soon: the one that has been open for longest is the safest.
+            let mut connection = if surely { idle.remove(0) } else { idle.pop()? };
+            if !fresh(&connection) && !surely {
                 // The others are older still.
                 idle.clear();
                 return None;
             }
             let alive = if surely { connection.is_surely_alive() } else { connection.is_alive() };
-            if alive {
+            if alive && fresh(&connection) {
                 return Some(connection);
             }
         }
