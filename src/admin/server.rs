@@ -1,8 +1,7 @@
 //! The API's sockets and connections: bounded in number, in the size of a head, and in time.
 
 use std::{
-    fs::File,
-    io::{self, Read as _},
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -29,7 +28,7 @@ use super::{
 };
 use crate::{
     control::ControlHandle,
-    lifecycle::Tasks,
+    lifecycle::{Tasks, read_regular},
     telemetry::{self, Exporter, ListenerGauge},
 };
 
@@ -230,10 +229,17 @@ fn socket_error(path: &Path, error: &dyn std::error::Error) -> AdminError {
     AdminError::Socket { path: path.to_owned(), why: error.to_string() }
 }
 
+/// Reads the token file at `path`, as a start would. Blocks.
+///
+/// # Errors
+/// [`AdminError::Token`] when it holds no token.
+pub fn check_token(path: &Path) -> Result<(), AdminError> {
+    read_token(path).map(drop)
+}
+
 fn read_token(path: &Path) -> Result<Token, AdminError> {
     let read = || {
-        let mut token = Vec::new();
-        File::open(path)?.take(MAX_TOKEN).read_to_end(&mut token)?;
+        let token = read_regular(path, MAX_TOKEN)?;
         let token = token.trim_ascii();
         if token.len() < MIN_TOKEN {
             return Err(io::Error::other(format!(

@@ -2,7 +2,7 @@
 //!
 //! Looking needs no command: status, events and gauges come from what the controller has published.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
@@ -20,6 +20,8 @@ use crate::{
     telemetry::{EndpointGauge, Gauges, Recorder, SplitWeight},
 };
 
+/// Time to read the configuration and the files that it names: less than whoever asks for a reload waits.
+const READING: Duration = Duration::from_secs(5);
 /// Commands that wait at most: many more than there are operators.
 pub(super) const MAILBOX: usize = 64;
 
@@ -145,8 +147,15 @@ impl ControlHandle {
         let actor = actor.into();
         let _turn = self.reloading.lock().await;
         let path = self.path.clone();
-        let read = tokio::task::spawn_blocking(move || Candidate::read(&path)).await;
-        let read = read.unwrap_or_else(|fault| Err(vec![format!("reading failed: {fault}")]));
+        let read = tokio::task::spawn_blocking(move || Candidate::read(&path));
+        let read = match tokio::time::timeout(READING, read).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(fault)) => Err(vec![format!("reading failed: {fault}")]),
+            Err(_) => Err(vec![format!(
+                "the file, or one that it names, was not read within {} s",
+                READING.as_secs()
+            )]),
+        };
         let read = read.map(Box::new);
         self.ask(|answer| Command::Take { read, actor, answer }).await
     }

@@ -18,6 +18,7 @@ mod store;
 mod watcher;
 
 pub use audit::Audit;
+pub use candidate::check_files;
 pub use controller::{ControlError, Controller, Setup};
 pub use data_plane::{DataPlane, ListenChange, ListenError};
 pub use hand_split::{HandSplit, HandSplits, Superseded};
