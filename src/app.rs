@@ -182,6 +182,7 @@ impl App {
             socket_mode: config.admin.socket_mode,
             listen: config.admin.listen,
             token_file: config.admin.token_file,
+            hosts: config.admin.hosts,
         };
         let seen = workers.clone();
         let admin =

@@ -22,9 +22,10 @@ use tokio::{
 
 use super::{
     api::{self, Api},
-    auth::{Peer, Token},
+    auth::{Admission, Peer, Token},
     reserve::Reserve,
     socket_file::SocketFile,
+    stream::Streams,
 };
 use crate::{
     control::ControlHandle,
@@ -53,6 +54,8 @@ pub struct Settings {
     pub listen: Option<SocketAddr>,
     /// File with the token for writes over TCP.
     pub token_file: Option<PathBuf>,
+    /// Host names taken over TCP beside the address.
+    pub hosts: Arc<[Box<str>]>,
 }
 
 /// Tells the open connections of each listener.
@@ -118,7 +121,10 @@ impl Server {
         let seen = control.clone();
         let gauges = move || telemetry::Gauges { connections: connections(), ..seen.gauges() };
         let exporter = Arc::new(Exporter::new(control.recorder().clone(), gauges)?);
-        let router = api::router(Api { control, exporter }, token);
+        let router = api::router(
+            Api { control, exporter, streams: Streams::new() },
+            Admission { token, hosts: settings.hosts.clone() },
+        );
         Ok(Self { unix, tcp, router, reserve: Arc::new(Reserve::new()), socket_file })
     }
 

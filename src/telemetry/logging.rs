@@ -1,10 +1,11 @@
 //! The log: one line an event on standard error, as JSON or for people.
 //!
-//! A line is a line whatever a client sent: control characters inside it are written as `\u00XX`. Of other crates only
+//! A line is a line whatever a client sent: what steers a terminal inside it is written as `\uXXXX`. Of other crates only
 //! warnings and errors are written, for at lower levels they speak of every packet. A standard error that cannot be
 //! written to, or that nobody reads, loses lines and harms nothing else.
 
 use std::{
+    fmt::Write as _,
     io::{self, Write},
     sync::Arc,
     time::Duration,
@@ -21,7 +22,10 @@ use tracing_subscriber::{
 };
 
 use super::{Error, Recorder, log_queue::LogQueue};
-use crate::config::model::{Log, LogFormat, LogLevel};
+use crate::{
+    config::model::{Log, LogFormat, LogLevel},
+    domain::is_steering,
+};
 
 /// Time for the last lines, at the end of the process.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -106,7 +110,7 @@ impl<W: Write> Write for LineWriter<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
         let line = text.strip_suffix('\n').unwrap_or(&text);
-        if line.contains(char::is_control) {
+        if line.contains(is_steering) {
             self.0.write_all(escaped(line).as_bytes())?;
         } else {
             self.0.write_all(event)?;
@@ -119,13 +123,17 @@ impl<W: Write> Write for LineWriter<W> {
     }
 }
 
-/// `line` with its control characters in a form that is also JSON's, and a line end.
+/// `line` with its steering characters in a form that is also JSON's, and a line end.
 fn escaped(line: &str) -> String {
     let mut safe = String::with_capacity(line.len() + 16);
     for c in line.chars() {
-        match c.is_control() {
-            true => safe.push_str(&format!("\\u{:04x}", u32::from(c))),
-            false => safe.push(c),
+        if !is_steering(c) {
+            safe.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            // Writing to a text cannot fail.
+            let _ = write!(safe, "\\u{unit:04x}");
         }
     }
     safe.push('\n');
@@ -173,14 +181,14 @@ mod tests {
         captured.text().lines().map(str::to_owned).collect()
     }
 
-    const EVIL: &str = "a\nlevel=ERROR forged\r\x1b[31m\u{85}\u{7f}";
+    const EVIL: &str = "a\nlevel=ERROR forged\r\x1b[31m\u{85}\u{7f}\u{202e}\u{e0041}";
 
     #[test]
     fn what_a_client_sent_stays_on_its_line() {
         for format in [LogFormat::Json, LogFormat::Text] {
             let lines = lines(format, |_| tracing::warn!(path = EVIL, "refused {EVIL}"));
             assert_eq!(lines.len(), 1, "{lines:?}");
-            assert!(!lines[0].contains(char::is_control), "{lines:?}");
+            assert!(!lines[0].contains(is_steering), "{lines:?}");
         }
     }
 
