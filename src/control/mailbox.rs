@@ -30,8 +30,8 @@ pub(super) const MAILBOX: usize = 64;
 pub struct SetSplit {
     /// Whose split.
     pub route: String,
-    /// Backends and percents; those left out get nothing.
-    pub shares: Vec<(String, f64)>,
+    /// Backends and percents, `None` where something else was given; those left out get nothing.
+    pub shares: Vec<(String, Option<f64>)>,
     /// Who wants it.
     pub actor: String,
     /// Why.

@@ -116,7 +116,7 @@ impl Running {
 fn even() -> SetSplit {
     SetSplit {
         route: "api".to_owned(),
-        shares: vec![("blue".to_owned(), 50.0), ("green".to_owned(), 50.0)],
+        shares: vec![("blue".to_owned(), Some(50.0)), ("green".to_owned(), Some(50.0))],
         actor: "uid:1000".to_owned(),
         reason: Some("try".to_owned()),
     }
@@ -147,7 +147,7 @@ async fn a_split_set_by_hand_is_in_force_when_it_is_answered() {
 async fn a_faulty_split_changes_nothing() {
     let house = House::new("{ blue = 90, green = 10 }");
     let running = house.start(FakeDataPlane::default());
-    let faulty = SetSplit { shares: vec![("green".to_owned(), 40.0)], ..even() };
+    let faulty = SetSplit { shares: vec![("green".to_owned(), Some(40.0))], ..even() };
     let error = running.handle.set_split(faulty).await.unwrap_err();
     assert_eq!(error, CommandError::Invalid(vec!["the weights sum to 40, not to 100".into()]));
     let nowhere = SetSplit { route: "web".to_owned(), ..even() };

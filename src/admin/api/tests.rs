@@ -94,7 +94,7 @@ async fn every_refusal_has_the_same_shape() {
         ("DELETE", "/v1/status", "", 405, "method_not_allowed"),
         ("PUT", split, "{", 400, "bad_request"),
         ("PUT", split, "", 400, "bad_request"),
-        ("PUT", split, r#"{"blue": "much"}"#, 400, "bad_request"),
+        ("PUT", split, r#"{"blue": "much"}"#, 422, "invalid"),
         ("PUT", split, r#"{"blue": 50}"#, 422, "invalid"),
         ("PUT", split, r#"{"blue": 100, "actor": "a\nb"}"#, 422, "invalid"),
         ("PUT", split, r#"{"blue": 100, "reason": "a\u202eb"}"#, 422, "invalid"),
@@ -116,9 +116,9 @@ async fn every_refusal_has_the_same_shape() {
 #[tokio::test]
 async fn all_faults_of_a_split_come_at_once() {
     let world = World::new();
-    let wish = r#"{"purple": 10, "blue": 33.333}"#;
+    let wish = r#"{"purple": 10, "blue": 33.333, "green": "half"}"#;
     let (status, answer) = world.ask("PUT", "/v1/routes/api/split", wish).await;
-    assert_eq!((status, answer["error"]["details"].as_array().unwrap().len()), (422, 2));
+    assert_eq!((status, answer["error"]["details"].as_array().unwrap().len()), (422, 3));
 }
 
 #[tokio::test]
