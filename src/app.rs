@@ -16,8 +16,8 @@ use crate::{
     admin::{self, AdminError},
     config::{self, Config, ConfigErrors, Loaded, model::Listener},
     control::{
-        ControlError, ControlHandle, Controller, DataPlane, ListenChange, ListenError, Setup,
-        check_files, watch_config,
+        ControlError, ControlHandle, Controller, DataPlane, ListenChange, ListenError,
+        SIGNAL_ACTOR, Setup, check_files, watch_config,
     },
     domain::Moment,
     lifecycle::{Drain, Signal, Signals, TaskFailure, Tasks, clock, descriptors},
@@ -281,7 +281,7 @@ async fn follow_level(mut config: watch::Receiver<Arc<Config>>, log: LogControl)
 
 fn reload(handle: ControlHandle, tasks: &Tasks) {
     tasks.spawn("reload", async move {
-        if let Err(error) = handle.reload("signal HUP").await {
+        if let Err(error) = handle.reload(SIGNAL_ACTOR).await {
             tracing::warn!(%error, "the reload asked for by HUP was not done");
         }
     });

@@ -20,6 +20,8 @@ use crate::{
     telemetry::{EndpointGauge, Gauges, Recorder, SplitWeight},
 };
 
+/// Actor of a reload that a signal asked for.
+pub const SIGNAL_ACTOR: &str = "signal HUP";
 /// Time to read the configuration and the files that it names: less than whoever asks for a reload waits.
 const READING: Duration = Duration::from_secs(5);
 /// Commands that wait at most: many more than there are operators.
@@ -72,6 +74,9 @@ pub struct Reloaded {
     pub changes: Vec<String>,
     /// Why it was rejected.
     pub errors: Vec<String>,
+    /// Whether what it was rejected for may pass by itself: then the same file may be good later.
+    #[serde(skip)]
+    pub may_pass: bool,
 }
 
 /// Why a command was not carried out; nothing has changed then.
