@@ -61,9 +61,8 @@ enum Key {
 fn key(context: &RequestContext, route: &Route, headers: &HeaderMap) -> Key {
     let known = match &route.affinity {
         Affinity::Cookie { name, key, .. } => {
-            return cookie(headers, name)
-                .and_then(|text| key.verify(text))
-                .map_or(Key::Begins, Key::Known);
+            let known = cookies(headers, name).find_map(|text| key.verify(text));
+            return known.map_or(Key::Begins, Key::Known);
         }
         Affinity::AppCookie { name } => {
             cookie(headers, name).filter(|value| !value.is_empty()).map(SplitKey::of)
@@ -92,10 +91,15 @@ fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
 }
 
 /// The first cookie of that name.
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+fn cookie<'a>(headers: &'a HeaderMap, name: &'a str) -> Option<&'a [u8]> {
+    cookies(headers, name).next()
+}
+
+/// All cookies of that name: a browser may hold one for each path or domain.
+fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     let lines = headers.get_all(COOKIE).into_iter();
-    let mut pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-    pairs.find_map(|pair| {
+    let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    pairs.filter_map(move |pair| {
         let value = pair.trim_ascii_start().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
         Some(value.trim_ascii_end())
     })
@@ -140,7 +144,7 @@ pub(super) fn client_address(
 mod tests {
     use super::*;
 
-    fn cookies(lines: &[&'static str]) -> HeaderMap {
+    fn with_cookies(lines: &[&'static str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append(COOKIE, http::HeaderValue::from_static(line));
@@ -150,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_cookie_is_found_by_its_whole_name() {
-        let headers = cookies(&["a=1; session=x; sess=y", "b=2;c=3 "]);
+        let headers = with_cookies(&["a=1; session=x; sess=y", "b=2;c=3 "]);
         assert_eq!(cookie(&headers, "session"), Some(b"x".as_slice()));
         assert_eq!(cookie(&headers, "sess"), Some(b"y".as_slice()));
         assert_eq!(cookie(&headers, "c"), Some(b"3".as_slice()));

@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use super::{
-    downstream::{Downstream, DownstreamIo, HeadEnd, RawIo},
+    downstream::{Downstream, DownstreamIo, HeadEnd, Overdue, RawIo},
     error::ProxyError,
     headers::RequestId,
     pipeline, respond,
@@ -205,10 +205,10 @@ impl Watch {
         if self.downstream.deadline() > now {
             return None;
         }
-        self.downstream.on_deadline(now).map(|fault| match fault {
-            Some(fault) => End::Refused(fault),
-            None if self.downstream.is_torn() => End::Torn,
-            None => End::Closed,
+        self.downstream.on_deadline(now).map(|overdue| match overdue {
+            Overdue::Quiet => End::Closed,
+            Overdue::Torn => End::Torn,
+            Overdue::Refused(fault) => End::Refused(fault),
         })
     }
 

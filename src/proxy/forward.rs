@@ -57,7 +57,7 @@ impl Exchange<'_> {
         let progress = (!incoming.is_end_stream()).then(Rc::<BodyProgress>::default);
         let body = self.body(incoming, progress.as_ref());
         let mut request = Request::from_parts(parts, body);
-        let pooled = self.pooled();
+        let pooled = self.pooled(progress.is_some());
         let mut now = self.context.begun;
         let mut upstream = match pooled {
             Some(upstream) => upstream,
@@ -70,6 +70,8 @@ impl Exchange<'_> {
             };
             let error = progress.as_deref().and_then(BodyProgress::fault).unwrap_or(fault.error);
             request = self.again(&upstream, fault, progress.as_deref()).ok_or(error)?;
+            let worker = &self.context.downstream.worker;
+            worker.shard().retry(self.context.target(self.choice).series);
             upstream = self.connect(&mut now).await?;
         }
     }
@@ -86,9 +88,11 @@ impl Exchange<'_> {
         RequestBody::streaming(incoming, downstream, progress.clone(), &rules)
     }
 
-    fn pooled(&self) -> Option<Box<UpstreamConnection>> {
+    fn pooled(&self, has_body: bool) -> Option<Box<UpstreamConnection>> {
+        // What cannot be sent again must not go to a connection that is known to be dead.
+        let surely = has_body || !self.context.method.is_idempotent();
         let mut pools = self.context.downstream.worker.pools();
-        pools.take(self.backend(), self.live_endpoint(), self.context.begun)
+        pools.take(self.backend(), self.live_endpoint(), surely, self.context.begun)
     }
 
     /// Opens a connection; moves `now` on to when it was open.
@@ -208,10 +212,14 @@ impl Exchange<'_> {
             attempt.fail(error);
             return Err(error);
         }
-        attempt.complete(clock::now());
         upstream.shared().end();
-        let (socket, read) = upstream.into_socket();
-        self.context.downstream.set_tunnel(Tunnel::new(socket, read, attempt));
+        let Some(remains) = upstream.into_remains() else {
+            let error = ProxyError::new(ErrorReason::UpstreamReset, "the connection broke");
+            attempt.fail(error);
+            return Err(error);
+        };
+        attempt.complete(clock::now());
+        self.context.downstream.set_tunnel(Tunnel::new(remains, attempt));
         Ok(())
     }
 
@@ -229,12 +237,13 @@ impl Exchange<'_> {
 }
 
 fn overdue(expiry: Expiry, progress: Option<&BodyProgress>) -> ProxyError {
+    // Whoever sends slowly is not the endpoint's fault, whatever clock ran out.
+    if progress.is_some_and(BodyProgress::is_starving) {
+        return ProxyError::new(ErrorReason::BodyTimeout, "the request's body stopped coming");
+    }
     match expiry {
         Expiry::Total => {
             ProxyError::new(ErrorReason::TotalTimeout, "the request took too long as a whole")
-        }
-        Expiry::Silence if progress.is_some_and(BodyProgress::is_starving) => {
-            ProxyError::new(ErrorReason::BodyTimeout, "the request's body stopped coming")
         }
         Expiry::Silence => {
             ProxyError::new(ErrorReason::FirstByteTimeout, "the endpoint did not answer in time")

@@ -96,6 +96,11 @@ impl Head {
         self.framing
     }
 
+    /// Whether the message is of HTTP/1.0.
+    pub(super) const fn is_http_10(&self) -> bool {
+        self.http_10
+    }
+
     /// Status code of a complete answer, 100 to 999; 0 for a request.
     pub(super) const fn status(&self) -> u16 {
         self.status

@@ -32,23 +32,30 @@ const BACKLOG: i32 = 4096;
 
 /// Binds one socket a worker to `address`; with port 0, all to the same free one.
 pub(super) fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<std::net::TcpListener>> {
+    // Sockets that share a port share it with any process of the same user; one that does not share tells that it is free.
+    drop(open(address, false)?);
     let mut address = address;
     let mut sockets = Vec::with_capacity(workers);
     for _ in 0..workers {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(true)?;
-        socket.set_nonblocking(true)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(false)?;
-        }
-        socket.bind(&address.into())?;
+        let socket = open(address, true)?;
         socket.listen(BACKLOG)?;
         let socket = std::net::TcpListener::from(socket);
         address = socket.local_addr()?;
         sockets.push(socket);
     }
     Ok(sockets)
+}
+
+fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 /// One worker's side of a listener.
@@ -152,5 +159,18 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.connections.leave(self.worker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_another_shares_is_not_taken_from_it() {
+        let ours = bind("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+        let address = ours[0].local_addr().unwrap();
+        assert_eq!(ours[1].local_addr().unwrap(), address);
+        assert_eq!(bind(address, 2).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 }

@@ -71,10 +71,8 @@ impl Drop for Attempt {
         if self.counted {
             return;
         }
-        let reason = match std::thread::panicking() {
-            true => ErrorReason::Internal,
-            false => ErrorReason::ClientGone,
-        };
+        let ours = std::thread::panicking() || self.worker.is_cutting();
+        let reason = if ours { ErrorReason::Internal } else { ErrorReason::ClientGone };
         self.worker.shard().error(reason);
         self.fail(ProxyError::new(reason, "the attempt was dropped"));
     }

@@ -13,6 +13,7 @@ mod error;
 mod forward;
 mod head;
 mod headers;
+mod interim;
 mod listener;
 mod measure;
 mod pipeline;

@@ -56,28 +56,27 @@ fn cookie(headers: &HeaderMap, context: &RequestContext, choice: &Choice) -> Opt
     HeaderValue::try_from(format!("{name}={}{attributes}{secure}", token.as_str())).ok()
 }
 
-/// Whether shared caches may keep an answer to a GET (RFC 9111 §3 and §4.2.2).
+/// Whether shared caches may keep an answer to a GET (RFC 9111 §3, §4.2.1 and §4.2.2).
 ///
-/// Without a word about freshness a cache may guess only from `last-modified`; an answer with neither is not kept.
+/// `s-maxage` goes before `max-age`; `no-cache` lets a cache keep the answer and ask each time. Without a word about freshness a
+/// cache may guess only from `last-modified`; an answer with neither is not kept.
 fn may_be_shared(headers: &HeaderMap) -> bool {
-    let mut said = false;
-    let mut forbidden = false;
+    let (mut public, mut private, mut shared_age, mut age) = (false, false, None, None);
     for line in headers.get_all(CACHE_CONTROL) {
         for directive in line.as_bytes().split(|byte| *byte == b',') {
             let directive = directive.trim_ascii().to_ascii_lowercase();
-            match directive.as_slice() {
-                b"private" | b"no-store" | b"no-cache" => forbidden = true,
-                b"public" => said = true,
-                other if other.starts_with(b"private=") => forbidden = true,
-                other if other.starts_with(b"s-maxage=") || other.starts_with(b"max-age=") => {
-                    said |= !other.ends_with(b"=0");
-                    forbidden |= other == b"max-age=0";
-                }
-                _ => {}
-            }
+            let seconds = |name: &[u8]| {
+                let value = directive.strip_prefix(name)?.trim_ascii();
+                Some(value.iter().any(|digit| !matches!(digit, b'0' | b'"')))
+            };
+            shared_age = seconds(b"s-maxage=").or(shared_age);
+            age = seconds(b"max-age=").or(age);
+            public |= matches!(directive.as_slice(), b"public" | b"no-cache");
+            private |= matches!(directive.as_slice(), b"private" | b"no-store");
         }
     }
-    !forbidden && (said || headers.contains_key(EXPIRES) || headers.contains_key(LAST_MODIFIED))
+    let guessed = headers.contains_key(EXPIRES) || headers.contains_key(LAST_MODIFIED);
+    !private && (public || shared_age.or(age).unwrap_or(guessed))
 }
 
 /// Tidegate's own answer to a request that could not be served.
@@ -148,6 +147,9 @@ mod tests {
         assert!(shared(&[("cache-control", "public")]));
         assert!(shared(&[("cache-control", "max-age=60")]));
         assert!(shared(&[("cache-control", "x, S-MaxAge=5")]));
+        assert!(shared(&[("cache-control", "s-maxage=60, max-age=0")]));
+        assert!(shared(&[("cache-control", "no-cache"), ("etag", "x")]));
+        assert!(shared(&[("cache-control", "private=\"x-id\", max-age=60")]));
         assert!(shared(&[("expires", "Thu, 01 Dec 2044 16:00:00 GMT")]));
         assert!(shared(&[("last-modified", "Thu, 01 Dec 1994 16:00:00 GMT")]));
     }

@@ -4,37 +4,36 @@
 
 use std::{io, time::Duration};
 
-use bytes::Bytes;
 use tokio::{
     io::{AsyncWriteExt, copy_bidirectional_with_sizes},
     net::TcpStream,
 };
 
-use super::{downstream::RawIo, measure::Attempt};
+use super::{downstream::RawIo, measure::Attempt, upstream::Remains};
 
 const BUFFER: usize = 8 * 1024;
 
 /// The endpoint's side of a tunnel.
 pub(super) struct Tunnel {
-    socket: TcpStream,
-    /// What the endpoint sent right after its head.
-    read: Bytes,
+    endpoint: Remains,
     /// Counts at its endpoint while it is open.
     _attempt: Attempt,
 }
 
 impl Tunnel {
-    pub(super) const fn new(socket: TcpStream, read: Bytes, attempt: Attempt) -> Self {
-        Self { socket, read, _attempt: attempt }
+    pub(super) const fn new(endpoint: Remains, attempt: Attempt) -> Self {
+        Self { endpoint, _attempt: attempt }
     }
 
     /// Copies until both sides have ended; `early` is what the client sent before it had an answer.
     pub(super) async fn run(mut self, mut client: RawIo, early: &[u8]) -> io::Result<()> {
-        keep_alive(&self.socket)?;
+        let Remains { socket, read, unsent } = &mut self.endpoint;
+        keep_alive(socket)?;
         client.keep_alive()?;
-        client.write_all(&self.read).await?;
-        self.socket.write_all(early).await?;
-        copy_bidirectional_with_sizes(&mut client, &mut self.socket, BUFFER, BUFFER).await?;
+        client.write_all(read).await?;
+        socket.write_all(unsent).await?;
+        socket.write_all(early).await?;
+        copy_bidirectional_with_sizes(&mut client, socket, BUFFER, BUFFER).await?;
         Ok(())
     }
 }

@@ -62,6 +62,8 @@ pub(super) struct Worker {
     random: RefCell<fastrand::Rng>,
     scratch: RefCell<Box<[u8]>>,
     draining: Cell<bool>,
+    /// The drain's time is up: what still runs is cut off.
+    cutting: Cell<bool>,
     accept_reported: Cell<Option<Moment>>,
     connections: RefCell<HashMap<u64, Weak<Downstream>>>,
     next_connection: Cell<u64>,
@@ -80,6 +82,7 @@ impl Worker {
             random: RefCell::new(fastrand::Rng::new()),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             draining: Cell::new(false),
+            cutting: Cell::new(false),
             accept_reported: Cell::new(None),
             connections: RefCell::default(),
             next_connection: Cell::new(0),
@@ -124,6 +127,11 @@ impl Worker {
 
     pub(super) fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// Whether what ends now is cut off by the end of the process.
+    pub(super) fn is_cutting(&self) -> bool {
+        self.cutting.get()
     }
 
     /// Whether a failed accept is worth an event: not more than one a minute.
@@ -206,6 +214,7 @@ async fn obey(mut parts: Parts) {
             () = clock::sleep_until(deadline) => {}
         }
     }
+    worker.cutting.set(true);
 }
 
 /// A worker's open listeners.

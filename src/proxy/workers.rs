@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Orders that a worker may be behind with; it takes them between two events of its sockets.
-const ORDERS: usize = 256;
+const ORDERS: usize = 4096;
 
 /// What workers are made of.
 #[derive(Debug)]
@@ -40,6 +40,7 @@ pub struct Workers {
     threads: Vec<thread::JoinHandle<io::Result<()>>>,
     orders: Vec<mpsc::Sender<Order>>,
     listeners: Vec<Listening>,
+    draining: bool,
 }
 
 #[derive(Debug)]
@@ -70,6 +71,9 @@ pub enum ListenError {
         /// The system's word.
         source: io::Error,
     },
+    /// The process is ending.
+    #[error("the process drains and takes no new listeners")]
+    Draining,
     /// A worker has ended or does not keep up.
     #[error("a data-plane thread takes no orders; restart the process")]
     Deaf,
@@ -81,7 +85,12 @@ impl Workers {
     /// # Errors
     /// The system's, when it gives no more threads.
     pub fn start(parts: &WorkersParts) -> io::Result<Self> {
-        let mut workers = Self { threads: Vec::new(), orders: Vec::new(), listeners: Vec::new() };
+        let mut workers = Self {
+            threads: Vec::new(),
+            orders: Vec::new(),
+            listeners: Vec::new(),
+            draining: false,
+        };
         for index in 0..parts.count {
             let (sender, receiver) = mpsc::channel(ORDERS);
             let own = Parts {
@@ -104,6 +113,14 @@ impl Workers {
     /// # Errors
     /// [`ListenError::Bind`] for the first address that cannot be had.
     pub fn listen(&mut self, wanted: &[Listener]) -> Result<ListenerChanges, ListenError> {
+        if self.draining {
+            return Err(ListenError::Draining);
+        }
+        // Room for one order to each listener there is or will be: what has begun is not stopped half-way.
+        let most = wanted.len() + self.listeners.len();
+        if self.orders.iter().any(|orders| orders.capacity() < most || orders.is_closed()) {
+            return Err(ListenError::Deaf);
+        }
         let is_open = |bind| self.listeners.iter().any(|open| open.settings.bind == bind);
         let mut fresh = Vec::new();
         for settings in wanted.iter().filter(|settings| !is_open(settings.bind)) {
@@ -171,7 +188,8 @@ impl Workers {
     }
 
     /// Takes no new clients, lets running requests finish, and cuts off what is left at `deadline`.
-    pub fn drain(&self, deadline: Moment) {
+    pub fn drain(&mut self, deadline: Moment) {
+        self.draining = true;
         // A worker that cannot be told has ended, or ends with its order channel.
         let _ = self.order_all(|| Order::Drain { deadline });
     }

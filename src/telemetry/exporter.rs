@@ -92,6 +92,7 @@ impl<G: Fn() -> Gauges + Send + Sync> Collector for Source<G> {
 fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     let mut requests = Family::new(&names::REQUESTS);
     let mut responses = Family::new(&names::RESPONSES);
+    let mut retries = Family::new(&names::RETRIES);
     let mut duration = Family::new(&names::DURATION);
     let mut first_byte = Family::new(&names::FIRST_BYTE);
     for SeriesSnapshot { route, backend, totals, .. } in snapshot.live() {
@@ -102,6 +103,7 @@ fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
         for (code, count) in &totals.codes {
             responses.count(&[route, backend, &code.to_string()], *count);
         }
+        retries.count(&[route, backend], totals.retries);
         duration.spread(&[route, backend], &totals.total);
         first_byte.spread(&[route, backend], &totals.first_byte);
     }
@@ -113,7 +115,9 @@ fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     for queue in Queue::ALL {
         overflow.count(&[queue.label()], snapshot.overflows_of(queue));
     }
-    [requests, responses, duration, first_byte, errors, overflow].map(Family::finish).into()
+    [requests, responses, retries, duration, first_byte, errors, overflow]
+        .map(Family::finish)
+        .into()
 }
 
 fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {

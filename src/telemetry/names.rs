@@ -44,6 +44,14 @@ pub const RESPONSES: Metric = Metric {
     labels: &["route", "backend", "code"],
 };
 
+/// Requests sent again.
+pub const RETRIES: Metric = Metric {
+    name: "tidegate_retries_total",
+    help: "Requests sent to a backend a second time, since the idle connection that took them had died.",
+    kind: MetricKind::Counter,
+    labels: &["route", "backend"],
+};
+
 /// Latency to the last byte.
 pub const DURATION: Metric = Metric {
     name: "tidegate_request_duration_seconds",
@@ -133,9 +141,10 @@ pub const BUILD: Metric = Metric {
 };
 
 /// Every metric of our own.
-pub const ALL: [&Metric; 13] = [
+pub const ALL: [&Metric; 14] = [
     &REQUESTS,
     &RESPONSES,
+    &RETRIES,
     &DURATION,
     &FIRST_BYTE,
     &ERRORS,

@@ -29,8 +29,7 @@ const CODE_PAGES: usize = 16;
 
 /// The counters of one data-plane worker.
 ///
-/// Call [`Shard::record`], [`Shard::error`] and [`Shard::overflow`] from one thread only: calls at the same time may lose
-/// a count.
+/// Its counting methods are for one thread only: calls at the same time may lose a count.
 #[derive(Debug)]
 pub struct Shard {
     chunks: Box<[OnceLock<Box<Chunk>>]>,
@@ -51,10 +50,23 @@ impl Shard {
 
     /// Counts one attempt; one whose series is out of range is not counted.
     pub fn record(&self, series: SeriesId, outcome: &Outcome) {
+        if let Some(series) = self.series(series) {
+            series.record(outcome);
+        }
+    }
+
+    /// Counts one request that is sent again, since its connection had died.
+    pub fn retry(&self, series: SeriesId) {
+        if let Some(series) = self.series(series) {
+            add(&series.retries, 1);
+        }
+    }
+
+    fn series(&self, series: SeriesId) -> Option<&Series> {
         let at = series.0 as usize;
-        let Some(chunk) = self.chunks.get(at / CHUNK) else { return };
+        let chunk = self.chunks.get(at / CHUNK)?;
         let chunk = chunk.get_or_init(|| Box::new([const { OnceLock::new() }; CHUNK]));
-        chunk[at % CHUNK].get_or_init(Box::default).record(outcome);
+        Some(chunk[at % CHUNK].get_or_init(Box::default))
     }
 
     /// Counts one answer that Tidegate gave itself.
@@ -89,6 +101,7 @@ impl Shard {
 #[derive(Debug, Default)]
 struct Series {
     classes: [AtomicU64; Class::ALL.len()],
+    retries: AtomicU64,
     codes: Pages<CODE_PAGES>,
     first_byte: Latencies,
     total: Latencies,
@@ -113,6 +126,7 @@ impl Series {
         for class in Class::ALL {
             *totals.class_mut(class) += self.classes[class as usize].load(Relaxed);
         }
+        totals.retries += self.retries.load(Relaxed);
         self.codes.visit(|page, counts| {
             for (at, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
                 // Pages hold codes up to 607, so the cast is exact.

@@ -255,3 +255,18 @@ fn a_cut_request_body_ends_the_clients_connection() {
         Err(broken) => assert!(matches!(broken, Broken::Cut(_)), "{broken}"),
     }
 }
+
+#[test]
+fn a_chunked_body_is_never_lost_whatever_the_method() {
+    for method in ["GET", "HEAD", "DELETE", "POST"] {
+        let upstream = Upstream::saying("blue");
+        let gate = Gate::start(&Setup::to(upstream.address()));
+        let mut client = gate.client();
+        client.send(format!(
+            "{method} / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+        ));
+        let status = client.answer_to(method).status();
+        let bodies: Vec<_> = upstream.take_requests().iter().map(|got| got.text()).collect();
+        assert!(status == 400 && bodies.is_empty() || bodies == ["hello"], "{method}: {bodies:?}");
+    }
+}

@@ -91,3 +91,24 @@ fn bytes_after_the_request_wait_for_the_switch() {
     let early = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).contains("these are");
     assert!(!log.bytes.iter().any(early), "{log:?}");
 }
+
+#[test]
+fn all_that_follows_a_switch_at_once_arrives() {
+    const MUCH: usize = 20_000;
+    let upstream = Upstream::scripted(|peer| {
+        let Some(_) = peer.request() else { return };
+        let head =
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+        peer.write(format!("{head}{}", "x".repeat(MUCH))).ok();
+    });
+    let gate = Gate::start(&Setup::to(upstream.address()));
+    let mut client = gate.client();
+    client.send(ASK);
+    assert_eq!(client.reader().response_head("GET").unwrap().status(), 101);
+    let mut arrived = 0;
+    while arrived < MUCH {
+        let more = client.reader().some_bytes().unwrap().len();
+        assert!(more > 0, "{arrived} of {MUCH} bytes arrived");
+        arrived += more;
+    }
+}

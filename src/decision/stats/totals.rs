@@ -14,6 +14,8 @@ pub struct Totals {
     pub failure: u64,
     /// Attempts that say nothing about the backend.
     pub excluded: u64,
+    /// Requests that were sent a second time within an attempt.
+    pub retries: u64,
     /// Answers by status code; codes never seen are absent.
     pub codes: BTreeMap<u16, u64>,
     /// Time to the first byte of the answer.
@@ -117,6 +119,7 @@ impl Totals {
         for class in Class::ALL {
             *self.class_mut(class) += other.class(class);
         }
+        self.retries += other.retries;
         for (code, count) in &other.codes {
             *self.codes.entry(*code).or_default() += count;
         }
@@ -134,6 +137,7 @@ impl Totals {
             success: self.success.saturating_sub(earlier.success),
             failure: self.failure.saturating_sub(earlier.failure),
             excluded: self.excluded.saturating_sub(earlier.excluded),
+            retries: self.retries.saturating_sub(earlier.retries),
             codes: self.codes.iter().filter_map(code).collect(),
             first_byte: self.first_byte.difference(&earlier.first_byte),
             total: self.total.difference(&earlier.total),

@@ -21,6 +21,9 @@ use crate::{
     proxy::{chunks::ChunkScanner, error::ProxyError, head::Framing},
 };
 
+/// Bytes of requests to come that are kept while one is being answered.
+const MOST_EARLY: usize = 64 * 1024;
+
 /// How far the present request has been taken from the socket.
 enum Message {
     /// The head is being collected, or handed over from byte `given` on.
@@ -37,13 +40,20 @@ enum Message {
 pub(in crate::proxy) struct DownstreamIo {
     shared: Rc<Downstream>,
     message: Message,
-    /// Read, but not handed over yet: at most one read's worth.
+    /// Read, but not handed over yet.
     carry: Vec<u8>,
+    /// The library asked for the next request while the last answer was on its way.
+    waits_for_flush: bool,
 }
 
 impl DownstreamIo {
     pub(in crate::proxy) const fn new(shared: Rc<Downstream>) -> Self {
-        Self { shared, message: Message::Head { given: None }, carry: Vec::new() }
+        Self {
+            shared,
+            message: Message::Head { given: None },
+            carry: Vec::new(),
+            waits_for_flush: false,
+        }
     }
 
     /// Gives back what an idle connection does not need.
@@ -186,16 +196,25 @@ impl DownstreamIo {
 
     /// The library looks beyond the request being answered, to learn whether the client is still there.
     fn poll_beyond(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.carry.is_empty() {
+        // What comes early is kept up to here; beyond, a client that leaves is noticed when its turn comes.
+        while self.carry.len() < MOST_EARLY {
             let shared = self.shared.clone();
             let mut scratch = shared.worker.scratch();
-            let mut buf = ReadBuf::new(&mut scratch);
-            ready!(shared.poll_socket(cx, &mut buf))?;
+            let room = scratch.len().min(MOST_EARLY - self.carry.len());
+            let mut buf = ReadBuf::new(&mut scratch[..room]);
+            let read = shared.poll_socket(cx, &mut buf);
+            if read.is_pending() {
+                break;
+            }
+            ready!(read)?;
             if buf.filled().is_empty() {
                 shared.left.set(true);
                 return Poll::Ready(Ok(()));
             }
             self.carry.extend_from_slice(buf.filled());
+        }
+        if self.carry.is_empty() {
+            return Poll::Pending;
         }
         self.shared.pipelined.set(true);
         Poll::Pending
@@ -273,6 +292,11 @@ impl Read for DownstreamIo {
             if self.shared.phase.get() != Phase::Idle {
                 return self.poll_beyond(cx);
             }
+            // The next request waits until the last answer has left: only so is it known whose bytes the library writes.
+            if !self.shared.flushed.get() {
+                self.waits_for_flush = true;
+                return Poll::Pending;
+            }
             self.shared.head.borrow_mut().clear();
             self.message = Message::Head { given: None };
         }
@@ -338,8 +362,11 @@ impl Write for DownstreamIo {
     }
 
     // The library flushes once all its bytes are written.
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.shared.flushed.set(true);
+        if std::mem::take(&mut self.waits_for_flush) {
+            cx.waker().wake_by_ref();
+        }
         Poll::Ready(Ok(()))
     }
 

@@ -1,5 +1,6 @@
 //! The client's side of one connection: what its parts share.
 
+mod deadline;
 mod io;
 mod raw;
 
@@ -19,6 +20,7 @@ use tokio::{
 };
 
 pub(super) use self::{
+    deadline::{Expiry, Overdue},
     io::{DownstreamIo, HeadEnd},
     raw::RawIo,
 };
@@ -32,7 +34,7 @@ use super::{
 };
 use crate::{
     config::model::Listener,
-    domain::{ErrorReason, Moment},
+    domain::Moment,
     lifecycle::clock,
 };
 
@@ -259,73 +261,6 @@ impl Downstream {
         }
     }
 
-    // ---- deadlines
-
-    pub(super) fn deadline(&self) -> Moment {
-        self.deadline.get()
-    }
-
-    /// Sets the time by which the request must have come on, and the silence allowed from then on.
-    pub(super) fn expect_within(&self, now: Moment, wait: Duration) {
-        self.silence.set(wait);
-        self.expired.set(false);
-        let until = now + wait;
-        self.deadline.set(self.total_deadline.get().map_or(until, |total| until.min(total)));
-    }
-
-    /// What a passed deadline means. `Some`: the connection ends, with a word to the client if there is a fault.
-    pub(super) fn on_deadline(&self, now: Moment) -> Option<Option<ProxyError>> {
-        match self.phase.get() {
-            // The last answer is still on its way to a slow client.
-            Phase::Idle if !self.flushed.get() && self.progress.take() => {
-                self.deadline.set(now + self.listener.idle_timeout);
-                None
-            }
-            Phase::Idle if !self.flushed.get() => {
-                self.torn.set(true);
-                Some(None)
-            }
-            Phase::Idle => Some(None),
-            Phase::Head => Some(Some(ProxyError::new(
-                ErrorReason::HeadTimeout,
-                "the request's head did not come in time",
-            ))),
-            Phase::Parsing | Phase::Serving if self.past_total(now) => {
-                self.expired.set(true);
-                self.blocked.get().then_some(None)
-            }
-            Phase::Parsing | Phase::Serving if self.progress.take() => {
-                self.expect_within(now, self.silence.get());
-                None
-            }
-            Phase::Parsing | Phase::Serving if self.blocked.get() => {
-                self.torn.set(true);
-                Some(None)
-            }
-            Phase::Parsing | Phase::Serving => {
-                self.expired.set(true);
-                // Whoever waits gets the chance to say so; the next look is far off.
-                self.deadline.set(now + Duration::from_secs(60));
-                None
-            }
-        }
-    }
-
-    fn past_total(&self, now: Moment) -> bool {
-        self.total_deadline.get().is_some_and(|total| total <= now)
-    }
-
-    /// Whether the wait is over; `Total` where the request as a whole took too long.
-    pub(super) fn expiry(&self) -> Option<Expiry> {
-        if !self.expired.get() {
-            return None;
-        }
-        let total = self.past_total(clock::now());
-        Some(if total { Expiry::Total } else { Expiry::Silence })
-    }
-
-    // ---- faults and ends
-
     pub(super) fn fault(&self) -> Option<ProxyError> {
         self.fault.get()
     }
@@ -378,19 +313,13 @@ impl Downstream {
         /// More than this a client that does not read is not owed.
         const MAX_OUTBOX: usize = 64 * 1024;
         let mut outbox = self.outbox.borrow_mut();
-        if !self.flushed.get() || outbox.len() + head.len() > MAX_OUTBOX {
+        if self.head.borrow().is_http_10()
+            || !self.flushed.get()
+            || outbox.len() + head.len() > MAX_OUTBOX
+        {
             return;
         }
         let sent = if outbox.is_empty() { self.socket.borrow().try_write(head) } else { Ok(0) };
         outbox.extend_from_slice(&head[sent.unwrap_or(0)..]);
     }
-}
-
-/// Why a wait is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Expiry {
-    /// Nothing came for too long.
-    Silence,
-    /// The request as a whole took too long.
-    Total,
 }

@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri, Version,
-    header::{CONNECTION, EXPECT, FORWARDED, HOST, TE, UPGRADE},
+    header::{CONNECTION, EXPECT, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE},
     request,
 };
 
@@ -68,9 +68,14 @@ pub(in crate::proxy) fn forward(
     if seen.has(Survey::BUCKET) {
         headers.remove(&X_TIDEGATE_BUCKET);
     }
-    if seen.has(Survey::LENGTH) && context.downstream.head().framing() == Framing::Length(0) {
+    match context.downstream.head().framing() {
         // The library says nothing of a body that is empty; some servers ask for the word.
-        add_line(added, "content-length", b"0");
+        Framing::Length(0) => add_line(added, "content-length", b"0"),
+        // It takes methods that rarely have a body for ones that have none, unless it is told.
+        Framing::Chunked => {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        Framing::Length(_) | Framing::Absent => {}
     }
     if let Some(bucket) = choice.bucket {
         let mut digits = itoa::Buffer::new();

@@ -32,7 +32,9 @@ pub(super) fn upgrade(parts: &request::Parts, seen: Survey) -> Option<HeaderValu
     let wanted = parts.headers.get(UPGRADE)?;
     let asks = parts.version == Version::HTTP_11
         && tokens(&parts.headers, CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"));
-    asks.then(|| wanted.clone())
+    // HTTP/2 by upgrade was given up (RFC 9113 §3.1), and would carry requests past every check.
+    let known = !wanted.as_bytes().to_ascii_lowercase().starts_with(b"h2");
+    (asks && known).then(|| wanted.clone())
 }
 
 /// Whether the client waits with its body until it is asked for it.

@@ -51,6 +51,15 @@ pub(in crate::proxy) struct UpstreamConnection {
     pub(super) idle_since: Moment,
 }
 
+/// A connection that has left HTTP.
+pub(in crate::proxy) struct Remains {
+    pub(in crate::proxy) socket: TcpStream,
+    /// What the endpoint sent after its head.
+    pub(in crate::proxy) read: Vec<u8>,
+    /// What it has not been sent of the request.
+    pub(in crate::proxy) unsent: Vec<u8>,
+}
+
 /// Why no answer came.
 pub(in crate::proxy) struct SendFault {
     /// What went wrong.
@@ -182,6 +191,11 @@ impl UpstreamConnection {
         !self.ended && self.sender.is_ready()
     }
 
+    /// Whether an idle connection is still good, also by the kernel's word: for requests that cannot be sent twice.
+    pub(super) fn is_surely_alive(&mut self) -> bool {
+        self.is_alive() && self.shared.is_quiet()
+    }
+
     /// Whether an idle connection is still good, as far as is known without asking the kernel.
     pub(super) fn is_alive(&mut self) -> bool {
         // An event on an idle connection is its end, or bytes nobody asked for; the library tells.
@@ -191,10 +205,13 @@ impl UpstreamConnection {
         !self.ended && self.sender.is_ready()
     }
 
-    /// The socket and what was read beyond the answer's head, after a switch of protocols.
-    pub(in crate::proxy) fn into_socket(self) -> (TcpStream, Bytes) {
+    /// What is left after a switch of protocols; `None` if the socket has failed meanwhile.
+    pub(in crate::proxy) fn into_remains(self) -> Option<Remains> {
         let parts = self.http.into_parts();
-        (parts.io.into_socket(), parts.read_buf)
+        let (ready, unsent) = parts.io.into_rests();
+        let mut read = parts.read_buf.to_vec();
+        read.extend(ready);
+        Some(Remains { socket: self.shared.take_socket()?, read, unsent })
     }
 
     fn explain(&self, error: &hyper::Error) -> ProxyError {

@@ -19,10 +19,13 @@ pub(in crate::proxy) async fn connect(
     address: &EndpointAddress,
     timeout: Duration,
 ) -> Result<Box<UpstreamConnection>, ProxyError> {
+    let own =
+        ProxyError::new(ErrorReason::Internal, "no descriptor or port is left to connect from");
     let failed = ProxyError::new(ErrorReason::ConnectFailed, "the endpoint refused the connection");
     let slow = ProxyError::new(ErrorReason::ConnectTimeout, "the endpoint could not be reached");
     let socket = tokio::time::timeout(timeout, open(address));
-    let socket = socket.await.map_err(|_| slow)?.map_err(|_| failed)?;
+    let socket = socket.await.map_err(|_| slow)?;
+    let socket = socket.map_err(|error| if is_own(&error) { own } else { failed })?;
     UpstreamConnection::new(socket, worker.clone()).await.map_err(|_| failed)
 }
 
@@ -33,4 +36,13 @@ async fn open(address: &EndpointAddress) -> io::Result<TcpStream> {
     };
     socket.set_nodelay(true)?;
     Ok(socket)
+}
+
+/// Whether it is this machine that has run out of something, and not the endpoint that failed.
+fn is_own(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const ENOBUFS: i32 = 105;
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory)
+        || matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS))
 }

@@ -14,7 +14,7 @@ use std::{
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, ReadBuf},
     net::TcpStream,
 };
 
@@ -22,6 +22,7 @@ use crate::proxy::{
     downstream::Downstream,
     error::ProxyError,
     head::{Head, HeadLimits, Side},
+    interim,
     worker::Worker,
 };
 
@@ -34,6 +35,8 @@ const LEAST_READ: usize = 1024;
 /// What the parts of one upstream connection share.
 pub(in crate::proxy) struct Upstream {
     worker: Rc<Worker>,
+    /// Taken when the connection leaves HTTP.
+    socket: RefCell<Option<TokioIo<TcpStream>>>,
     head: RefCell<Head>,
     /// A request is under way and its answer's head is not complete.
     awaiting: Cell<bool>,
@@ -51,9 +54,10 @@ pub(in crate::proxy) struct Upstream {
 }
 
 impl Upstream {
-    fn new(worker: Rc<Worker>) -> Self {
+    fn new(socket: TcpStream, worker: Rc<Worker>) -> Self {
         Self {
             worker,
+            socket: RefCell::new(Some(TokioIo::new(socket))),
             head: RefCell::new(Head::new(Side::Upstream, LIMITS)),
             awaiting: Cell::new(false),
             unwritten: Cell::new(false),
@@ -63,6 +67,29 @@ impl Upstream {
             fault: Cell::new(None),
             client: RefCell::default(),
         }
+    }
+
+    fn poll_socket<T>(
+        &self,
+        poll: impl FnOnce(&mut TokioIo<TcpStream>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match self.socket.borrow_mut().as_mut() {
+            Some(socket) => poll(socket),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    /// The socket, for what comes after HTTP.
+    pub(super) fn take_socket(&self) -> Option<TcpStream> {
+        self.socket.borrow_mut().take().map(TokioIo::into_inner)
+    }
+
+    /// Whether an idle connection is still open and has sent nothing, by the kernel's own word.
+    pub(super) fn is_quiet(&self) -> bool {
+        let socket = self.socket.borrow();
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        let peeked = socket.as_ref().map(|io| socket2::SockRef::from(io.inner()).peek(&mut byte));
+        matches!(peeked, Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// A request of `client` goes out, with the lines that Tidegate adds; interim answers come back to it.
@@ -104,8 +131,10 @@ impl Upstream {
         match head.status() {
             100 => self.continued.set(true),
             _ => {
-                if let Some(client) = self.client.borrow().as_ref() {
-                    client.send_interim(head.bytes());
+                if let Some(client) = self.client.borrow().as_ref()
+                    && let Some(answer) = interim::clean(head.bytes())
+                {
+                    client.send_interim(&answer);
                 }
             }
         }
@@ -114,7 +143,6 @@ impl Upstream {
 
 /// An endpoint's socket as the HTTP library sees it.
 pub(in crate::proxy) struct UpstreamIo {
-    socket: TokioIo<TcpStream>,
     shared: Rc<Upstream>,
     /// Checked, but not handed over yet.
     ready: Vec<u8>,
@@ -124,20 +152,13 @@ pub(in crate::proxy) struct UpstreamIo {
 
 impl UpstreamIo {
     pub(super) fn new(socket: TcpStream, worker: Rc<Worker>) -> (Self, Rc<Upstream>) {
-        let shared = Rc::new(Upstream::new(worker));
-        (
-            Self {
-                socket: TokioIo::new(socket),
-                shared: shared.clone(),
-                ready: Vec::new(),
-                out: Vec::new(),
-            },
-            shared,
-        )
+        let shared = Rc::new(Upstream::new(socket, worker));
+        (Self { shared: shared.clone(), ready: Vec::new(), out: Vec::new() }, shared)
     }
 
-    pub(super) fn into_socket(self) -> TcpStream {
-        self.socket.into_inner()
+    /// What has been read and not handed over, and what has not been written yet.
+    pub(super) fn into_rests(self) -> (Vec<u8>, Vec<u8>) {
+        (self.ready, self.out)
     }
 
     fn give_ready(&mut self, cursor: &mut ReadBufCursor<'_>) {
@@ -158,7 +179,8 @@ impl UpstreamIo {
             let room = cursor.remaining().saturating_sub(shared.head.borrow().bytes().len());
             let room = room.max(LEAST_READ).min(scratch.len());
             let mut buf = ReadBuf::new(&mut scratch[..room]);
-            let read = Pin::new(self.socket.inner_mut()).poll_read(cx, &mut buf);
+            let read =
+                shared.poll_socket(|socket| Pin::new(socket.inner_mut()).poll_read(cx, &mut buf));
             shared.dry.set(read.is_pending());
             ready!(read)?;
             if buf.filled().is_empty() {
@@ -216,7 +238,7 @@ impl Read for UpstreamIo {
         if self.shared.awaiting.get() {
             return self.poll_head(cx, &mut cursor);
         }
-        let read = Pin::new(&mut self.socket).poll_read(cx, cursor);
+        let read = self.shared.poll_socket(|socket| Pin::new(socket).poll_read(cx, cursor));
         self.shared.dry.set(read.is_pending());
         read
     }
@@ -245,7 +267,7 @@ impl UpstreamIo {
         let more = bufs[1..].iter().take_while(|buf| whole.add(buf)).map(|buf| buf.len());
         let taken = head.len() + more.sum::<usize>();
         let whole = &whole.room[..whole.used];
-        let sent = match Pin::new(self.socket.inner_mut()).poll_write(cx, whole) {
+        let sent = match shared.poll_socket(|socket| Pin::new(socket).poll_write(cx, whole)) {
             Poll::Ready(sent) => sent?,
             Poll::Pending => 0,
         };
@@ -255,7 +277,9 @@ impl UpstreamIo {
 
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.out.is_empty() {
-            let sent = ready!(Pin::new(self.socket.inner_mut()).poll_write(cx, &self.out))?;
+            let out = &self.out;
+            let written = self.shared.poll_socket(|socket| Pin::new(socket).poll_write(cx, out));
+            let sent = ready!(written)?;
             if sent == self.out.len() {
                 self.out.clear();
             } else {
@@ -300,7 +324,7 @@ impl Write for UpstreamIo {
         if self.shared.unwritten.take() {
             return Poll::Ready(self.begin(cx, bufs));
         }
-        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+        self.shared.poll_socket(|socket| Pin::new(socket).poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -311,7 +335,7 @@ impl Write for UpstreamIo {
         self.poll_out(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shared.poll_socket(|socket| Pin::new(socket).poll_shutdown(cx))
     }
 }

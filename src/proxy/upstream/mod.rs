@@ -5,7 +5,7 @@ mod connector;
 mod io;
 mod pool;
 
-pub(super) use client::{SendFault, UpstreamConnection};
+pub(super) use client::{Remains, SendFault, UpstreamConnection};
 pub(super) use connector::connect;
 pub(super) use io::Upstream;
 pub(super) use pool::Pools;

@@ -17,11 +17,12 @@ pub(in crate::proxy) struct Pools {
 }
 
 impl Pools {
-    /// The idle connection to `endpoint` that was used last, if one is young and alive.
+    /// The idle connection to `endpoint` that was used last, if one is young and alive; `surely` asks the kernel as well.
     pub(in crate::proxy) fn take(
         &mut self,
         backend: &Backend,
         endpoint: &Endpoint,
+        surely: bool,
         now: Moment,
     ) -> Option<Box<UpstreamConnection>> {
         let idle = self.idle.get_mut(&endpoint.id())?;
@@ -31,7 +32,8 @@ impl Pools {
                 idle.clear();
                 return None;
             }
-            if connection.is_alive() {
+            let alive = if surely { connection.is_surely_alive() } else { connection.is_alive() };
+            if alive {
                 return Some(connection);
             }
         }
