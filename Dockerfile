@@ -1,5 +1,3 @@
-# syntax=docker/dockerfile:1
-
 # Both bases are arguments, so that the image can be built offline on local ones:
 #   docker build --build-arg BUILD_BASE=local/rust --build-arg RUN_BASE=local/debian-slim .
 # RUN_BASE must not have an older C library than BUILD_BASE.
@@ -9,21 +7,22 @@ ARG RUN_BASE=docker.io/library/debian:bookworm-slim
 FROM ${BUILD_BASE} AS build
 WORKDIR /build
 COPY . .
-# The caches outlive a build; the binary is copied out of them in the same step, because later steps do not see them.
-RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/build/target \
+# The cache outlives a build; the binary is copied out of it in the same step, because later steps do not see it. The crates
+# have no such cache: it would hide those that a local base brings with it.
+RUN --mount=type=cache,target=/build/target \
     cargo build --release --locked --bin tidegate \
     && cp target/release/tidegate /usr/local/bin/tidegate
 
 FROM ${RUN_BASE}
-# A fixed number, so that a mounted volume can be given to it and Kubernetes can check runAsNonRoot.
+# Fixed numbers of user and group, so that a mounted volume can be given to them and Kubernetes can check runAsNonRoot.
 ARG UID=10001
-RUN useradd --system --uid ${UID} --no-create-home --shell /usr/sbin/nologin tidegate \
+RUN groupadd --system --gid ${UID} tidegate \
+    && useradd --system --uid ${UID} --gid ${UID} --no-create-home --shell /usr/sbin/nologin tidegate \
     && install --directory --owner=tidegate --group=tidegate --mode=0750 \
         /etc/tidegate /run/tidegate /var/lib/tidegate
 COPY --from=build /usr/local/bin/tidegate /usr/local/bin/tidegate
 COPY config/tidegate.toml /etc/tidegate/tidegate.toml
-USER ${UID}
+USER ${UID}:${UID}
 EXPOSE 8080
 VOLUME ["/var/lib/tidegate"]
 ENV TIDEGATE_SOCKET=/run/tidegate/admin.sock

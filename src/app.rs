@@ -14,10 +14,10 @@ use tokio::sync::watch;
 
 use crate::{
     admin::{self, AdminError},
-    config::{self, Config, ConfigErrors, model::Listener},
+    config::{self, Config, ConfigErrors, Loaded, model::Listener},
     control::{
-        ControlError, ControlHandle, Controller, DataPlane, ListenChange, ListenError, Setup,
-        watch_config,
+        ControlError, ControlHandle, Controller, DataPlane, ListenChange, ListenError,
+        SIGNAL_ACTOR, Setup, check_files, watch_config,
     },
     domain::Moment,
     lifecycle::{Drain, Signal, Signals, TaskFailure, Tasks, clock, descriptors},
@@ -58,14 +58,30 @@ impl Error {
     /// The exit code: 78 for a bad configuration, 71 for what the system does not give.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Control(ControlError::Files(_) | ControlError::Table(_)) => 78,
+            Self::Config(_)
+            | Self::Control(ControlError::Files(_) | ControlError::Table(_))
+            | Self::Admin(AdminError::Token { .. }) => 78,
             Self::Control(ControlError::Store(_))
             | Self::Listen(_)
-            | Self::Admin(_)
+            | Self::Admin(
+                AdminError::Socket { .. } | AdminError::Listen { .. } | AdminError::Metrics(_),
+            )
             | Self::Telemetry(_)
             | Self::System(_) => 71,
         }
     }
+}
+
+/// The configuration at `path`, if a process could begin with it: the files that it names are read as well.
+///
+/// # Errors
+/// [`Error`] as [`run`] would have it.
+pub fn check(path: &Path) -> Result<Loaded, Error> {
+    let loaded = check_files(config::load(path)?)?;
+    if let Some(file) = &loaded.config.admin.token_file {
+        admin::check_token(file)?;
+    }
+    Ok(loaded)
 }
 
 /// Serves the configuration at `path` until TERM or INT, and drains.
@@ -74,7 +90,7 @@ impl Error {
 /// [`Error`] when it cannot begin.
 pub fn run(path: &Path) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let mut signals = Signals::catch()?;
         let app = App::build(path)?;
         let listening: Vec<_> = app.addresses().iter().map(SocketAddr::to_string).collect();
@@ -83,7 +99,10 @@ pub fn run(path: &Path) -> Result<(), Error> {
         let _ = writeln!(io::stdout(), "tidegate ready: listening on {listening}, admin {admin}");
         app.run(async || signals.next().await).await;
         Ok(())
-    })
+    });
+    // A file that a reload still reads, on a disk that hangs, does not hold up the end.
+    runtime.shutdown_background();
+    served
 }
 
 /// A whole Tidegate: every socket bound, its workers already answering, the operator's side not yet.
@@ -124,11 +143,20 @@ impl App {
     /// [`Error`] when it cannot serve.
     pub fn build(path: &Path) -> Result<Self, Error> {
         let loaded = config::load(path)?;
-        let config = loaded.config.clone();
-        let log = logging::install(&config.log)?;
-        allow_connections(&config);
-        let count = config.process.workers.unwrap_or_else(cores);
+        let count = loaded.config.process.workers.unwrap_or_else(cores);
         let recorder = Arc::new(Recorder::new(count));
+        let log = logging::install(&loaded.config.log, recorder.clone())?;
+        Self::assemble(loaded, count, recorder, log.clone()).inspect_err(|_| log.drain())
+    }
+
+    fn assemble(
+        loaded: Loaded,
+        count: usize,
+        recorder: Arc<Recorder>,
+        log: LogControl,
+    ) -> Result<Self, Error> {
+        let config = loaded.config.clone();
+        allow_connections(&config);
         let (events, inbox) = EventSink::new(recorder.clone());
         let tasks = tasks(events.clone());
         let (drain, watch) = Drain::new();
@@ -154,6 +182,7 @@ impl App {
             socket_mode: config.admin.socket_mode,
             listen: config.admin.listen,
             token_file: config.admin.token_file,
+            hosts: config.admin.hosts,
         };
         let seen = workers.clone();
         let admin =
@@ -194,13 +223,14 @@ impl App {
         });
         let watched = handle.clone();
         tasks.keep("config watcher", move || watch_config(watched.clone()));
-        tasks.spawn("log level", follow_level(handle.config(), log));
+        tasks.spawn("log level", follow_level(handle.config(), log.clone()));
         report(&events, EventKind::Started, "serving");
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         until_stopped(next_signal, &handle, &drain, &events, &workers, &tasks).await;
         drain.hurry(clock::now());
         let _ = work.await;
+        log.drain();
     }
 }
 
@@ -251,7 +281,7 @@ async fn follow_level(mut config: watch::Receiver<Arc<Config>>, log: LogControl)
 
 fn reload(handle: ControlHandle, tasks: &Tasks) {
     tasks.spawn("reload", async move {
-        if let Err(error) = handle.reload("signal HUP").await {
+        if let Err(error) = handle.reload(SIGNAL_ACTOR).await {
             tracing::warn!(%error, "the reload asked for by HUP was not done");
         }
     });

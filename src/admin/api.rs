@@ -14,15 +14,16 @@ use axum::{
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
-    auth::{self, Peer, Token},
+    auth::{self, Admission, Peer},
     fault::Fault,
-    stream,
+    stream::{self, Streams},
     wire::{
         EndpointStatus, EndpointVerb, Events, Reloaded, RouteStatus, Signature, SplitWish, Status,
     },
 };
 use crate::{
     control::{ControlHandle, SetEndpoint, SetSplit},
+    domain::Queue,
     telemetry::{Exporter, METRICS_CONTENT_TYPE},
 };
 
@@ -36,6 +37,7 @@ const OPENAPI: &str = include_str!("openapi.json");
 pub(super) struct Api {
     pub(super) control: ControlHandle,
     pub(super) exporter: Arc<Exporter>,
+    pub(super) streams: Streams,
 }
 
 /// Everything there is, as `openapi.json` describes it.
@@ -58,7 +60,7 @@ fn routes() -> [(Method, &'static str, MethodRouter<Api>); 13] {
 }
 
 /// The service for one kind of connection.
-pub(super) fn router(api: Api, token: Option<Token>) -> Router {
+pub(super) fn router(api: Api, admission: Admission) -> Router {
     let mut router = Router::new();
     for (_, path, handler) in routes() {
         router = router.route(path, handler);
@@ -72,7 +74,7 @@ pub(super) fn router(api: Api, token: Option<Token>) -> Router {
             let message = "the method does not fit; GET /openapi.json lists those that do";
             Fault::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
         })
-        .layer(middleware::from_fn_with_state(token, auth::guard))
+        .layer(middleware::from_fn_with_state(admission, auth::guard))
         .with_state(api)
 }
 
@@ -197,12 +199,18 @@ struct Start {
 
 async fn event_stream(
     State(api): State<Api>,
+    Extension(peer): Extension<Peer>,
     InQuery(Start { after }): InQuery<Start>,
     headers: HeaderMap,
-) -> impl IntoResponse {
+) -> Result<impl IntoResponse, Fault> {
+    let Some(seat) = api.streams.seat(peer) else {
+        api.control.recorder().overflow(Queue::EventStream);
+        let message = "too many streams of events are open; close one, or ask /v1/events";
+        return Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", message));
+    };
     // A browser that lost the stream says where it was.
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    stream::follow(api.control.audit().clone(), last.or(after))
+    Ok(stream::follow(api.control.audit().clone(), last.or(after), seat))
 }
 
 /// Parameters in the path.

@@ -17,6 +17,7 @@ use axum::{
 use sha2::{Digest as _, Sha256};
 
 use super::{fault::Fault, wire::Signature};
+use crate::domain::is_steering;
 
 /// A request is answered within this; streams go on after their head.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -51,14 +52,23 @@ impl Token {
     }
 }
 
+/// What lets a request over TCP in.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Admission {
+    /// For writes; without it there are none.
+    pub(super) token: Option<Token>,
+    /// Host names beside the address itself, in lower case, taken with any port.
+    pub(super) hosts: Arc<[Box<str>]>,
+}
+
 /// Stands before every handler.
 pub(super) async fn guard(
-    State(token): State<Option<Token>>,
+    State(admission): State<Admission>,
     peer: axum::Extension<Peer>,
     request: Request,
     next: Next,
 ) -> Response {
-    if let Err(fault) = admit(*peer, token.as_ref(), &request) {
+    if let Err(fault) = admit(*peer, &admission, &request) {
         let unauthorized = fault.is_unauthorized();
         let mut response = fault.into_response();
         if unauthorized {
@@ -74,42 +84,60 @@ pub(super) async fn guard(
     })
 }
 
-fn admit(peer: Peer, token: Option<&Token>, request: &Request) -> Result<(), Fault> {
+fn admit(peer: Peer, admission: &Admission, request: &Request) -> Result<(), Fault> {
     let headers = request.headers();
     let writes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     if let Peer::Tcp { to, .. } = peer {
-        check_host(headers, to)?;
+        check_host(headers, to, &admission.hosts)?;
         if writes {
-            check_token(headers, token)?;
+            check_token(headers, admission.token.as_ref())?;
         }
     }
     if writes { check_content_type(headers) } else { Ok(()) }
 }
 
 /// A page of another site cannot make a browser name this address: it would send its own host name.
-fn check_host(headers: &HeaderMap, to: SocketAddr) -> Result<(), Fault> {
+fn check_host(headers: &HeaderMap, to: SocketAddr, names: &[Box<str>]) -> Result<(), Fault> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok());
-    let fits = host.is_some_and(|host| names_us(host, to)) && hosts.next().is_none();
+    let fits = |host| names_us(host, to) || is_one_of(names, host);
+    let fits = host.is_some_and(fits) && hosts.next().is_none();
     if fits {
         return Ok(());
     }
-    let message = format!("the Host header must name {to} or localhost");
+    let message = format!("the Host header must name {to}, localhost or one of admin.hosts");
     Err(Fault::new(StatusCode::MISDIRECTED_REQUEST, "wrong_host", message))
 }
 
-fn names_us(host: &str, to: SocketAddr) -> bool {
-    let (name, port) = match host.rsplit_once(':') {
+/// The name and the port of a Host header.
+fn name_and_port(host: &str) -> (&str, Option<&str>) {
+    match host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
-        _ => (host, None),
-    };
+        Some(_) | None => (host, None),
+    }
+}
+
+/// The port may be another one than here: whoever maps ports changes it, and a page cannot choose the name by it.
+fn is_one_of(names: &[Box<str>], host: &str) -> bool {
+    let (name, port) = name_and_port(host);
+    port.is_none_or(|port| port.parse::<u16>().is_ok())
+        && names.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+fn names_us(host: &str, to: SocketAddr) -> bool {
+    // A dual-stack socket shows IPv4 in the form of IPv6.
+    let (name, port) = name_and_port(host);
+    let here = to.ip().to_canonical();
     if port.is_some_and(|port| port.parse() != Ok(to.port())) {
         return false;
     }
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     match bare.parse::<IpAddr>() {
-        Ok(address) => address == to.ip() || (address.is_loopback() && to.ip().is_loopback()),
-        Err(_) => name.eq_ignore_ascii_case("localhost") && to.ip().is_loopback(),
+        Ok(given) => {
+            let given = given.to_canonical();
+            given == here || (given.is_loopback() && here.is_loopback())
+        }
+        Err(_) => name.eq_ignore_ascii_case("localhost") && here.is_loopback(),
     }
 }
 
@@ -119,11 +147,17 @@ fn check_token(headers: &HeaderMap, token: Option<&Token>) -> Result<(), Fault> 
         return Err(Fault::new(StatusCode::FORBIDDEN, "read_only", message));
     };
     let given = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
-    match given.and_then(|value| value.strip_prefix(b"Bearer ")) {
+    match given.and_then(bearer) {
         Some(given) if token.fits(given) => Ok(()),
         Some(_) => Err(unauthorized("the token is wrong")),
         None => Err(unauthorized("send the token: authorization: Bearer …")),
     }
+}
+
+/// What follows the scheme, whose case does not matter.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii_start())
 }
 
 fn unauthorized(message: &str) -> Fault {
@@ -163,7 +197,7 @@ pub(super) fn actor(peer: Peer, signature: &Signature) -> Result<String, Fault> 
             Some(name) => format!("uid:{name}({uid})"),
             None => format!("uid:{uid}"),
         },
-        Peer::Tcp { from, .. } => format!("token from {from}"),
+        Peer::Tcp { from, .. } => format!("token from {}", from.to_canonical()),
     };
     Ok(match &signature.actor {
         Some(actor) => format!("{actor} as {known}"),
@@ -175,8 +209,8 @@ fn check_text(key: &str, text: &str, longest: usize, faults: &mut Vec<String>) {
     if text.trim().is_empty() || text.chars().count() > longest {
         faults.push(format!("{key} must have 1 to {longest} characters"));
     }
-    if text.chars().any(char::is_control) {
-        faults.push(format!("{key} must not hold control characters"));
+    if text.contains(is_steering) {
+        faults.push(format!("{key} must not hold control or format characters"));
     }
 }
 
@@ -209,6 +243,35 @@ mod tests {
         let outside: SocketAddr = "10.0.0.7:9900".parse().unwrap();
         assert!(names_us("10.0.0.7:9900", outside));
         assert!(!names_us("localhost:9900", outside));
+    }
+
+    #[test]
+    fn an_ipv4_client_of_a_dual_stack_socket_names_us_in_ipv4() {
+        let mapped: SocketAddr = "[::ffff:127.0.0.1]:9900".parse().unwrap();
+        for good in ["127.0.0.1:9900", "localhost:9900"] {
+            assert!(names_us(good, mapped), "{good}");
+        }
+    }
+
+    #[test]
+    fn further_names_are_taken_with_any_port() {
+        let names = ["tidegate".into(), "localhost".into()];
+        for good in ["tidegate", "tidegate:9900", "TideGate:80", "localhost:19900"] {
+            assert!(is_one_of(&names, good), "{good}");
+        }
+        for bad in ["tidegate.evil.example", "eviltidegate:9900", "", "tidegate:x", ":80"] {
+            assert!(!is_one_of(&names, bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_case_of_the_scheme_does_not_matter() {
+        for value in ["Bearer abc", "bearer abc", "BEARER  abc"] {
+            assert_eq!(bearer(value.as_bytes()), Some(&b"abc"[..]), "{value}");
+        }
+        for value in ["Basic abc", "Bearer", "Bearerabc", ""] {
+            assert_eq!(bearer(value.as_bytes()), None, "{value}");
+        }
     }
 
     #[test]

@@ -11,4 +11,4 @@ mod socket_file;
 mod stream;
 pub mod wire;
 
-pub use server::{AdminError, Connections, Server, Settings};
+pub use server::{AdminError, Connections, Server, Settings, check_token};

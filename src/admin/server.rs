@@ -1,8 +1,7 @@
 //! The API's sockets and connections: bounded in number, in the size of a head, and in time.
 
 use std::{
-    fs::File,
-    io::{self, Read as _},
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -23,13 +22,14 @@ use tokio::{
 
 use super::{
     api::{self, Api},
-    auth::{Peer, Token},
+    auth::{Admission, Peer, Token},
     reserve::Reserve,
     socket_file::SocketFile,
+    stream::Streams,
 };
 use crate::{
     control::ControlHandle,
-    lifecycle::Tasks,
+    lifecycle::{Tasks, read_regular},
     telemetry::{self, Exporter, ListenerGauge},
 };
 
@@ -54,6 +54,8 @@ pub struct Settings {
     pub listen: Option<SocketAddr>,
     /// File with the token for writes over TCP.
     pub token_file: Option<PathBuf>,
+    /// Host names taken over TCP beside the address.
+    pub hosts: Arc<[Box<str>]>,
 }
 
 /// Tells the open connections of each listener.
@@ -119,7 +121,10 @@ impl Server {
         let seen = control.clone();
         let gauges = move || telemetry::Gauges { connections: connections(), ..seen.gauges() };
         let exporter = Arc::new(Exporter::new(control.recorder().clone(), gauges)?);
-        let router = api::router(Api { control, exporter }, token);
+        let router = api::router(
+            Api { control, exporter, streams: Streams::new() },
+            Admission { token, hosts: settings.hosts.clone() },
+        );
         Ok(Self { unix, tcp, router, reserve: Arc::new(Reserve::new()), socket_file })
     }
 
@@ -230,10 +235,17 @@ fn socket_error(path: &Path, error: &dyn std::error::Error) -> AdminError {
     AdminError::Socket { path: path.to_owned(), why: error.to_string() }
 }
 
+/// Reads the token file at `path`, as a start would. Blocks.
+///
+/// # Errors
+/// [`AdminError::Token`] when it holds no token.
+pub fn check_token(path: &Path) -> Result<(), AdminError> {
+    read_token(path).map(drop)
+}
+
 fn read_token(path: &Path) -> Result<Token, AdminError> {
     let read = || {
-        let mut token = Vec::new();
-        File::open(path)?.take(MAX_TOKEN).read_to_end(&mut token)?;
+        let token = read_regular(path, MAX_TOKEN)?;
         let token = token.trim_ascii();
         if token.len() < MIN_TOKEN {
             return Err(io::Error::other(format!(

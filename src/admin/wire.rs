@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
-    de::{MapAccess, Visitor},
+    de::{IgnoredAny, MapAccess, Visitor},
 };
 
 pub use crate::{
@@ -60,8 +60,9 @@ pub struct Signature {
 /// change; with a number they are backends like any other.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SplitWish {
-    /// Backends and percents, in the order in which they came; a name may come twice.
-    pub shares: Vec<(String, f64)>,
+    /// Backends and percents, in the order in which they came; a name may come twice. `None` is a value that is no number:
+    /// whoever knows the backends says so together with all else that is wrong.
+    pub shares: Vec<(String, Option<f64>)>,
     /// Who and why.
     pub signature: Signature,
 }
@@ -88,6 +89,7 @@ impl<'de> Deserialize<'de> for SplitWish {
 enum ShareOrText {
     Share(f64),
     Text(String),
+    Other(IgnoredAny),
 }
 
 struct WishVisitor;
@@ -102,21 +104,15 @@ impl<'de> Visitor<'de> for WishVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SplitWish, A::Error> {
         let mut wish = SplitWish::default();
         while let Some(key) = map.next_key::<String>()? {
-            let value = map.next_value::<ShareOrText>().map_err(|_| not_a_percent(&key))?;
-            match (key.as_str(), value) {
-                (_, ShareOrText::Share(share)) => wish.shares.push((key, share)),
+            match (key.as_str(), map.next_value()?) {
+                (_, ShareOrText::Share(share)) => wish.shares.push((key, Some(share))),
                 ("actor", ShareOrText::Text(text)) => wish.signature.actor = Some(text),
                 ("reason", ShareOrText::Text(text)) => wish.signature.reason = Some(text),
-                (_, ShareOrText::Text(_)) => return Err(not_a_percent(&key)),
+                (_, ShareOrText::Text(_) | ShareOrText::Other(_)) => wish.shares.push((key, None)),
             }
         }
         Ok(wish)
     }
-}
-
-fn not_a_percent<E: serde::de::Error>(key: &str) -> E {
-    let key: String = key.chars().take(100).collect();
-    E::custom(format!("the value of {key:?} is no percentage such as 12.5"))
 }
 
 #[cfg(test)]
@@ -126,7 +122,7 @@ mod tests {
     #[test]
     fn a_wish_survives_its_json() {
         let wish = SplitWish {
-            shares: vec![("blue".to_owned(), 99.5), ("green".to_owned(), 0.5)],
+            shares: vec![("blue".to_owned(), Some(99.5)), ("green".to_owned(), Some(0.5))],
             signature: Signature { actor: Some("alice".to_owned()), reason: None },
         };
         let text = serde_json::to_string(&wish).unwrap();
@@ -141,9 +137,11 @@ mod tests {
     }
 
     #[test]
-    fn a_share_that_is_no_number_is_named() {
-        let error = serde_json::from_str::<SplitWish>(r#"{"blue": "50"}"#).unwrap_err();
-        assert!(error.to_string().starts_with("the value of \"blue\" is no percentage"), "{error}");
+    fn a_share_that_is_no_number_is_kept_as_that() {
+        for other in ["\"50\"", "null", "true", "[1]", "{\"a\": 1}"] {
+            let wish = serde_json::from_str::<SplitWish>(&format!("{{\"blue\": {other}}}"));
+            assert_eq!(wish.unwrap().shares, [("blue".to_owned(), None)], "{other}");
+        }
         assert!(serde_json::from_str::<SplitWish>("[1]").is_err());
     }
 }

@@ -2,16 +2,13 @@
 
 use std::{path::Path, process::ExitCode};
 
-use super::{
-    exit::{BAD_CONFIG, Failure},
-    output,
-};
-use crate::config;
+use super::{exit::Failure, output};
+use crate::{app, config};
 
 /// Explains the configuration at `path`.
 pub(super) fn check(path: &Path) -> Result<ExitCode, Failure> {
-    let loaded =
-        config::load(path).map_err(|errors| Failure::new(BAD_CONFIG, errors.to_string()))?;
+    let checked = app::check(path);
+    let loaded = checked.map_err(|error| Failure::new(error.exit_code(), error.to_string()))?;
     let meaning = config::explain(&loaded.config);
     output::print(&format!("{} is good (hash {})\n\n{meaning}", path.display(), loaded.hash))
 }

@@ -1,9 +1,9 @@
 //! A client of the admin socket: one connection for each request.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, pin::pin, time::Duration};
 
 use bytes::Bytes;
-use futures_util::future;
+use futures_util::future::{self, Either};
 use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Incoming, client::conn::http1};
@@ -18,6 +18,11 @@ use crate::admin::wire::ErrorBody;
 const MAX_ANSWER: usize = 64 << 20;
 /// Longest line of a stream.
 const MAX_LINE: usize = 1 << 20;
+
+/// Time to be connected, and to be answered.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Time for the answer to a wish: more than the proxy allows itself.
+const WISH_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The proxy behind a socket.
 #[derive(Debug)]
@@ -69,8 +74,10 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<T, Failure> {
+        let patience = patience(&method);
         self.converse(method, path, body, async |response: Response<Incoming>| {
-            let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+            let body = Limited::new(response.into_body(), MAX_ANSWER).collect();
+            let body = self.within(patience, body).await?;
             let body = body.map_err(|error| self.lost(error.as_ref()))?.to_bytes();
             Ok(serde_json::from_slice(&body)?)
         })
@@ -85,8 +92,9 @@ impl Client {
         body: Bytes,
         read: impl AsyncFnOnce(Response<Incoming>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let stream =
-            UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
+        let patience = patience(&method);
+        let stream = self.within(PATIENCE, UnixStream::connect(&self.socket)).await?;
+        let stream = stream.map_err(|error| self.unreachable(&error))?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.lost(&error))?;
         let request = Request::builder()
@@ -97,15 +105,37 @@ impl Client {
             .body(Full::new(body))
             .map_err(|error| Failure::new(REFUSED, error.to_string()))?;
         let talk = async move {
-            let response = sender.send_request(request).await.map_err(|error| self.lost(&error))?;
+            let response = self.within(patience, sender.send_request(request)).await?;
+            let response = response.map_err(|error| self.lost(&error))?;
             if response.status().is_success() {
                 read(response).await
             } else {
-                Err(refusal(response).await)
+                Err(self.within(patience, refusal(response)).await?)
             }
         };
-        // What went wrong with the connection is what the talk says went wrong.
-        future::join(talk, connection).await.0
+        // What went wrong with the connection is what the talk says went wrong; a connection without an answer never ends.
+        match future::select(pin!(talk), pin!(connection)).await {
+            Either::Left((said, _)) => said,
+            Either::Right((_, talk)) => talk.await,
+        }
+    }
+
+    /// What `answer` gives, if it comes in time.
+    async fn within<T>(
+        &self,
+        patience: Duration,
+        answer: impl Future<Output = T>,
+    ) -> Result<T, Failure> {
+        let socket = self.socket.display();
+        let late = || {
+            let message = format!(
+                "the proxy at {socket} has not answered within {} s; it goes on with its traffic. Look at its log, \
+                 and restart it if this stays so",
+                patience.as_secs()
+            );
+            Failure::new(NO_PROXY, message)
+        };
+        tokio::time::timeout(patience, answer).await.map_err(|_| late())
     }
 
     fn unreachable(&self, error: &io::Error) -> Failure {
@@ -124,6 +154,10 @@ impl Client {
         let socket = self.socket.display();
         Failure::new(NO_PROXY, format!("the proxy at {socket} went away: {error}"))
     }
+}
+
+fn patience(method: &Method) -> Duration {
+    if *method == Method::GET { PATIENCE } else { WISH_PATIENCE }
 }
 
 /// What an answer that is none says.

@@ -11,8 +11,6 @@ use crate::demo;
 pub(super) const REFUSED: u8 = 65;
 /// No proxy answers.
 pub(super) const NO_PROXY: u8 = 69;
-/// The configuration is faulty.
-pub(super) const BAD_CONFIG: u8 = 78;
 const BROKEN: u8 = 1;
 
 /// Why a command could not be carried out.

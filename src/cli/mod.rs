@@ -50,7 +50,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
             view(async { status::status(&Client::new(proxy.socket), watch, json).await })
         }
         Command::Split { proxy, route, shares, reason } => {
-            ask(async { operate::split(&Client::new(proxy.socket), &route, shares, reason).await })
+            ask(async { operate::split(&Client::new(proxy.socket), &route, &shares, reason).await })
         }
         Command::Endpoint { proxy, backend, address, verb, reason } => ask(async {
             let client = Client::new(proxy.socket);

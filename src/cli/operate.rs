@@ -9,23 +9,28 @@ use super::{
     exit::{Failure, REFUSED},
     output, words,
 };
-use crate::admin::wire::{
-    EndpointState, EndpointStatus, EndpointVerb, ReloadOutcome, Reloaded, RouteStatus, Signature,
-    SplitWish,
+use crate::{
+    admin::wire::{
+        EndpointState, EndpointStatus, EndpointVerb, ReloadOutcome, Reloaded, RouteStatus,
+        Signature, SplitWish,
+    },
+    domain::Weight,
 };
 
 /// Sets a split, and shows it as it is in force.
 pub(super) async fn split(
     client: &Client,
     route: &str,
-    shares: Vec<(String, f64)>,
+    shares: &[String],
     reason: Option<String>,
 ) -> Result<ExitCode, Failure> {
+    let shares = parse(shares)?;
     let mut names: Vec<_> = shares.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
     if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(Failure::new(REFUSED, format!("backend {} is named twice", pair[0])));
     }
+    let shares = shares.into_iter().map(|(name, percent)| (name, Some(percent))).collect();
     let wish = SplitWish { shares, signature: Signature { actor: None, reason } };
     let path = format!("/v1/routes/{}/split", segment(route));
     let set: RouteStatus = client.send(Method::PUT, &path, &wish).await?;
@@ -35,6 +40,26 @@ pub(super) async fn split(
         let _ = write!(out, " {name} {weight}%");
     }
     output::print(&format!("{out}\n"))
+}
+
+/// Backends and percents, or all that is wrong with them: refused as the proxy would.
+fn parse(shares: &[String]) -> Result<Vec<(String, f64)>, Failure> {
+    let mut parsed = Vec::new();
+    let mut faults = Vec::new();
+    for given in shares {
+        match share(given) {
+            Ok(share) => parsed.push(share),
+            Err(fault) => faults.push(words::plain(&format!("{given:?}: {fault}"))),
+        }
+    }
+    if faults.is_empty() { Ok(parsed) } else { Err(Failure::new(REFUSED, faults.join("\n"))) }
+}
+
+fn share(text: &str) -> Result<(String, f64), String> {
+    let (name, percent) =
+        text.split_once('=').ok_or("write a backend and its percent, as in blue=50")?;
+    let weight: Weight = percent.parse().map_err(|error| format!("{error}"))?;
+    Ok((name.to_owned(), weight.percent()))
 }
 
 /// Takes an endpoint out, or back in.
@@ -73,5 +98,25 @@ pub(super) async fn reload(client: &Client) -> Result<ExitCode, Failure> {
             let message = format!("{errors}\nrejected; the old configuration stays in force");
             Err(Failure::new(REFUSED, message))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_percents_by_name() {
+        assert_eq!(share("blue=12.5%"), Ok(("blue".to_owned(), 12.5)));
+        for bad in ["blue", "blue=", "blue=x", "blue=101", "blue=0.001"] {
+            assert!(share(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn all_faults_are_told_at_once() {
+        let given = ["blue=x", "green=50", "red"].map(str::to_owned);
+        let Err(Failure::Told(code, message)) = parse(&given) else { panic!("taken") };
+        assert_eq!((code, message.lines().count()), (REFUSED, 2), "{message}");
     }
 }

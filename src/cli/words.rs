@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::domain::is_steering;
+
 const BAR_CELLS: u32 = 20;
 
 /// A share as a bar: a little is never shown as nothing, nor almost all as everything.
@@ -39,7 +41,7 @@ pub(super) fn time(millis: u64) -> String {
 
 /// Text from elsewhere, harmless to a terminal.
 pub(super) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '�' } else { c }).collect()
+    text.chars().map(|c| if is_steering(c) && c != '\n' { '�' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ impl Facts for Process {
 
 impl Facts for Admin {
     fn facts(&self) -> Vec<Fact<'_>> {
-        let Self { socket, socket_mode, listen, token_file } = self;
+        let Self { socket, socket_mode, listen, token_file, hosts } = self;
         vec![
             fact("socket", &socket.display()),
             fact("socket_mode", &format!("{socket_mode:04o}")),
@@ -59,6 +59,7 @@ impl Facts for Admin {
                 "token_file",
                 &token_file.as_ref().map_or("none".into(), |path| path.to_string_lossy()),
             ),
+            fact("hosts", &list(hosts.iter())),
         ]
     }
 }

@@ -28,7 +28,7 @@ pub struct Loaded {
     pub config: Config,
     /// XXH3 of the file's bytes in hexadecimal: two files of the same hash say the same.
     pub hash: String,
-    /// The file.
+    /// The file, by its absolute path.
     pub path: PathBuf,
 }
 
@@ -41,7 +41,8 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
     let hash = format!("{:016x}", xxh3_64(text.as_bytes()));
     let env = |name: &str| std::env::var(name).ok();
     let config = parse(&text, &path.display().to_string(), &env)?;
-    Ok(Loaded { config, hash, path: path.to_owned() })
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    Ok(Loaded { config, hash, path })
 }
 
 /// Checks `text`, with variables from `env`; `file_name` is for the faults.

@@ -45,6 +45,8 @@ pub struct Admin {
     pub listen: Option<SocketAddr>,
     /// File with the bearer token for writes over TCP; without it TCP is read-only.
     pub token_file: Option<PathBuf>,
+    /// Host names taken over TCP beside the address, in lower case.
+    pub hosts: Arc<[Box<str>]>,
 }
 
 /// `[state]`

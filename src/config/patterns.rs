@@ -41,6 +41,29 @@ impl Leaf for HostPattern {
     }
 }
 
+/// One host, not a pattern of several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HostName(pub(super) Box<str>);
+
+impl Leaf for HostName {
+    fn parse(value: &DeValue<'_>) -> Result<Self, Refusal> {
+        match HostPattern::parse(value)? {
+            HostPattern::Exact(name) => Ok(Self(name)),
+            pattern @ (HostPattern::Any | HostPattern::Suffix(_)) => {
+                Err(no_host(&pattern.to_string(), "write each name by itself"))
+            }
+        }
+    }
+
+    fn schema() -> Json {
+        <HostPattern as Leaf>::schema()
+    }
+
+    fn json(&self) -> Json {
+        self.0.as_ref().into()
+    }
+}
+
 impl std::fmt::Display for HostPattern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -10,6 +10,7 @@ use super::{
     defaults,
     leaf::{DurationOrOff, Line, Mode, Size, SizeOrUnlimited, Whole, Workers},
     model::{HostPattern, LogFormat, LogLevel, PathPattern},
+    patterns::HostName,
     section::section,
     words::AffinityBy,
 };
@@ -71,6 +72,9 @@ section! {
         optional listen: SocketAddr;
         /// File with the bearer token for writes over TCP; without it TCP is read-only.
         optional token_file: PathBuf;
+        /// Further names that a Host header may have over TCP, with any port: those by which
+        /// containers and port maps reach it.
+        default hosts: List<HostName, 0, 100> = List::unwritten([]);
     }
     later { "tls"; }
 }

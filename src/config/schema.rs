@@ -67,6 +67,7 @@ mod tests {
         for key in [
             "process.workers",
             "admin.token_file",
+            "admin.hosts",
             "listener.bind",
             "backend.endpoints",
             "route.override.equals",
@@ -75,7 +76,7 @@ mod tests {
         ] {
             assert!(found.iter().any(|path| path == key), "{key} is not in {found:?}");
         }
-        assert_eq!(found.len(), 41, "{found:?}");
+        assert_eq!(found.len(), 42, "{found:?}");
     }
 
     #[test]

@@ -55,6 +55,7 @@ fn the_examples_are_good_and_give_no_warning() {
 fn the_commented_file_has_every_key_of_the_schema() {
     let file = include_str!("../../config/tidegate.toml");
     let examples = file.replace("# listen", "listen").replace("# token_file", "token_file");
+    let examples = examples.replace("# hosts", "hosts");
     let examples = examples.replace("# [[route.", "[[route.").replace("# header =", "header =");
     let examples = examples.replace("# equals", "equals").replace("# backend =", "backend =");
     config(&examples);

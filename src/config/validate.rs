@@ -101,11 +101,17 @@ fn admin(section: raw::Admin, reader: &mut Reader<'_>) -> model::Admin {
         }
         (None | Some(_), None) | (Some(_), Some(_)) => {}
     }
+    if let (None, Some(host)) = (&section.listen, section.hosts.value.0.first()) {
+        let refusal = Refusal::new("has no effect without admin.listen");
+        let hint = "add listen = \"127.0.0.1:9900\", or leave the names out";
+        reader.fault(host.span, "admin.hosts", refusal.hint(hint));
+    }
     model::Admin {
         socket: section.socket.value,
         socket_mode: section.socket_mode.value.0,
         listen: section.listen.map(|listen| listen.value),
         token_file: section.token_file.map(|path| path.value),
+        hosts: section.hosts.value.0.into_iter().map(|host| host.value.0).collect(),
     }
 }
 

@@ -4,14 +4,17 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
-    io::{self, Read as _},
+    io,
     path::{Path, PathBuf},
 };
 
-use crate::config::{
-    self, Loaded,
-    model::{Affinity, Route},
+use super::ControlError;
+use crate::{
+    config::{
+        self, Loaded,
+        model::{Affinity, Route},
+    },
+    lifecycle::read_regular,
 };
 
 /// Longest secret read.
@@ -64,6 +67,14 @@ impl Candidate {
     }
 }
 
+/// Reads the files that `loaded` names, as a start would. Blocks.
+///
+/// # Errors
+/// [`ControlError::Files`] with everything that is wrong.
+pub fn check_files(loaded: Loaded) -> Result<Loaded, ControlError> {
+    Candidate::complete(loaded).map(|candidate| candidate.loaded).map_err(ControlError::Files)
+}
+
 /// The file with the key of the route's cookies, when it has one of its own.
 pub(super) fn secret_file(route: &Route) -> Option<&PathBuf> {
     match &route.affinity {
@@ -76,13 +87,9 @@ pub(super) fn secret_file(route: &Route) -> Option<&PathBuf> {
 }
 
 fn read_secret(file: &Path) -> io::Result<Vec<u8>> {
-    let mut secret = Vec::new();
-    File::open(file)?.take(MAX_SECRET + 1).read_to_end(&mut secret)?;
+    let mut secret = read_regular(file, MAX_SECRET)?;
     let length = secret.trim_ascii_end().len();
     secret.truncate(length);
-    if length as u64 > MAX_SECRET {
-        return Err(io::Error::other(format!("longer than {MAX_SECRET} bytes")));
-    }
     if length < MIN_SECRET {
         return Err(io::Error::other(format!(
             "{length} bytes are too short for a key; write at least {MIN_SECRET}, \

@@ -2,7 +2,7 @@
 //!
 //! Looking needs no command: status, events and gauges come from what the controller has published.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
@@ -20,6 +20,10 @@ use crate::{
     telemetry::{EndpointGauge, Gauges, Recorder, SplitWeight},
 };
 
+/// Actor of a reload that a signal asked for.
+pub const SIGNAL_ACTOR: &str = "signal HUP";
+/// Time to read the configuration and the files that it names: less than whoever asks for a reload waits.
+const READING: Duration = Duration::from_secs(5);
 /// Commands that wait at most: many more than there are operators.
 pub(super) const MAILBOX: usize = 64;
 
@@ -28,8 +32,8 @@ pub(super) const MAILBOX: usize = 64;
 pub struct SetSplit {
     /// Whose split.
     pub route: String,
-    /// Backends and percents; those left out get nothing.
-    pub shares: Vec<(String, f64)>,
+    /// Backends and percents, `None` where something else was given; those left out get nothing.
+    pub shares: Vec<(String, Option<f64>)>,
     /// Who wants it.
     pub actor: String,
     /// Why.
@@ -70,6 +74,9 @@ pub struct Reloaded {
     pub changes: Vec<String>,
     /// Why it was rejected.
     pub errors: Vec<String>,
+    /// Whether what it was rejected for may pass by itself: then the same file may be good later.
+    #[serde(skip)]
+    pub may_pass: bool,
 }
 
 /// Why a command was not carried out; nothing has changed then.
@@ -145,8 +152,15 @@ impl ControlHandle {
         let actor = actor.into();
         let _turn = self.reloading.lock().await;
         let path = self.path.clone();
-        let read = tokio::task::spawn_blocking(move || Candidate::read(&path)).await;
-        let read = read.unwrap_or_else(|fault| Err(vec![format!("reading failed: {fault}")]));
+        let read = tokio::task::spawn_blocking(move || Candidate::read(&path));
+        let read = match tokio::time::timeout(READING, read).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(fault)) => Err(vec![format!("reading failed: {fault}")]),
+            Err(_) => Err(vec![format!(
+                "the file, or one that it names, was not read within {} s",
+                READING.as_secs()
+            )]),
+        };
         let read = read.map(Box::new);
         self.ask(|answer| Command::Take { read, actor, answer }).await
     }

@@ -18,10 +18,13 @@ mod store;
 mod watcher;
 
 pub use audit::Audit;
+pub use candidate::check_files;
 pub use controller::{ControlError, Controller, Setup};
 pub use data_plane::{DataPlane, ListenChange, ListenError};
 pub use hand_split::{HandSplit, HandSplits, Superseded};
-pub use mailbox::{CommandError, ControlHandle, EndpointVerb, Reloaded, SetEndpoint, SetSplit};
+pub use mailbox::{
+    CommandError, ControlHandle, EndpointVerb, Reloaded, SIGNAL_ACTOR, SetEndpoint, SetSplit,
+};
 pub use store::{Kept, Store, StoreError};
 pub use watcher::watch_config;
 

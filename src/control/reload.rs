@@ -13,8 +13,10 @@ use super::{
     candidate::Candidate,
     data_plane::ListenChange,
     hand_split::HandSplit,
+    mailbox::SIGNAL_ACTOR,
     shares,
     status::{self, LastReload, ReloadOutcome},
+    watcher::WATCHER_ACTOR,
 };
 use crate::{
     config::{self, Config},
@@ -34,6 +36,7 @@ impl Controller {
         actor: &str,
         data_plane: &mut dyn DataPlane,
     ) -> Reloaded {
+        let before = self.standing.borrow().config.clone();
         let reloaded = match read {
             Ok(candidate) => self.try_take(*candidate, data_plane),
             Err(errors) => rejected(errors),
@@ -43,9 +46,13 @@ impl Controller {
             ReloadOutcome::Unchanged => (EventKind::ReloadUnchanged, "nothing changed".to_owned()),
             ReloadOutcome::Rejected => (EventKind::ReloadRejected, reloaded.errors.join("\n")),
         };
-        let path = self.standing.borrow().config.path.clone();
-        let event = Event::new(kind, clock::wall_millis(), path, shortened(message));
-        self.audit.keep(event.by(actor));
+        let same = self.standing.borrow().config.hash == before.hash;
+        if same && repeats(&reloaded, &before.last_reload, actor) {
+            tracing::debug!(actor, "the same was found before");
+        } else {
+            let event = Event::new(kind, clock::wall_millis(), before.path, shortened(message));
+            self.audit.keep(event.by(actor));
+        }
         self.show_outcome(&reloaded);
         reloaded
     }
@@ -59,7 +66,12 @@ impl Controller {
         }
         if changes.is_empty() {
             self.show_hash(loaded.hash);
-            return Reloaded { outcome: ReloadOutcome::Unchanged, changes, errors: Vec::new() };
+            return Reloaded {
+                outcome: ReloadOutcome::Unchanged,
+                changes,
+                errors: Vec::new(),
+                may_pass: false,
+            };
         }
         let mut hand = self.hand.clone();
         let superseded = supersede(&mut hand, &loaded.config);
@@ -69,7 +81,8 @@ impl Controller {
         };
         let listeners = match data_plane.listen(&loaded.config.listeners) {
             Ok(change) => change,
-            Err(error) => return rejected(vec![error.to_string()]),
+            // Whoever holds the address may give it up.
+            Err(error) => return Reloaded { may_pass: true, ..rejected(vec![error.to_string()]) },
         };
         self.publisher.publish(table);
         self.config.send_replace(Arc::new(loaded.config));
@@ -77,7 +90,7 @@ impl Controller {
         self.tell_listeners(&listeners);
         self.tell_superseded(superseded);
         self.show_hash(loaded.hash);
-        Reloaded { outcome: ReloadOutcome::Applied, changes, errors: Vec::new() }
+        Reloaded { outcome: ReloadOutcome::Applied, changes, errors: Vec::new(), may_pass: false }
     }
 
     /// Says which splits set by hand gave way, and forgets them.
@@ -154,7 +167,24 @@ pub(super) fn supersede(hand: &mut HandSplits, config: &Config) -> GivenWay {
 }
 
 fn rejected(errors: Vec<String>) -> Reloaded {
-    Reloaded { outcome: ReloadOutcome::Rejected, changes: Vec::new(), errors }
+    Reloaded { outcome: ReloadOutcome::Rejected, changes: Vec::new(), errors, may_pass: false }
+}
+
+/// Whether `reloaded` says of the same file what the last reload said already, and nobody waits for an answer: the watcher
+/// and a signal often follow the same change.
+fn repeats(reloaded: &Reloaded, last: &LastReload, actor: &str) -> bool {
+    match reloaded.outcome {
+        ReloadOutcome::Applied => false,
+        ReloadOutcome::Unchanged => {
+            last.outcome != ReloadOutcome::Rejected
+                && [WATCHER_ACTOR, SIGNAL_ACTOR].contains(&actor)
+        }
+        ReloadOutcome::Rejected => {
+            last.outcome == ReloadOutcome::Rejected
+                && last.errors == reloaded.errors
+                && actor == WATCHER_ACTOR
+        }
+    }
 }
 
 fn change_text(change: &config::Change) -> String {

@@ -6,16 +6,17 @@ use crate::domain::{BackendName, Split, SplitError, Weight};
 ///
 /// # Errors
 /// Everything that is wrong, one text each.
-pub(super) fn parse(wish: &[(String, f64)], present: &Split) -> Result<Split, Vec<String>> {
+pub(super) fn parse(wish: &[(String, Option<f64>)], present: &Split) -> Result<Split, Vec<String>> {
     let mut faults = Vec::new();
     let mut shares: Vec<(BackendName, Weight)> = Vec::new();
     for (name, percent) in wish {
         let known = present.shares().iter().find(|(known, _)| known.as_str() == name);
         match known {
             None => faults.push(unknown(name, present)),
-            Some((known, _)) => match Weight::from_percent(*percent) {
-                Ok(weight) => shares.push((known.clone(), weight)),
-                Err(fault) => faults.push(format!("{known}: {fault}")),
+            Some((known, _)) => match percent.map(Weight::from_percent) {
+                Some(Ok(weight)) => shares.push((known.clone(), weight)),
+                Some(Err(fault)) => faults.push(format!("{known}: {fault}")),
+                None => faults.push(format!("{known}: the value is no percentage such as 12.5")),
             },
         }
     }
@@ -27,9 +28,9 @@ pub(super) fn parse(wish: &[(String, f64)], present: &Split) -> Result<Split, Ve
     match Split::new(shares) {
         Ok(split) if faults.is_empty() => Ok(split),
         Ok(_) => Err(faults),
-        // With a share left out for its fault, the sum would be off for no fault of its own.
-        Err(SplitError::Sum(_)) if !faults.is_empty() => Err(faults),
-        Err(fault) => {
+        // With a share left out for its fault, the sum would be off, or nothing left, for no fault of its own.
+        Err(SplitError::Sum(_) | SplitError::Empty) if !faults.is_empty() => Err(faults),
+        Err(fault @ (SplitError::Sum(_) | SplitError::Twice(_) | SplitError::Empty)) => {
             faults.push(fault.to_string());
             Err(faults)
         }
@@ -54,7 +55,8 @@ mod tests {
     use crate::control::hand_split::tests::split;
 
     fn parsed(wish: &[(&str, f64)]) -> Result<Split, Vec<String>> {
-        let wish: Vec<_> = wish.iter().map(|(name, share)| ((*name).to_owned(), *share)).collect();
+        let wish: Vec<_> =
+            wish.iter().map(|(name, share)| ((*name).to_owned(), Some(*share))).collect();
         parse(&wish, &split(&[("blue", 90.0), ("green", 10.0)]))
     }
 
@@ -73,6 +75,8 @@ mod tests {
                 "blue: weight 101 is not between 0 and 100 percent",
             ]
         );
+        let faults = parsed(&[("blue", -5.0), ("green", 105.0)]).unwrap_err();
+        assert_eq!(faults.len(), 2, "{faults:?}");
         assert_eq!(
             parsed(&[("blue", 50.0)]),
             Err(vec!["the weights sum to 50, not to 100".into()])

@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -23,7 +24,8 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct FakeDataPlane {
     listening: Vec<SocketAddr>,
-    refuse_port: Option<u16>,
+    /// A port, and how often it is refused.
+    refuse: Option<(u16, usize)>,
     pub(crate) asked: Arc<Mutex<usize>>,
 }
 
@@ -31,7 +33,11 @@ impl DataPlane for FakeDataPlane {
     fn listen(&mut self, listeners: &[Listener]) -> Result<ListenChange, ListenError> {
         *self.asked.lock().unwrap() += 1;
         let wanted: Vec<_> = listeners.iter().map(|listener| listener.bind).collect();
-        let refused = wanted.iter().find(|address| Some(address.port()) == self.refuse_port);
+        let refused = self.refuse.as_mut().and_then(|(port, times)| {
+            let address = wanted.iter().find(|address| address.port() == *port)?;
+            *times = times.checked_sub(1)?;
+            Some(address)
+        });
         if let Some(address) = refused {
             return Err(ListenError(format!("cannot listen on {address}: in use").into()));
         }
@@ -116,7 +122,7 @@ impl Running {
 fn even() -> SetSplit {
     SetSplit {
         route: "api".to_owned(),
-        shares: vec![("blue".to_owned(), 50.0), ("green".to_owned(), 50.0)],
+        shares: vec![("blue".to_owned(), Some(50.0)), ("green".to_owned(), Some(50.0))],
         actor: "uid:1000".to_owned(),
         reason: Some("try".to_owned()),
     }
@@ -147,7 +153,7 @@ async fn a_split_set_by_hand_is_in_force_when_it_is_answered() {
 async fn a_faulty_split_changes_nothing() {
     let house = House::new("{ blue = 90, green = 10 }");
     let running = house.start(FakeDataPlane::default());
-    let faulty = SetSplit { shares: vec![("green".to_owned(), 40.0)], ..even() };
+    let faulty = SetSplit { shares: vec![("green".to_owned(), Some(40.0))], ..even() };
     let error = running.handle.set_split(faulty).await.unwrap_err();
     assert_eq!(error, CommandError::Invalid(vec!["the weights sum to 40, not to 100".into()]));
     let nowhere = SetSplit { route: "web".to_owned(), ..even() };
@@ -224,7 +230,7 @@ async fn a_rejected_file_leaves_everything_as_it_was() {
 #[tokio::test]
 async fn a_listener_that_cannot_be_bound_rejects_the_whole_file() {
     let house = House::new("{ blue = 90, green = 10 }");
-    let data_plane = FakeDataPlane { refuse_port: Some(8081), ..FakeDataPlane::default() };
+    let data_plane = FakeDataPlane { refuse: Some((8081, 1)), ..FakeDataPlane::default() };
     let running = house.start(data_plane);
     let listener = |port: u16| format!("[[listener]]\nbind = \"127.0.0.1:{port}\"\n");
     house.write("{ blue = 10, green = 90 }", &listener(8081));
@@ -270,6 +276,46 @@ async fn an_endpoint_is_drained_and_taken_back() {
     assert!(matches!(lost, Err(CommandError::NotFound { .. })));
     let kinds = running.kinds().await;
     assert_eq!(kinds, [EventKind::EndpointDrained, EventKind::EndpointReady]);
+}
+
+#[tokio::test]
+async fn a_file_rejected_for_a_taken_address_is_taken_when_that_is_free() {
+    let house = House::new("{ blue = 90, green = 10 }");
+    let data_plane = FakeDataPlane { refuse: Some((8081, 3)), ..FakeDataPlane::default() };
+    let running = house.start(data_plane);
+    house.write("{ blue = 30, green = 70 }", "[[listener]]\nbind = \"127.0.0.1:8081\"\n");
+    let mut config = running.handle.config();
+    tokio::select! {
+        () = watcher::watch(running.handle.clone(), Duration::from_millis(10)) => {}
+        changed = config.changed() => changed.unwrap(),
+    }
+    // Events are kept before the last of them is: ask for one more, which is answered after it.
+    running.handle.reload("uid:1000").await.unwrap();
+    assert_eq!(running.split(), shares(30, 70));
+    let kinds = running.kinds().await;
+    use EventKind::{ReloadApplied, ReloadRejected, ReloadUnchanged};
+    let wanted = [ReloadRejected, ReloadApplied, ReloadUnchanged];
+    let reloads: Vec<_> = kinds.into_iter().filter(|kind| wanted.contains(kind)).collect();
+    assert_eq!(reloads, wanted, "what is tried again in vain is no event");
+}
+
+#[tokio::test]
+async fn one_change_is_one_event_though_signal_and_watcher_both_follow_it() {
+    let house = House::new("{ blue = 90, green = 10 }");
+    let running = house.start(FakeDataPlane::default());
+    house.write("{ blue = 30, green = 70 }", "");
+    for actor in [SIGNAL_ACTOR, watcher::WATCHER_ACTOR, SIGNAL_ACTOR] {
+        running.handle.reload(actor).await.unwrap();
+    }
+    house.write("{ blue = 30, green = 71 }", "");
+    for actor in [SIGNAL_ACTOR, watcher::WATCHER_ACTOR] {
+        running.handle.reload(actor).await.unwrap();
+    }
+    house.write("{ blue = 30, green = 70 }", "");
+    running.handle.reload(watcher::WATCHER_ACTOR).await.unwrap();
+    use EventKind::{ListenerAdded, ReloadApplied, ReloadRejected, ReloadUnchanged};
+    let kinds = running.kinds().await.into_iter().filter(|kind| *kind != ListenerAdded);
+    assert_eq!(kinds.collect::<Vec<_>>(), [ReloadApplied, ReloadRejected, ReloadUnchanged]);
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::{sync::mpsc, time::timeout};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::ControlHandle;
+use super::{ControlHandle, Reloaded};
 
 /// A file is read when nothing has moved for so long: an editor writes in several steps.
 const QUIET: Duration = Duration::from_millis(200);
@@ -30,14 +30,27 @@ const MAX_LINKS: usize = 40;
 /// Larger files are no configuration, and rejected by whoever loads them.
 const MAX_BYTES: u64 = 4 << 20;
 
+/// Actor of a reload that a changed file asked for.
+pub(super) const WATCHER_ACTOR: &str = "file";
+
 /// Reloads through `handle` whenever the content of the file changes. Never ends.
 pub async fn watch_config(handle: ControlHandle) {
+    watch(handle, LOOK_EVERY).await;
+}
+
+pub(super) async fn watch(handle: ControlHandle, look_every: Duration) {
     let in_force = handle.status().config.hash;
-    let mut file = WatchedFile::new(handle.path().to_owned(), in_force, LOOK_EVERY);
+    let mut file = WatchedFile::new(handle.path().to_owned(), in_force, look_every);
     loop {
         file.changed().await;
-        if let Err(error) = handle.reload("file").await {
-            tracing::warn!(%error, "the configuration has changed, and was not reloaded");
+        match handle.reload(WATCHER_ACTOR).await {
+            // It is known now, and yet not in force.
+            Ok(Reloaded { may_pass: true, .. }) => file.forget().await,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the configuration has changed, and was not reloaded");
+                file.forget().await;
+            }
         }
     }
 }
@@ -77,9 +90,19 @@ impl WatchedFile {
                 self.content = content;
                 return;
             }
-            if timeout(self.look_every, self.nudges.recv()).await.is_ok() {
-                settle(&mut self.nudges).await;
-            }
+            self.rest().await;
+        }
+    }
+
+    /// Waits as between two looks, and holds the file for changed after that.
+    async fn forget(&mut self) {
+        self.rest().await;
+        self.content.clear();
+    }
+
+    async fn rest(&mut self) {
+        if timeout(self.look_every, self.nudges.recv()).await.is_ok() {
+            settle(&mut self.nudges).await;
         }
     }
 }

@@ -40,7 +40,7 @@ impl Operator {
 
     /// Sets the split in percent, and returns when it is in force.
     pub(super) async fn split(&self, percents: Sides<u8>) -> Result<(), Error> {
-        let share = |side: Side| (side.name().to_owned(), f64::from(percents[side]));
+        let share = |side: Side| (side.name().to_owned(), Some(f64::from(percents[side])));
         let wish = SplitWish {
             shares: Side::ALL.map(share).into(),
             signature: Signature { actor: None, reason: Some("the demo's own change".to_owned()) },

@@ -11,6 +11,7 @@ use super::{
     picture::{Picture, SidePicture},
     side::{Side, Sides},
 };
+use crate::domain::is_steering;
 
 /// Cursor home; after each line, clear its rest; at the end, clear what is below.
 const HOME: &str = "\x1b[H";
@@ -211,7 +212,7 @@ fn millis(latency: Option<Duration>) -> String {
 
 /// Text from elsewhere, short and harmless to a terminal.
 fn foreign(text: &str) -> String {
-    text.chars().take(MAX_FOREIGN).map(|c| if c.is_control() { '�' } else { c }).collect()
+    text.chars().take(MAX_FOREIGN).map(|c| if is_steering(c) { '�' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod id;
 mod moment;
 mod outcome;
 mod reason;
+mod text;
 mod weight;
 
 pub use backend::{Balance, EndpointAddress, EndpointAddressError};
@@ -12,4 +13,5 @@ pub use id::{BackendName, InvalidName, RouteName, SeriesId};
 pub use moment::Moment;
 pub use outcome::{Blame, Class, Outcome};
 pub use reason::{ErrorReason, Queue};
+pub use text::is_steering;
 pub use weight::{Split, SplitError, Weight, WeightError};

@@ -101,14 +101,22 @@ pub enum Queue {
     Events,
     /// Writes on their way to the state file.
     State,
-    /// Readers of the live event stream that fell behind.
+    /// Streams of live events at a socket of the admin API.
     EventStream,
+    /// Lines on their way to the log.
+    Log,
 }
 
 impl Queue {
     /// Every queue, in the order of its index.
-    pub const ALL: [Self; 5] =
-        [Self::Connections, Self::InFlight, Self::Events, Self::State, Self::EventStream];
+    pub const ALL: [Self; 6] = [
+        Self::Connections,
+        Self::InFlight,
+        Self::Events,
+        Self::State,
+        Self::EventStream,
+        Self::Log,
+    ];
 
     /// Place in [`Queue::ALL`].
     pub const fn index(self) -> usize {
@@ -123,6 +131,7 @@ impl Queue {
             Self::Events => "events",
             Self::State => "state",
             Self::EventStream => "event_stream",
+            Self::Log => "log",
         }
     }
 }

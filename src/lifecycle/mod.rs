@@ -3,9 +3,11 @@
 pub mod clock;
 pub mod descriptors;
 mod drain;
+mod regular_file;
 mod signal;
 mod tasks;
 
 pub use drain::{Drain, DrainState, DrainWatch};
+pub use regular_file::read_regular;
 pub use signal::{Signal, Signals};
 pub use tasks::{TaskEnd, TaskFailure, Tasks};

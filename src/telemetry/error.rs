@@ -9,6 +9,9 @@ pub enum Error {
     /// The process logs already.
     #[error("the log is set up twice in one process")]
     LogTwice,
+    /// Nobody is there to write the log.
+    #[error("no thread for the log: {0}")]
+    LogThread(std::io::Error),
     /// The log's level could not be changed.
     #[error("log level: {0}")]
     LogLevel(#[from] tracing_subscriber::reload::Error),

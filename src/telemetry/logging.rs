@@ -1,10 +1,15 @@
 //! The log: one line an event on standard error, as JSON or for people.
 //!
-//! A line is a line whatever a client sent: control characters inside it are written as `\u00XX`. Of other crates only
+//! A line is a line whatever a client sent: what steers a terminal inside it is written as `\uXXXX`. Of other crates only
 //! warnings and errors are written, for at lower levels they speak of every packet. A standard error that cannot be
-//! written to loses lines and harms nothing else.
+//! written to, or that nobody reads, loses lines and harms nothing else.
 
-use std::io::{self, Write};
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+    sync::Arc,
+    time::Duration,
+};
 
 use tracing::{Level, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
@@ -16,24 +21,34 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use super::Error;
-use crate::config::model::{Log, LogFormat, LogLevel};
+use super::{Error, Recorder, log_queue::LogQueue};
+use crate::{
+    config::model::{Log, LogFormat, LogLevel},
+    domain::is_steering,
+};
 
-/// Sets up the process's log.
+/// Time for the last lines, at the end of the process.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Sets up the process's log; lines that are lost are counted in `recorder`.
 ///
 /// # Errors
-/// [`Error::LogTwice`] on a second call in one process.
-pub fn install(log: &Log) -> Result<LogControl, Error> {
-    let (subscriber, control) = build(log, io::stderr);
+/// [`Error::LogTwice`] on a second call in one process, [`Error::LogThread`] when the system gives no thread.
+pub fn install(log: &Log, recorder: Arc<Recorder>) -> Result<LogControl, Error> {
+    let queue = LogQueue::start(io::stderr(), recorder).map_err(Error::LogThread)?;
+    let (subscriber, filter) = build(log, queue.clone());
     subscriber.try_init().map_err(|_| Error::LogTwice)?;
-    Ok(control)
+    Ok(LogControl { filter, queue })
 }
 
 /// Changes the log while the process runs.
 #[derive(Debug, Clone)]
 pub struct LogControl {
-    filter: reload::Handle<Targets, Registry>,
+    filter: FilterHandle,
+    queue: LogQueue,
 }
+
+type FilterHandle = reload::Handle<Targets, Registry>;
 
 impl LogControl {
     /// Takes over the level of `log`; its format stays as it was when the process began.
@@ -43,9 +58,14 @@ impl LogControl {
     pub fn apply(&self, log: &Log) -> Result<(), Error> {
         Ok(self.filter.reload(filter(log.level))?)
     }
+
+    /// Waits a moment for what is not yet written. Blocks; for the end of the process.
+    pub fn drain(&self) {
+        self.queue.drain(PATIENCE);
+    }
 }
 
-fn build<W>(log: &Log, writer: W) -> (impl Subscriber + Send + Sync, LogControl)
+fn build<W>(log: &Log, writer: W) -> (impl Subscriber + Send + Sync, FilterHandle)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -57,7 +77,7 @@ where
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
         LogFormat::Text => lines.boxed(),
     };
-    (tracing_subscriber::registry().with(filter).with(lines), LogControl { filter: handle })
+    (tracing_subscriber::registry().with(filter).with(lines), handle)
 }
 
 fn filter(level: LogLevel) -> Targets {
@@ -90,7 +110,7 @@ impl<W: Write> Write for LineWriter<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
         let line = text.strip_suffix('\n').unwrap_or(&text);
-        if line.contains(char::is_control) {
+        if line.contains(is_steering) {
             self.0.write_all(escaped(line).as_bytes())?;
         } else {
             self.0.write_all(event)?;
@@ -103,13 +123,17 @@ impl<W: Write> Write for LineWriter<W> {
     }
 }
 
-/// `line` with its control characters in a form that is also JSON's, and a line end.
+/// `line` with its steering characters in a form that is also JSON's, and a line end.
 fn escaped(line: &str) -> String {
     let mut safe = String::with_capacity(line.len() + 16);
     for c in line.chars() {
-        match c.is_control() {
-            true => safe.push_str(&format!("\\u{:04x}", u32::from(c))),
-            false => safe.push(c),
+        if !is_steering(c) {
+            safe.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            // Writing to a text cannot fail.
+            let _ = write!(safe, "\\u{unit:04x}");
         }
     }
     safe.push('\n');
@@ -118,7 +142,7 @@ fn escaped(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use tracing::subscriber::with_default;
 
@@ -150,19 +174,21 @@ mod tests {
     fn lines(format: LogFormat, write: impl FnOnce(&LogControl)) -> Vec<String> {
         let captured = Captured::default();
         let writer = captured.clone();
-        let (subscriber, control) = build(&log(LogLevel::Info, format), move || writer.clone());
+        let (subscriber, filter) = build(&log(LogLevel::Info, format), move || writer.clone());
+        let queue = LogQueue::start(io::sink(), Arc::new(Recorder::new(1))).unwrap();
+        let control = LogControl { filter, queue };
         with_default(subscriber, || write(&control));
         captured.text().lines().map(str::to_owned).collect()
     }
 
-    const EVIL: &str = "a\nlevel=ERROR forged\r\x1b[31m\u{85}\u{7f}";
+    const EVIL: &str = "a\nlevel=ERROR forged\r\x1b[31m\u{85}\u{7f}\u{202e}\u{e0041}";
 
     #[test]
     fn what_a_client_sent_stays_on_its_line() {
         for format in [LogFormat::Json, LogFormat::Text] {
             let lines = lines(format, |_| tracing::warn!(path = EVIL, "refused {EVIL}"));
             assert_eq!(lines.len(), 1, "{lines:?}");
-            assert!(!lines[0].contains(char::is_control), "{lines:?}");
+            assert!(!lines[0].contains(is_steering), "{lines:?}");
         }
     }
 

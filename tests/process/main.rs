@@ -26,3 +26,4 @@ mod service;
 mod split;
 mod state;
 mod steering;
+mod stuck;

@@ -11,7 +11,8 @@ use crate::control::tests::{FakeDataPlane, House, Running};
 struct World {
     _house: House,
     running: Running,
-    token: Option<Token>,
+    admission: Admission,
+    streams: Streams,
     peer: Peer,
 }
 
@@ -19,21 +20,28 @@ impl World {
     fn new() -> Self {
         let house = House::new("{ blue = 90, green = 10 }");
         let running = house.start(FakeDataPlane::default());
-        Self { _house: house, running, token: None, peer: Peer::Unix { uid: 0 } }
+        Self {
+            _house: house,
+            running,
+            admission: Admission::default(),
+            streams: Streams::new(),
+            peer: Peer::Unix { uid: 0 },
+        }
     }
 
     fn over_tcp(token: Option<&str>) -> Self {
         let local = "127.0.0.1:9900".parse().unwrap();
         let peer = Peer::Tcp { from: "127.0.0.1".parse().unwrap(), to: local };
-        Self { peer, token: token.map(|text| Token::new(text.as_bytes())), ..Self::new() }
+        let token = token.map(|text| auth::Token::new(text.as_bytes()));
+        Self { peer, admission: Admission { token, ..Admission::default() }, ..Self::new() }
     }
 
     async fn send(&self, request: Request<Body>) -> Response {
         let control = self.running.handle.clone();
         let seen = control.clone();
         let exporter = Exporter::new(control.recorder().clone(), move || seen.gauges()).unwrap();
-        let api = Api { control, exporter: Arc::new(exporter) };
-        let router = router(api, self.token.clone()).layer(Extension(self.peer));
+        let api = Api { control, exporter: Arc::new(exporter), streams: self.streams.clone() };
+        let router = router(api, self.admission.clone()).layer(Extension(self.peer));
         let service = hyper_util::service::TowerToHyperService::new(router);
         hyper::service::Service::call(&service, request).await.unwrap()
     }
@@ -86,9 +94,10 @@ async fn every_refusal_has_the_same_shape() {
         ("DELETE", "/v1/status", "", 405, "method_not_allowed"),
         ("PUT", split, "{", 400, "bad_request"),
         ("PUT", split, "", 400, "bad_request"),
-        ("PUT", split, r#"{"blue": "much"}"#, 400, "bad_request"),
+        ("PUT", split, r#"{"blue": "much"}"#, 422, "invalid"),
         ("PUT", split, r#"{"blue": 50}"#, 422, "invalid"),
         ("PUT", split, r#"{"blue": 100, "actor": "a\nb"}"#, 422, "invalid"),
+        ("PUT", split, r#"{"blue": 100, "reason": "a\u202eb"}"#, 422, "invalid"),
         ("PUT", split, huge.as_str(), 413, "body_too_large"),
         ("PUT", "/v1/routes/web/split", r#"{"blue": 100}"#, 404, "not_found"),
         ("PUT", "/v1/routes/%ff/split", r#"{"blue": 100}"#, 400, "bad_request"),
@@ -107,9 +116,9 @@ async fn every_refusal_has_the_same_shape() {
 #[tokio::test]
 async fn all_faults_of_a_split_come_at_once() {
     let world = World::new();
-    let wish = r#"{"purple": 10, "blue": 33.333}"#;
+    let wish = r#"{"purple": 10, "blue": 33.333, "green": "half"}"#;
     let (status, answer) = world.ask("PUT", "/v1/routes/api/split", wish).await;
-    assert_eq!((status, answer["error"]["details"].as_array().unwrap().len()), (422, 2));
+    assert_eq!((status, answer["error"]["details"].as_array().unwrap().len()), (422, 3));
 }
 
 #[tokio::test]
@@ -178,6 +187,24 @@ async fn the_stream_tells_what_was_and_what_comes() {
     world.ask("PUT", "/v1/routes/api/split", r#"{"green": 100}"#).await;
     let second = String::from_utf8(stream.next().await.unwrap().unwrap().to_vec()).unwrap();
     assert!(second.contains("id: 2\n") && second.contains("split_changed"), "{second}");
+}
+
+#[tokio::test]
+async fn streams_are_few_and_their_places_come_back() {
+    let world = World::new();
+    let open = || Request::get("/v1/events/stream").body(Body::empty()).unwrap();
+    let mut streams = Vec::new();
+    for _ in 0..stream::MAX_STREAMS {
+        streams.push(world.send(open()).await);
+    }
+    assert!(streams.iter().all(|stream| stream.status() == 200));
+    let (status, answer) = read(world.send(open()).await).await;
+    assert_eq!((status, &answer["error"]["code"]), (503, &json!("too_many_streams")));
+    let lost = world.running.handle.recorder().snapshot().overflows_of(Queue::EventStream);
+    assert_eq!(lost, 1);
+    assert_eq!(world.ask("GET", "/v1/events", "").await.0, 200);
+    streams.pop();
+    assert_eq!(world.send(open()).await.status(), 200);
 }
 
 #[tokio::test]
