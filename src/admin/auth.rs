@@ -212,6 +212,14 @@ mod tests {
     }
 
     #[test]
+    fn an_ipv4_client_of_a_dual_stack_socket_names_us_in_ipv4() {
+        let mapped: SocketAddr = "[::ffff:127.0.0.1]:9900".parse().unwrap();
+        for good in ["127.0.0.1:9900", "localhost:9900"] {
+            assert!(names_us(good, mapped), "{good}");
+        }
+    }
+
+    #[test]
     fn a_token_fits_itself_alone() {
         let token = Token::new(b"correct horse battery");
         assert!(token.fits(b"correct horse battery"));

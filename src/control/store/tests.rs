@@ -65,6 +65,26 @@ async fn what_is_kept_is_there_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_file_that_another_program_holds_at_the_start_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let (store, first, _said) = open(&path);
+    store.keep_splits(hand_splits());
+    close(store).await;
+
+    let holder = rusqlite::Connection::open(&path).unwrap();
+    holder.execute_batch("PRAGMA locking_mode = exclusive; BEGIN EXCLUSIVE").unwrap();
+    let (store, _unread, _said) = open(&path);
+    drop(holder);
+    assert!(store.flush().await, "the file can be had again");
+    close(store).await;
+
+    let (_store, kept, _said) = open(&path);
+    assert_eq!(kept.splits, hand_splits(), "a split set by hand outlives a backup");
+    assert_eq!(kept.cookie_secret, first.cookie_secret, "sessions keep their side");
+}
+
+#[tokio::test]
 async fn a_second_process_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
