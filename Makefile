@@ -35,9 +35,7 @@ unit:
 	$(CARGO) test --locked --no-fail-fast
 
 bench:
-	TARGET="$(TARGET)" scripts/setup bench
-	$(CARGO) build --locked --release
-	$(CARGO) bench --locked --bench peers
+	benches/peers/run --write
 
 bench-micro:
 	$(CARGO) bench --locked --bench micro

@@ -1,4 +1,4 @@
-//! What single steps on a request's way cost: split, token, pick, and the counting of an outcome.
+//! What single steps on a request's way cost: matching, split, token, pick, and the counting of an outcome.
 //!
 //! `cargo bench --bench micro`
 
@@ -8,6 +8,7 @@ use std::{hint::black_box, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use tidegate::{
+    config::model::{HostPattern, PathPattern},
     decision::{
         affinity::TokenKey,
         pick::{Candidates, least_in_flight, round_robin},
@@ -16,6 +17,7 @@ use tidegate::{
         stats::bucket_index,
     },
     domain::{BackendName, Class, Outcome, RouteName, Split, Weight},
+    routing::Matcher,
     telemetry::Recorder,
 };
 
@@ -115,5 +117,19 @@ fn recorder(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(micro, split, pick, recorder);
+fn matcher(c: &mut Criterion) {
+    let mut group = c.benchmark_group("matcher");
+    for routes in [1, 100, 10_000] {
+        let path = |at| PathPattern::Prefix(format!("/service-{at}/v1").into());
+        let rules: Vec<_> = (0..routes).map(|at| ([HostPattern::Any], path(at))).collect();
+        let matcher = Matcher::new(rules.iter().map(|(hosts, path)| (hosts.as_slice(), path)));
+        let last = format!("/service-{}/v1/items/7", routes - 1);
+        group.bench_function(BenchmarkId::new("the last of", routes), |b| {
+            b.iter(|| matcher.find(black_box("www.example.com"), black_box(&last)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(micro, matcher, split, pick, recorder);
 criterion_main!(micro);

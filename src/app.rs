@@ -1,8 +1,10 @@
-//! The composition root: `build` makes and binds everything and may fail; `run` starts it and waits for the end.
+//! The composition root: [`App::build`] makes and binds everything and may fail; [`App::run`] starts it, waits for the end,
+//! and cannot.
 
 use std::{
     io::{self, Write as _},
-    path::Path,
+    net::SocketAddr,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
@@ -18,7 +20,7 @@ use crate::{
         watch_config,
     },
     domain::Moment,
-    lifecycle::{Drain, Signal, Signals, TaskFailure, Tasks, clock},
+    lifecycle::{Drain, Signal, Signals, TaskFailure, Tasks, clock, descriptors},
     proxy::{self, Workers, WorkersParts},
     telemetry::{
         self, Event, EventKind, EventSink, ListenerGauge, Recorder,
@@ -72,71 +74,117 @@ impl Error {
 /// [`Error`] when it cannot begin.
 pub fn run(path: &Path) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let app = runtime.block_on(async { build(path) })?;
-    runtime.block_on(app.run())
+    runtime.block_on(async {
+        let mut signals = Signals::catch()?;
+        let app = App::build(path)?;
+        let listening: Vec<_> = app.addresses().iter().map(SocketAddr::to_string).collect();
+        let (listening, admin) = (listening.join(", "), app.socket().display());
+        // The proxy serves whether or not somebody reads that it does.
+        let _ = writeln!(io::stdout(), "tidegate ready: listening on {listening}, admin {admin}");
+        app.run(async || signals.next().await).await;
+        Ok(())
+    })
 }
 
-struct App {
+/// A whole Tidegate: every socket bound, its workers already answering, the operator's side not yet.
+#[derive(Debug)]
+pub struct App {
     controller: Controller,
     handle: ControlHandle,
     workers: SharedWorkers,
+    addresses: Vec<SocketAddr>,
     admin: admin::Server,
-    signals: Signals,
+    socket: PathBuf,
     drain: Drain,
     log: LogControl,
     events: EventSink,
     tasks: Tasks,
-    /// What is told when all stands.
-    welcome: String,
 }
 
-fn build(path: &Path) -> Result<App, Error> {
-    let loaded = config::load(path)?;
-    let config = loaded.config.clone();
-    let log = logging::install(&config.log)?;
-    let count = config.process.workers.unwrap_or_else(cores);
-    let recorder = Arc::new(Recorder::new(count));
-    let (events, inbox) = EventSink::new(recorder.clone());
-    let tasks = tasks(events.clone());
-    let (drain, watch) = Drain::new();
-    let setup = Setup {
-        loaded,
-        workers: count,
-        recorder: recorder.clone(),
-        events: events.clone(),
-        inbox,
-        drain: watch,
-    };
-    let (controller, handle) = Controller::new(setup)?;
-    let table = controller.table();
-    let parts =
-        WorkersParts { count, table, recorder, events: events.clone(), tasks: tasks.clone() };
-    let mut workers = Workers::start(&parts)?;
-    workers.listen(&config.listeners)?;
-    let listening: Vec<_> = workers.addresses().map(|address| address.to_string()).collect();
-    let welcome = format!(
-        "tidegate ready: listening on {}, admin {}",
-        listening.join(", "),
-        config.admin.socket.display()
-    );
-    let workers = SharedWorkers(Arc::new(Mutex::new(workers)));
-    let settings = admin::Settings {
-        socket: config.admin.socket,
-        socket_mode: config.admin.socket_mode,
-        listen: config.admin.listen,
-        token_file: config.admin.token_file,
-    };
-    let seen = workers.clone();
-    let admin =
-        admin::Server::bind(&settings, handle.clone(), Box::new(move || seen.connections()))?;
-    let signals = Signals::catch()?;
-    Ok(App { controller, handle, workers, admin, signals, drain, log, events, tasks, welcome })
+/// Gets as many open files as there are to be had, and says so when they are too few for the clients that may come.
+fn allow_connections(config: &Config) {
+    let most = config.listeners.iter().map(|listener| u64::from(listener.max_connections));
+    let clients: u64 = most.sum();
+    if let Some(limit) = descriptors::raise_limit()
+        && limit < clients
+    {
+        tracing::warn!(
+            limit,
+            clients,
+            "the listeners take more clients than this process may open files; \
+             raise its limit (LimitNOFILE in systemd) or lower max_connections"
+        );
+    }
 }
 
 impl App {
-    async fn run(self) -> Result<(), Error> {
-        let Self { controller, handle, workers, admin, signals, drain, .. } = self;
-        let Self { log, events, tasks, welcome, .. } = self;
+    /// Makes and binds everything that the configuration at `path` asks for; needs a runtime.
+    ///
+    /// # Errors
+    /// [`Error`] when it cannot serve.
+    pub fn build(path: &Path) -> Result<Self, Error> {
+        let loaded = config::load(path)?;
+        let config = loaded.config.clone();
+        let log = logging::install(&config.log)?;
+        allow_connections(&config);
+        let count = config.process.workers.unwrap_or_else(cores);
+        let recorder = Arc::new(Recorder::new(count));
+        let (events, inbox) = EventSink::new(recorder.clone());
+        let tasks = tasks(events.clone());
+        let (drain, watch) = Drain::new();
+        let setup = Setup {
+            loaded,
+            workers: count,
+            recorder: recorder.clone(),
+            events: events.clone(),
+            inbox,
+            drain: watch,
+        };
+        let (controller, handle) = Controller::new(setup)?;
+        let table = controller.table();
+        let parts =
+            WorkersParts { count, table, recorder, events: events.clone(), tasks: tasks.clone() };
+        let mut workers = Workers::start(&parts)?;
+        workers.listen(&config.listeners)?;
+        let addresses = workers.addresses().collect();
+        let workers = SharedWorkers(Arc::new(Mutex::new(workers)));
+        let socket = config.admin.socket;
+        let settings = admin::Settings {
+            socket: socket.clone(),
+            socket_mode: config.admin.socket_mode,
+            listen: config.admin.listen,
+            token_file: config.admin.token_file,
+        };
+        let seen = workers.clone();
+        let admin =
+            admin::Server::bind(&settings, handle.clone(), Box::new(move || seen.connections()))?;
+        Ok(Self {
+            controller,
+            handle,
+            workers,
+            addresses,
+            admin,
+            socket,
+            drain,
+            log,
+            events,
+            tasks,
+        })
+    }
+
+    /// Where clients can connect.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where operators can connect.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Serves until `next_signal` says to stop, and drains. A future that it makes may be dropped before its end.
+    pub async fn run(self, next_signal: impl AsyncFnMut() -> Signal) {
+        let Self { controller, handle, workers, admin, drain, log, events, tasks, .. } = self;
         let work = tasks.spawn("controller", controller.run(Box::new(workers.clone())));
         let api = tasks.clone();
         tasks.spawn("admin", async move {
@@ -150,17 +198,14 @@ impl App {
         report(&events, EventKind::Started, "serving");
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        // The proxy serves whether or not somebody reads that it does.
-        let _ = writeln!(io::stdout(), "{welcome}");
-        until_stopped(signals, &handle, &drain, &events, &workers, &tasks).await;
+        until_stopped(next_signal, &handle, &drain, &events, &workers, &tasks).await;
         drain.hurry(clock::now());
         let _ = work.await;
-        Ok(())
     }
 }
 
 async fn until_stopped(
-    mut signals: Signals,
+    mut next_signal: impl AsyncFnMut() -> Signal,
     handle: &ControlHandle,
     drain: &Drain,
     events: &EventSink,
@@ -171,7 +216,7 @@ async fn until_stopped(
     let mut looks = tokio::time::interval(LOOK_EVERY);
     loop {
         tokio::select! {
-            signal = signals.next() => match signal {
+            signal = next_signal() => match signal {
                 Signal::Reload => reload(handle.clone(), tasks),
                 Signal::Other(name) => tracing::warn!(signal = name, "this signal means nothing"),
                 Signal::Stop => {

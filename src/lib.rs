@@ -19,3 +19,4 @@ pub mod admin;
 pub mod app;
 
 pub mod cli;
+pub mod demo;

@@ -3,6 +3,8 @@
 //! Each rule is a pure function from a source to its faults, and has a test of its own that proves it can fail. What
 //! clippy and rustfmt can say is left to them.
 
+#[path = "tidy/documents.rs"]
+mod documents;
 #[path = "tidy/layers.rs"]
 mod layers;
 #[path = "tidy/packaging.rs"]

@@ -5,6 +5,7 @@
 mod api;
 mod auth;
 mod fault;
+mod reserve;
 mod server;
 mod socket_file;
 mod stream;

@@ -24,6 +24,7 @@ use tokio::{
 use super::{
     api::{self, Api},
     auth::{Peer, Token},
+    reserve::Reserve,
     socket_file::SocketFile,
 };
 use crate::{
@@ -96,6 +97,7 @@ pub struct Server {
     unix: std::os::unix::net::UnixListener,
     tcp: Option<std::net::TcpListener>,
     router: Router,
+    reserve: Arc<Reserve>,
     socket_file: SocketFile,
 }
 
@@ -118,7 +120,7 @@ impl Server {
         let gauges = move || telemetry::Gauges { connections: connections(), ..seen.gauges() };
         let exporter = Arc::new(Exporter::new(control.recorder().clone(), gauges)?);
         let router = api::router(Api { control, exporter }, token);
-        Ok(Self { unix, tcp, router, socket_file })
+        Ok(Self { unix, tcp, router, reserve: Arc::new(Reserve::new()), socket_file })
     }
 
     /// Where the TCP side listens, port 0 resolved.
@@ -131,22 +133,23 @@ impl Server {
     /// # Errors
     /// The system's, when the runtime cannot take the sockets.
     pub async fn serve(self, tasks: Tasks) -> io::Result<()> {
-        let Self { unix, tcp, router, socket_file } = self;
+        let Self { unix, tcp, router, reserve, socket_file } = self;
         let unix = UnixListener::from_std(unix)?;
         let tcp = tcp.map(TcpListener::from_std).transpose()?;
         let _removed_at_the_end = socket_file;
+        let host = Host { router, tasks, reserve };
         let over_tcp = async {
             match tcp {
-                Some(tcp) => accept_tcp(tcp, router.clone(), &tasks).await,
+                Some(tcp) => accept_tcp(tcp, &host).await,
                 None => std::future::pending().await,
             }
         };
-        tokio::join!(accept_unix(unix, router.clone(), &tasks), over_tcp);
+        tokio::join!(accept_unix(unix, &host), over_tcp);
         Ok(())
     }
 }
 
-async fn accept_unix(listener: UnixListener, router: Router, tasks: &Tasks) {
+async fn accept_unix(listener: UnixListener, host: &Host) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     while let Ok(slot) = slots.clone().acquire_owned().await {
         let accepted = listener.accept().await;
@@ -155,13 +158,13 @@ async fn accept_unix(listener: UnixListener, router: Router, tasks: &Tasks) {
             Ok((stream, Peer::Unix { uid }))
         });
         match peer {
-            Ok((stream, peer)) => spawn(tasks, stream, peer, &router, slot),
-            Err(error) => pause("unix", &error).await,
+            Ok((stream, peer)) => host.serve(stream, peer, slot),
+            Err(error) => host.pause("unix", &error).await,
         }
     }
 }
 
-async fn accept_tcp(listener: TcpListener, router: Router, tasks: &Tasks) {
+async fn accept_tcp(listener: TcpListener, host: &Host) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     while let Ok(slot) = slots.clone().acquire_owned().await {
         let accepted = listener.accept().await;
@@ -170,34 +173,48 @@ async fn accept_tcp(listener: TcpListener, router: Router, tasks: &Tasks) {
             Ok((stream, Peer::Tcp { from: from.ip(), to }))
         });
         match peer {
-            Ok((stream, peer)) => spawn(tasks, stream, peer, &router, slot),
-            Err(error) => pause("tcp", &error).await,
+            Ok((stream, peer)) => host.serve(stream, peer, slot),
+            Err(error) => host.pause("tcp", &error).await,
         }
     }
 }
 
-fn spawn<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    tasks: &Tasks,
-    stream: S,
-    peer: Peer,
-    router: &Router,
-    slot: OwnedSemaphorePermit,
-) {
-    let service = TowerToHyperService::new(router.clone().layer(Extension(peer)));
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(MAX_HEAD);
-    let connection = http.serve_connection(TokioIo::new(stream), service);
-    tasks.spawn("admin connection", async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection of the admin API ended early");
-        }
-        drop(slot);
-    });
+/// What serves a connection, whichever socket it came by.
+struct Host {
+    router: Router,
+    tasks: Tasks,
+    reserve: Arc<Reserve>,
 }
 
-async fn pause(socket: &str, error: &io::Error) {
-    tracing::warn!(%error, socket, "the admin API cannot accept a connection");
-    tokio::time::sleep(ACCEPT_PAUSE).await;
+impl Host {
+    fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        &self,
+        stream: S,
+        peer: Peer,
+        slot: OwnedSemaphorePermit,
+    ) {
+        let service = TowerToHyperService::new(self.router.clone().layer(Extension(peer)));
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(MAX_HEAD);
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let reserve = self.reserve.clone();
+        self.tasks.spawn("admin connection", async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection of the admin API ended early");
+            }
+            reserve.fill();
+            drop(slot);
+        });
+    }
+
+    /// Waits after a connection could not be accepted, unless the reserve helps at once.
+    async fn pause(&self, socket: &str, error: &io::Error) {
+        if !self.reserve.relieves(error) {
+            tracing::warn!(%error, socket, "the admin API cannot accept a connection");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            self.reserve.fill();
+        }
+    }
 }
 
 fn listen_tcp(address: SocketAddr) -> Result<std::net::TcpListener, AdminError> {

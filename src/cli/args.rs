@@ -24,6 +24,15 @@ pub(super) enum Command {
     Run(ConfigFile),
     /// Check the configuration and explain what it means
     Check(ConfigFile),
+    /// Show it at work: sample blue and green servers, Tidegate, load, and a live table
+    Demo {
+        /// Change the weights midway, check what the servers saw, and end: 0 when it fits, else 1
+        #[arg(long)]
+        once: bool,
+        /// Port to listen on; by default a free one
+        #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+        port: u16,
+    },
     /// Show routes, weights and their source, backends and endpoints
     Status {
         #[command(flatten)]

@@ -5,6 +5,8 @@ use std::{
     process::ExitCode,
 };
 
+use crate::demo;
+
 /// The request was understood, and refused.
 pub(super) const REFUSED: u8 = 65;
 /// No proxy answers.
@@ -39,6 +41,26 @@ impl Failure {
                 ExitCode::from(code)
             }
             Self::Unread => ExitCode::SUCCESS,
+        }
+    }
+}
+
+/// The code for the demo's end.
+pub(super) fn of_demo(ending: demo::Ending) -> ExitCode {
+    match ending {
+        demo::Ending::Stopped | demo::Ending::Proven => ExitCode::SUCCESS,
+        demo::Ending::Refuted => ExitCode::from(BROKEN),
+    }
+}
+
+impl From<demo::Error> for Failure {
+    fn from(error: demo::Error) -> Self {
+        match error {
+            demo::Error::App(error) => Self::new(error.exit_code(), error.to_string()),
+            demo::Error::System(error) => error.into(),
+            demo::Error::Admin(_) | demo::Error::Slow { .. } => {
+                Self::new(BROKEN, error.to_string())
+            }
         }
     }
 }

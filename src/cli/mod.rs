@@ -19,6 +19,7 @@ use self::{
     client::Client,
     exit::Failure,
 };
+use crate::demo;
 
 /// Parses the arguments and does what they ask.
 pub fn main() -> ExitCode {
@@ -33,6 +34,9 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
             .map(|()| ExitCode::SUCCESS)
             .map_err(|error| Failure::new(error.exit_code(), error.to_string())),
         Command::Check(config) => check::check(&config.path),
+        Command::Demo { once, port } => {
+            demo::run(demo::Options { once, port }).map(exit::of_demo).map_err(Failure::from)
+        }
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&crate::config::schema())?;
             output::print(&format!("{schema}\n"))

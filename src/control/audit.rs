@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::store::Store;
+use super::{hand_split::HandSplits, store::Store};
 use crate::{
     domain::Queue,
     telemetry::{Event, EventKind, Recorder},
@@ -39,10 +39,15 @@ impl Audit {
     }
 
     /// Numbers, keeps and logs one event.
-    pub(super) fn keep(&self, mut event: Event) {
+    pub(super) fn keep(&self, event: Event) {
+        self.keep_with(event, None);
+    }
+
+    /// [`Audit::keep`] for an event that changed the splits set by hand: both are stored together.
+    pub(super) fn keep_with(&self, mut event: Event, splits: Option<HandSplits>) {
         let id = *self.0.latest.borrow() + 1;
         event.id = id;
-        if !self.0.store.keep_event(event.clone()) {
+        if !self.0.store.keep(event.clone(), splits) {
             self.0.recorder.overflow(Queue::State);
         }
         log(&event);

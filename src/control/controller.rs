@@ -221,8 +221,7 @@ impl Controller {
         let at = clock::wall_millis();
         let SetSplit { actor, reason, .. } = wish;
         self.hand.insert(route.name.clone(), HandSplit { split, file_split, actor, reason, at });
-        self.store.keep_splits(self.hand.clone());
-        self.audit.keep(event);
+        self.audit.keep_with(event, Some(self.hand.clone()));
         self.show_standing(|_| {});
         let table = self.publisher.current();
         Ok(status::route_status(&table.routes()[place], &self.hand))

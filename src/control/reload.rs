@@ -85,7 +85,7 @@ impl Controller {
         if given_way.is_empty() {
             return;
         }
-        self.store.keep_splits(self.hand.clone());
+        let mut splits = Some(self.hand.clone());
         for (route, hand, why) in given_way {
             let message = format!(
                 "the split {} set by {} gives way to the file: {}",
@@ -99,7 +99,7 @@ impl Controller {
             let written = config.routes.iter().find(|known| known.name == route);
             let after = written.and_then(|route| serde_json::to_value(&route.split).ok());
             let before = serde_json::to_value(&hand.split).ok();
-            self.audit.keep(event.with_change(before, after));
+            self.audit.keep_with(event.with_change(before, after), splits.take());
         }
     }
 

@@ -1,6 +1,7 @@
 //! How the process lives: its clock, its signals, its tasks, and how it ends.
 
 pub mod clock;
+pub mod descriptors;
 mod drain;
 mod signal;
 mod tasks;

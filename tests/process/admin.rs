@@ -164,13 +164,11 @@ fn the_metrics_of_the_contract_are_there() {
         assert!(text.contains(&format!("# HELP {name} ")), "{name} has no help");
         assert!(text.contains(&format!("# TYPE {name} ")), "{name} has no type");
     }
-    let requests = |backend| {
-        gate.metric("tidegate_requests_total", &[("backend", backend), ("class", "success")])
-    };
-    assert_eq!(requests("blue").round() as u64, blue.answered());
-    assert_eq!(requests("green").round() as u64, green.answered());
-    let measured = gate.metric("tidegate_request_duration_seconds_count", &[("route", "app")]);
-    assert_eq!(measured.round() as u64, 20);
+    for (backend, upstream) in [("blue", &blue), ("green", &green)] {
+        let labels = [("backend", backend), ("class", "success")];
+        gate.await_count("tidegate_requests_total", &labels, upstream.answered());
+    }
+    gate.await_count("tidegate_request_duration_seconds_count", &[("route", "app")], 20);
     let weight = gate.metric("tidegate_split_weight", &[("route", "app"), ("backend", "green")]);
     assert!((weight - 0.5).abs() < 1e-9, "{weight}");
 }

@@ -14,6 +14,7 @@ mod support;
 mod admin;
 mod cli;
 mod clients;
+mod demo;
 mod disk;
 mod drain;
 mod follow;

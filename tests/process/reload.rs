@@ -7,7 +7,7 @@ use crate::support::{
     eventually,
     gate::{Gate, run_with},
     setup::{NONE, Setup},
-    upstream::{Reserved, Upstream},
+    upstream::{Reserved, Upstream, ok},
 };
 
 fn to(upstream: &Upstream, path: &str) -> Setup {
@@ -140,6 +140,58 @@ fn listeners_come_and_go() {
 }
 
 #[test]
+fn a_listener_that_goes_answers_what_it_took() {
+    let (release, released) = std::sync::mpsc::sync_channel::<()>(0);
+    let released = std::sync::Mutex::new(released);
+    let upstream = Upstream::answering(move |request| {
+        if request.target() == "/hold" {
+            released.lock().unwrap().recv().ok();
+        }
+        ok("blue")
+    });
+    let reserved = Reserved::bind();
+    let base = to(&upstream, "/").listener("");
+    let gate = Gate::start(&base.clone().listener(&format!("bind = \"{}\"", reserved.address)));
+    let mut idle = Client::connect(reserved.address);
+    assert_eq!(idle.get("/").status(), 200);
+    let mut held = Client::connect(reserved.address);
+    held.send("GET /hold HTTP/1.1\r\nhost: a\r\n\r\n");
+    upstream.wait_until("the request arrives", |log| log.requests.len() == 2);
+    gate.replace_config(&base);
+    gate.run_ok(&["reload"]);
+    eventually("the listener is closed", || Client::try_connect(reserved.address).err());
+    release.send(()).unwrap();
+    let answer = held.answer();
+    assert_eq!((answer.status(), answer.headers.only("connection")), (200, Some("close")));
+    held.assert_closed();
+    // Its next request may cross the close, so an idle connection is either served to its end or closed in silence.
+    if let Ok(last) = idle.try_get("/", "") {
+        assert_eq!((last.status(), last.headers.only("connection")), (200, Some("close")));
+    }
+    idle.assert_closed();
+}
+
+#[test]
+fn counters_go_on_over_a_reload() {
+    let upstream = Upstream::saying("blue");
+    let gate = Gate::start(&to(&upstream, "/"));
+    let await_count = |count| {
+        gate.await_count("tidegate_requests_total", &[("route", "app")], count);
+    };
+    for round in 1..=5 {
+        assert_eq!(gate.client().get("/").status(), 200);
+        await_count(round);
+        let other = format!("path = \"/other{round}\"\nsplit = {{ blue = 100 }}");
+        gate.replace_config(&to(&upstream, "/").route(&format!("other{round}"), &other, NONE));
+        gate.run_ok(&["reload"]);
+        await_count(round);
+        assert_eq!(gate.client().get(&format!("/other{round}")).status(), 200);
+    }
+    let text = gate.admin("GET", "/metrics", "").text();
+    assert!(text.contains("other5") && !text.contains("other4"), "series go with their route");
+}
+
+#[test]
 fn a_listener_that_cannot_be_bound_rejects_the_whole_file() {
     let upstream = Upstream::saying("blue");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -165,7 +217,7 @@ fn the_level_of_the_log_and_the_time_for_a_drain_follow_the_file() {
         peer.until_closed();
     });
     let quiet = to(&upstream, "/").log("level = \"error\"");
-    let mut gate = Gate::start(&quiet.clone().process("shutdown_timeout = \"1h\""));
+    let mut gate = Gate::start(&quiet.process("shutdown_timeout = \"1h\""));
     assert!(!gate.log().contains("started"), "{}", gate.log());
     gate.replace_config(
         &to(&upstream, "/").log("level = \"info\"").process("shutdown_timeout = \"100ms\""),

@@ -9,8 +9,8 @@ use std::{
 use crate::{
     load::Lean,
     support::{
-        PATIENCE,
-        gate::Gate,
+        PATIENCE, eventually,
+        gate::{BINARY, Gate},
         message::{Framing, Reader},
         setup::Setup,
         upstream::{Upstream, ok},
@@ -170,4 +170,44 @@ fn drain(stream: &mut TcpStream) -> u64 {
 fn assert_little(gate: &Gate, before: u64) {
     let grown = gate.memory("VmHWM").saturating_sub(before);
     assert!(grown <= 16 * MIB, "{grown} bytes of memory for a body");
+}
+
+#[test]
+fn without_file_descriptors_it_waits_and_operators_are_still_heard() {
+    const LIMIT: usize = 64;
+    let upstream = Lean::saying("blue");
+    let gate = Gate::start(&Setup::to(upstream.address));
+    let mut first = gate.client();
+    assert_eq!(first.get("/").status(), 200);
+    prlimit(gate.process_id(), &[&format!("--nofile={LIMIT}:{LIMIT}")]);
+    let crowd: Vec<_> = (0..2 * LIMIT).map(|_| gate.client()).collect();
+    eventually("the lack is told", || {
+        crate::state::kinds(&gate).iter().any(|kind| kind == "accept_failed").then_some(())
+    });
+    for _ in 0..20 {
+        gate.run_ok(&["status"]);
+    }
+    assert_eq!(first.get("/").status(), 200, "a connection that stands goes on");
+    // Not a wait for something: the time in which the work is measured.
+    let before = gate.processor_ticks();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let spent = gate.processor_ticks() - before;
+    assert!(spent <= 20, "{spent} hundredths of a second of work in a second");
+    drop(crowd);
+    assert_eq!(gate.client().get("/").status(), 200, "what waited is taken");
+}
+
+#[test]
+fn a_shells_soft_limit_is_raised() {
+    let upstream = Lean::saying("blue");
+    let folder = tempfile::tempdir().unwrap();
+    let setup = Setup::to(upstream.address);
+    std::fs::write(folder.path().join("tidegate.toml"), setup.text(folder.path())).unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -S -n 64; exec \"$0\" \"$@\"", BINARY]);
+    let gate = Gate::start_by(shell, folder, |_| {});
+    let mut clients: Vec<_> = (0..200).map(|_| gate.client()).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("/").status(), 200);
+    }
 }

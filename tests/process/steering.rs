@@ -71,11 +71,7 @@ fn an_endpoint_that_is_drained_finishes_and_gets_nothing_until_it_is_ready() {
     gate.run_ok(&["endpoint", "blue", &address, "drain", "--reason", "a new disk"]);
     assert_eq!(ask(100), (0, 100));
     assert!(gate.metric("tidegate_endpoint_healthy", &[("endpoint", &address)]) < 0.5);
-    gate.replace_config(&base.clone().route(
-        "other",
-        "path = \"/other\"\nsplit = { blue = 100 }",
-        NONE,
-    ));
+    gate.replace_config(&base.route("other", "path = \"/other\"\nsplit = { blue = 100 }", NONE));
     gate.run_ok(&["reload"]);
     assert_eq!(ask(100), (0, 100), "after a reload");
 

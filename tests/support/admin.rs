@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    PATIENCE,
+    PATIENCE, eventually,
     gate::Gate,
     message::{Message, Reader},
 };
@@ -35,6 +35,16 @@ impl Gate {
         let answer = self.admin("GET", "/metrics", "");
         assert_eq!(answer.status(), 200, "{}", answer.text());
         sum_of(&answer.text(), name, labels)
+    }
+
+    /// Waits until so much is counted, by the counter [`Self::metric`] would give; fails if it is more. A client may have its
+    /// answer a moment before it is counted.
+    pub(crate) fn await_count(&self, name: &str, labels: &[(&str, &str)], wanted: u64) {
+        let counted = eventually(&format!("{name} {labels:?} reaches {wanted}"), || {
+            let counted = self.metric(name, labels).round() as u64;
+            (counted >= wanted).then_some(counted)
+        });
+        assert_eq!(counted, wanted, "{name} {labels:?}");
     }
 
     /// Split of a route in percent, and where it came from.

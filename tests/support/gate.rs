@@ -184,6 +184,15 @@ impl Gate {
         });
     }
 
+    /// Processor time spent so far, in the system's ticks of a hundredth of a second.
+    pub(crate) fn processor_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process_id()));
+        let stat = stat.expect("a running process");
+        let (_, after_name) = stat.rsplit_once(')').expect("a name in brackets");
+        let numbers = after_name.split_whitespace().skip(11).take(2);
+        numbers.map(|number| number.parse::<u64>().expect("a number")).sum()
+    }
+
     /// Bytes of memory from `/proc/PID/status`, as `VmRSS` or `VmHWM`.
     pub(crate) fn memory(&self, field: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process_id()));

@@ -11,7 +11,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["domain"]),
     ("lifecycle", &["domain"]),
     ("routing", &["domain", "decision", "config"]),
-    ("telemetry", &["domain", "decision", "config", "lifecycle"]),
+    ("telemetry", &["domain", "decision", "config"]),
     ("proxy", &["domain", "decision", "config", "lifecycle", "routing", "telemetry"]),
     ("control", &["domain", "decision", "config", "lifecycle", "routing", "telemetry"]),
     ("admin", &["domain", "control", "telemetry", "lifecycle"]),
@@ -30,7 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("cli", &["app", "config", "decision", "domain", "admin::wire", "demo"]),
-    ("demo", &["app", "config", "decision", "domain", "admin::wire"]),
+    ("demo", &["app", "config", "decision", "domain", "lifecycle", "admin::wire"]),
 ];
 
 /// Crate, and the modules that may use it. A crate that is not listed may be used anywhere but in the pure modules.
@@ -45,6 +45,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("notify", &["control"]),
     ("prometheus", &["telemetry"]),
     ("rusqlite", &["control"]),
+    ("rustix", &["lifecycle"]),
     ("schemars", &["config"]),
     ("sd_notify", &["lifecycle", "app"]),
     (

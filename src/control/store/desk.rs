@@ -58,9 +58,13 @@ struct Papers {
 }
 
 impl Desk {
-    /// Leaves an event; `false` when that cost the oldest one its place.
-    pub(super) fn put_event(&self, event: Event) -> bool {
+    /// Leaves an event, and the whole of the splits set by hand if it changed them: the two go to the disk together, unless
+    /// the disk is far behind. `false` when that cost the oldest event its place.
+    pub(super) fn put_event(&self, event: Event, splits: Option<HandSplits>) -> bool {
         let mut papers = self.papers();
+        if splits.is_some() {
+            papers.splits = splits;
+        }
         papers.events.push_back(event);
         let fits = papers.events.len() <= MAX_EVENTS;
         if !fits {
@@ -68,12 +72,6 @@ impl Desk {
         }
         self.bell.notify_one();
         fits
-    }
-
-    /// Leaves the whole of the splits set by hand.
-    pub(super) fn put_splits(&self, splits: HandSplits) {
-        self.papers().splits = Some(splits);
-        self.bell.notify_one();
     }
 
     /// Leaves a question; `false` when too many wait already.
@@ -159,8 +157,8 @@ mod tests {
     fn a_full_desk_gives_up_the_oldest_event() {
         let desk = Desk::default();
         let most = MAX_EVENTS as u64;
-        assert!((1..=most).all(|id| desk.put_event(event(id))));
-        assert!(!desk.put_event(event(most + 1)));
+        assert!((1..=most).all(|id| desk.put_event(event(id), None)));
+        assert!(!desk.put_event(event(most + 1), None));
         let errand = desk.take(None, false);
         assert_eq!((errand.batch.events[0].id, errand.batch.events.len()), (2, BATCH));
         assert!(errand.more);
@@ -169,7 +167,7 @@ mod tests {
     #[test]
     fn nothing_more_is_handed_out_while_a_batch_is_unwritten() {
         let desk = Desk::default();
-        desk.put_event(event(1));
+        desk.put_event(event(1), None);
         let errand = desk.take(Some(Duration::ZERO), true);
         assert!(errand.batch.is_empty() && errand.more);
     }

@@ -83,15 +83,11 @@ impl Store {
         Ok((Self(Arc::new(Counter(counter))), kept))
     }
 
-    /// Keeps an event; `false` when an older one had to give way to it.
+    /// Keeps an event, and the whole of the splits set by hand if it changed them; `false` when an older event had to give
+    /// way to it.
     #[must_use]
-    pub fn keep_event(&self, event: Event) -> bool {
-        self.0.0.put_event(event)
-    }
-
-    /// Keeps the whole of the splits set by hand.
-    pub fn keep_splits(&self, splits: HandSplits) {
-        self.0.0.put_splits(splits);
+    pub fn keep(&self, event: Event, splits: Option<HandSplits>) -> bool {
+        self.0.0.put_event(event, splits)
     }
 
     /// At most `limit` events in the order of their numbers: the first after `after`, or else the newest. `None` when the

@@ -51,8 +51,7 @@ async fn what_is_kept_is_there_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new/state.db");
     let (store, first, _said) = open(&path);
-    assert!(store.keep_event(event(1)) && store.keep_event(event(2)));
-    store.keep_splits(hand_splits());
+    assert!(store.keep(event(1), None) && store.keep(event(2), Some(hand_splits())));
     close(store).await;
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 
@@ -114,7 +113,7 @@ async fn a_row_that_says_nonsense_is_damage() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let (store, _kept, _said) = open(&path);
-    store.keep_splits(hand_splits());
+    assert!(store.keep(event(1), Some(hand_splits())));
     close(store).await;
     let connection = rusqlite::Connection::open(&path).unwrap();
     connection.execute("UPDATE splits SET split = '{\"blue\": 12}'", []).unwrap();
@@ -143,8 +142,7 @@ async fn without_a_disk_it_runs_in_memory_and_writes_all_when_it_can() {
     let path = parent.join("state.db");
     let (store, kept, mut said) = open(&path);
     assert_eq!(said.recv().await.unwrap().kind, EventKind::StateWriteFailed);
-    assert!(store.keep_event(event(1)));
-    store.keep_splits(hand_splits());
+    assert!(store.keep(event(1), Some(hand_splits())));
     assert!(!store.flush().await);
     assert_eq!(store.events(Some(0), 10).await, None);
     assert!(said.try_recv().is_err(), "one outage is one event");
@@ -167,9 +165,9 @@ fn a_full_disk_loses_nothing() {
     keeper.fill_up();
     let desk = Desk::default();
     for id in 1..=2_000 {
-        assert!(desk.put_event(event(id)));
+        assert!(desk.put_event(event(id), None));
     }
-    desk.put_splits(hand_splits());
+    assert!(desk.put_event(event(2_001), Some(hand_splits())));
     desk.close(None);
     // The cap ends with the connection, as if room had been made: the second attempt succeeds.
     keeper.work(&desk);
@@ -177,6 +175,6 @@ fn a_full_disk_loses_nothing() {
     keeper.work(&desk);
     drop(keeper);
     let (keeper, kept) = Keeper::open(path, sink().0).unwrap();
-    assert_eq!((kept.last_event, kept.splits), (2_000, hand_splits()));
-    assert_eq!(keeper.count_events(), 2_000);
+    assert_eq!((kept.last_event, kept.splits), (2_001, hand_splits()));
+    assert_eq!(keeper.count_events(), 2_001);
 }

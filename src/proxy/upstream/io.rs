@@ -28,6 +28,9 @@ use crate::proxy::{
 /// Bounds of an answer's head; the library takes no more than 100 lines.
 const LIMITS: HeadLimits = HeadLimits { bytes: 64 * 1024, lines: 100 };
 
+/// What is read at least, however little room the library has left for it.
+const LEAST_READ: usize = 1024;
+
 /// What the parts of one upstream connection share.
 pub(in crate::proxy) struct Upstream {
     worker: Rc<Worker>,
@@ -151,7 +154,10 @@ impl UpstreamIo {
         let shared = self.shared.clone();
         loop {
             let mut scratch = shared.worker.scratch();
-            let mut buf = ReadBuf::new(&mut scratch);
+            // No more than the library has room for, so that a body is copied once at most.
+            let room = cursor.remaining().saturating_sub(shared.head.borrow().bytes().len());
+            let room = room.max(LEAST_READ).min(scratch.len());
+            let mut buf = ReadBuf::new(&mut scratch[..room]);
             let read = Pin::new(self.socket.inner_mut()).poll_read(cx, &mut buf);
             shared.dry.set(read.is_pending());
             ready!(read)?;

@@ -1,0 +1,29 @@
+//! Why the demo ends before its time.
+
+use std::io;
+
+use crate::app;
+
+/// Why the demo could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Tidegate itself does not start.
+    #[error(transparent)]
+    App(#[from] app::Error),
+    /// A socket, a thread, a file or the terminal is not to be had.
+    #[error(transparent)]
+    System(#[from] io::Error),
+    /// The admin socket does not answer as it should.
+    #[error("the admin socket: {0}")]
+    Admin(Box<dyn std::error::Error + Send + Sync>),
+    /// The load does not get on.
+    #[error("after {seconds} seconds only {done} of {wanted} sessions had been served")]
+    Slow {
+        /// How long it took.
+        seconds: u64,
+        /// Sessions that had their turn.
+        done: usize,
+        /// All of them.
+        wanted: usize,
+    },
+}

@@ -1,0 +1,98 @@
+//! What the documents say, held against what the program knows.
+
+use std::path::Path;
+
+use tidegate::{
+    domain::{ErrorReason, Queue},
+    telemetry::names::{self, MetricKind},
+};
+
+use crate::source;
+
+#[test]
+fn every_metric_is_described_as_it_is() {
+    let document = source::read("docs/METRICS.md").text;
+    for metric in names::ALL {
+        let kind = match metric.kind {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
+        };
+        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let labels = if labels.is_empty() { "none".to_owned() } else { labels.join(", ") };
+        let row = format!("| `{}` | {kind} | {labels} | {} |", metric.name, metric.help);
+        assert!(document.contains(&row), "docs/METRICS.md lacks the row\n{row}");
+    }
+    for queue in Queue::ALL {
+        assert!(document.contains(&format!("`{}` (", queue.label())), "{}", queue.label());
+    }
+}
+
+#[test]
+fn no_document_names_a_metric_that_does_not_exist() {
+    let known = |name: &str| {
+        let parts = ["", "_bucket", "_sum", "_count"];
+        names::ALL
+            .iter()
+            .any(|metric| parts.iter().any(|part| *name == format!("{}{part}", metric.name)))
+    };
+    for path in
+        ["docs/METRICS.md", "docs/OPERATIONS.md", "README.md", "config/prometheus/rules.yml"]
+    {
+        let text = source::read(path).text;
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        for name in words.filter(|word| word.starts_with("tidegate_")) {
+            assert!(known(name), "{path} speaks of {name}");
+        }
+    }
+}
+
+#[test]
+fn every_reason_has_a_row_in_the_runbook() {
+    let runbook = source::read("docs/OPERATIONS.md").text;
+    for reason in ErrorReason::ALL {
+        let row = format!("\n| `{}` | ", reason.label());
+        assert!(runbook.contains(&row), "docs/OPERATIONS.md lacks {}", reason.label());
+    }
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    for source in source::all_text() {
+        if source.path.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        let folder = source.path.parent().unwrap_or(Path::new(""));
+        for link in links(&source.text).filter(|link| !link.contains("://")) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { source.path.clone() } else { folder.join(file) };
+            let from = source.path.display();
+            assert!(target.exists(), "{from} links to {link}");
+            let there = |text: &str| headings(text).any(|known| known == heading);
+            let text = || source::read(target.to_str().expect("a plain path")).text;
+            assert!(heading.is_empty() || there(&text()), "{from} links to {link}");
+        }
+    }
+}
+
+/// Targets of `[text](target)`.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link)
+}
+
+/// Headings as links name them.
+fn headings(text: &str) -> impl Iterator<Item = String> {
+    let titles = text.lines().filter(|line| line.starts_with('#'));
+    titles.map(|line| {
+        let title = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-'));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    })
+}
+
+#[test]
+fn links_and_headings_are_found() {
+    let text = "# A b\n[x](y.md) and [z](#a-b)\n## When it's: c?";
+    assert_eq!(links(text).collect::<Vec<_>>(), ["y.md", "#a-b"]);
+    assert_eq!(headings(text).collect::<Vec<_>>(), ["a-b", "when-its-c"]);
+}
