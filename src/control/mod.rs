@@ -8,6 +8,7 @@ mod candidate;
 mod controller;
 mod data_plane;
 mod hand_split;
+mod late_read;
 mod mailbox;
 mod publisher;
 mod pulse;
@@ -22,7 +23,7 @@ pub use controller::{ControlError, Controller, Setup};
 pub use data_plane::{DataPlane, ListenChange, ListenError};
 pub use hand_split::{HandSplit, HandSplits, Superseded};
 pub use mailbox::{CommandError, ControlHandle, EndpointVerb, Reloaded, SetEndpoint, SetSplit};
-pub use store::{Kept, Store, StoreError};
+pub use store::{Kept, LateRead, Store, StoreError};
 pub use watcher::watch_config;
 
 #[cfg(test)]

@@ -68,8 +68,12 @@ impl House {
         self.folder.path().join("tidegate.toml")
     }
 
+    fn state(&self) -> PathBuf {
+        self.folder.path().join("state.db")
+    }
+
     pub(crate) fn write(&self, split: &str, more: &str) {
-        let state = self.folder.path().join("state.db");
+        let state = self.state();
         let text = format!(
             "[state]\nfile = {state:?}\n[[listener]]\nbind = \"127.0.0.1:8080\"\n\
              [backend.blue]\nendpoints = [\"127.0.0.1:9001\"]\n\
@@ -194,6 +198,54 @@ async fn a_file_that_changed_while_the_process_was_down_wins() {
     let running = house.start(FakeDataPlane::default());
     assert_eq!(running.split(), shares(0, 100));
     assert_eq!(running.kinds().await, [EventKind::SplitChanged, EventKind::SplitSuperseded]);
+}
+
+#[tokio::test]
+async fn a_state_file_that_is_read_late_is_as_if_it_had_been_there() {
+    let house = House::new("{ blue = 90, green = 10 }");
+    let running = house.start(FakeDataPlane::default());
+    running.handle.set_split(even()).await.unwrap();
+    running.stop().await;
+
+    let holder = rusqlite::Connection::open(house.state()).unwrap();
+    holder.execute_batch("PRAGMA locking_mode = exclusive; BEGIN EXCLUSIVE").unwrap();
+    let running = house.start(FakeDataPlane::default());
+    assert_eq!(running.split(), shares(90, 10), "the file is all there is");
+    let mut latest = running.handle.audit().latest();
+    drop(holder);
+    assert!(running.handle.audit().flush().await);
+    use EventKind::{SplitChanged, StateRecovered, StateWriteFailed};
+    latest.wait_for(|latest| *latest == 4).await.unwrap();
+    assert_eq!(running.split(), shares(50, 50));
+    assert_eq!(running.handle.status().routes[0].source, SplitSource::Admin);
+    let mut kinds = running.kinds().await;
+    assert_eq!(kinds[..2], [SplitChanged, StateWriteFailed]);
+    kinds[2..].sort_by_key(|kind| kind.label());
+    assert_eq!(kinds[2..], [SplitChanged, StateRecovered]);
+    running.stop().await;
+    let running = house.start(FakeDataPlane::default());
+    assert_eq!((running.split(), running.kinds().await), (shares(50, 50), kinds));
+}
+
+#[tokio::test]
+async fn a_split_set_before_a_late_read_holds() {
+    let house = House::new("{ blue = 90, green = 10 }");
+    let running = house.start(FakeDataPlane::default());
+    running.handle.set_split(even()).await.unwrap();
+    running.stop().await;
+
+    let holder = rusqlite::Connection::open(house.state()).unwrap();
+    holder.execute_batch("PRAGMA locking_mode = exclusive; BEGIN EXCLUSIVE").unwrap();
+    let running = house.start(FakeDataPlane::default());
+    let mostly = vec![("blue".to_owned(), 30.0), ("green".to_owned(), 70.0)];
+    running.handle.set_split(SetSplit { shares: mostly, ..even() }).await.unwrap();
+    let mut latest = running.handle.audit().latest();
+    drop(holder);
+    assert!(running.handle.audit().flush().await);
+    latest.wait_for(|latest| *latest == 4).await.unwrap();
+    assert_eq!(running.split(), shares(30, 70));
+    running.stop().await;
+    assert_eq!(house.start(FakeDataPlane::default()).split(), shares(30, 70));
 }
 
 #[tokio::test]
