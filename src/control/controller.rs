@@ -28,7 +28,7 @@ use crate::{
     domain::{RouteName, Split},
     lifecycle::{DrainWatch, clock},
     routing::{BuildError, TableView},
-    telemetry::{Event, EventKind, EventSink, Recorder},
+    telemetry::{Event, EventKind, EventSink, Recorder, SELF_ACTOR},
 };
 
 /// Time between two looks at the counters.
@@ -123,7 +123,7 @@ impl Controller {
             drain,
         };
         controller.keep_reported();
-        controller.tell_superseded(given_way);
+        controller.tell_superseded(given_way, SELF_ACTOR);
         controller.show_standing(|_| {});
         let handle = controller.handle(sender, path.into());
         Ok((controller, handle))

@@ -6,7 +6,7 @@ use super::{Controller, HandSplits, Kept, reload::supersede, shares};
 use crate::{
     lifecycle::clock,
     routing::Table,
-    telemetry::{Event, EventKind},
+    telemetry::{Event, EventKind, SELF_ACTOR},
 };
 
 impl Controller {
@@ -33,7 +33,7 @@ impl Controller {
                 self.audit.keep(Event::new(EventKind::TaskFailed, now, "", message));
             }
         }
-        self.tell_superseded(given_way);
+        self.tell_superseded(given_way, SELF_ACTOR);
         self.show_standing(|_| {});
     }
 

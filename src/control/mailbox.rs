@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::{
     Audit,
-    candidate::Candidate,
+    candidate::{Candidate, Refused},
     status::{self, EndpointStatus, Rates, ReloadOutcome, RouteStatus, Standing, Status},
 };
 use crate::{
@@ -101,7 +101,7 @@ type Answer<T> = oneshot::Sender<Result<T, CommandError>>;
 pub(super) enum Command {
     SetSplit(SetSplit, Answer<RouteStatus>),
     SetEndpoint(SetEndpoint, Answer<EndpointStatus>),
-    Take { read: Result<Box<Candidate>, Vec<String>>, actor: String, answer: Answer<Reloaded> },
+    Take { read: Result<Box<Candidate>, Refused>, actor: String, answer: Answer<Reloaded> },
 }
 
 /// A way to the controller, for any thread.
@@ -146,7 +146,9 @@ impl ControlHandle {
         let _turn = self.reloading.lock().await;
         let path = self.path.clone();
         let read = tokio::task::spawn_blocking(move || Candidate::read(&path)).await;
-        let read = read.unwrap_or_else(|fault| Err(vec![format!("reading failed: {fault}")]));
+        let read = read.unwrap_or_else(|fault| {
+            Err(Refused { errors: vec![format!("reading failed: {fault}")], hash: None })
+        });
         let read = read.map(Box::new);
         self.ask(|answer| Command::Take { read, actor, answer }).await
     }

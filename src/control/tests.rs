@@ -176,7 +176,12 @@ async fn the_hand_outlives_restart_and_reload_until_the_file_changes() {
     assert_eq!(running.split(), shares(50, 50), "kept over a reload of something else");
 
     house.write("{ blue = 80, green = 20 }", "max_body = \"1MiB\"\n");
+    let hash = || running.handle.status().config.hash;
+    let before = hash();
     assert_eq!(running.handle.reload("x").await.unwrap().outcome, ReloadOutcome::Applied);
+    let [superseded, applied] = running.handle.audit().read(None, 2).await.try_into().unwrap();
+    assert_eq!((superseded.actor.as_str(), applied.actor.as_str()), ("x", "x"));
+    assert_eq!((applied.before, applied.after), (Some(before.into()), Some(hash().into())));
     assert_eq!(running.split(), shares(80, 20), "the file has spoken");
     assert_eq!(running.handle.status().routes[0].source, SplitSource::Config);
     let kinds = running.kinds().await;
@@ -263,6 +268,10 @@ async fn a_rejected_file_leaves_everything_as_it_was() {
     assert_eq!(after.config.last_reload.errors, reloaded.errors);
     assert!(!running.handle.gauges().reload_successful);
     assert_eq!(running.kinds().await, [EventKind::ReloadRejected]);
+    let event = running.handle.audit().read(None, 1).await.remove(0);
+    let refused = crate::config::Unchecked::read(&house.path()).unwrap().hash().to_owned();
+    assert_eq!(event.before, Some(before.config.hash.clone().into()));
+    assert_eq!(event.after, Some(refused.into()), "it tells which file was refused");
 
     house.write("{ blue = 90, green = 10 }", "# only a comment\n");
     let reloaded = running.handle.reload("uid:1000").await.unwrap();
