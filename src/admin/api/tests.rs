@@ -183,6 +183,16 @@ async fn the_stream_tells_what_was_and_what_comes() {
 }
 
 #[tokio::test]
+async fn a_stream_from_a_number_that_is_yet_to_come_tells_what_comes() {
+    let world = World::new();
+    let request = Request::get("/v1/events/stream?after=900").body(Body::empty()).unwrap();
+    let mut stream = world.send(request).await.into_body().into_data_stream();
+    world.ask("POST", "/v1/reload", "").await;
+    let first = String::from_utf8(stream.next().await.unwrap().unwrap().to_vec()).unwrap();
+    assert!(first.contains("id: 1\n"), "{first}");
+}
+
+#[tokio::test]
 async fn readiness_ends_with_the_drain() {
     let world = World::new();
     assert_eq!(world.ask("GET", "/readyz", "").await.0, 200);

@@ -22,19 +22,17 @@ use super::{
     Kept, StoreError,
     database::{Batch, Database, DatabaseError},
     desk::{Desk, Errand, Read},
+    outage::Outage,
     place::{Identity, LockError, Place},
 };
 use crate::{
     control::hand_split::HandSplits,
-    domain::Moment,
     lifecycle::clock,
     telemetry::{Event, EventKind, EventSink},
 };
 
 const COOKIE_SECRET: &str = "cookie";
 const SECRET_BYTES: usize = 32;
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const SLOWEST_RETRY: Duration = Duration::from_secs(60);
 
 /// Owns the file.
 #[derive(Debug)]
@@ -58,23 +56,6 @@ enum FileState {
     Away(Outage),
     /// It could not be read yet since the process began.
     NeverRead(Outage),
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Outage {
-    retry_at: Moment,
-    pause: Duration,
-}
-
-impl Outage {
-    fn begin() -> Self {
-        Self { retry_at: clock::now() + FIRST_RETRY, pause: FIRST_RETRY }
-    }
-
-    fn go_on(self) -> Self {
-        let pause = (self.pause * 2).min(SLOWEST_RETRY);
-        Self { retry_at: clock::now() + pause, pause }
-    }
 }
 
 impl Keeper {
@@ -182,9 +163,7 @@ impl Keeper {
     fn patience(&self) -> Option<Duration> {
         match self.file {
             FileState::Open(..) => None,
-            FileState::Away(outage) | FileState::NeverRead(outage) => {
-                Some(outage.retry_at.since(clock::now()))
-            }
+            FileState::Away(outage) | FileState::NeverRead(outage) => Some(outage.patience()),
         }
     }
 
@@ -193,10 +172,9 @@ impl Keeper {
         match &mut self.file {
             FileState::Open(..) => {}
             FileState::Away(outage) | FileState::NeverRead(outage) => {
-                if !asked && clock::now() < outage.retry_at {
+                if !outage.ends_pause(asked) {
                     return false;
                 }
-                *outage = outage.go_on();
                 if self.reopen().is_err() {
                     return false;
                 }

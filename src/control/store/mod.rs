@@ -6,6 +6,7 @@
 mod database;
 mod desk;
 mod keeper;
+mod outage;
 mod place;
 
 use std::{io, path::PathBuf, sync::Arc, thread};
