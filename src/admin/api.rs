@@ -1,6 +1,6 @@
 //! The API's routes and what each does.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Json, Router,
@@ -18,7 +18,8 @@ use super::{
     fault::Fault,
     stream::{self, Streams},
     wire::{
-        EndpointStatus, EndpointVerb, Events, Reloaded, RouteStatus, Signature, SplitWish, Status,
+        EndpointStatus, EndpointVerb, Events, Reloaded, RouteStatus, Signature, SplitSet,
+        SplitWish, Status,
     },
 };
 use crate::{
@@ -30,6 +31,8 @@ use crate::{
 const MAX_BODY: usize = 64 << 10;
 const EVENTS_AT_ONCE: usize = 100;
 const MAX_EVENTS_AT_ONCE: usize = 1_000;
+/// How long an answer waits for the disk: longer than a healthy one takes.
+const DISK_PATIENCE: Duration = Duration::from_millis(250);
 const OPENAPI: &str = include_str!("openapi.json");
 
 /// What handlers work with.
@@ -124,11 +127,13 @@ async fn set_split(
     Extension(peer): Extension<Peer>,
     InPath(route): InPath<String>,
     body: Body,
-) -> Result<Json<RouteStatus>, Fault> {
+) -> Result<Json<SplitSet>, Fault> {
     let SplitWish { shares, signature } = from_json(body, None).await?;
     let actor = auth::actor(peer, &signature)?;
     let wish = SetSplit { route, shares, actor, reason: signature.reason };
-    Ok(Json(api.control.set_split(wish).await?))
+    let route = api.control.set_split(wish).await?;
+    let written = tokio::time::timeout(DISK_PATIENCE, api.control.audit().flush()).await;
+    Ok(Json(SplitSet { route, durable: written.unwrap_or(false) }))
 }
 
 async fn drain(

@@ -49,7 +49,9 @@ pub(super) fn follow(
     seat: OwnedSemaphorePermit,
 ) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
     let latest = audit.latest();
-    let place = after.unwrap_or_else(|| *latest.borrow());
+    // A number that is yet to come is from another trail, as before the state file was lost.
+    let newest = *latest.borrow();
+    let place = after.map_or(newest, |after| after.min(newest));
     let follower = Follower { audit, latest, place, page: VecDeque::new(), _seat: seat };
     let events = stream::unfold(follower, |mut follower| async {
         let event = follower.next().await?;

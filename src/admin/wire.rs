@@ -44,6 +44,16 @@ pub struct Events {
     pub events: Vec<Event>,
 }
 
+/// The answer of `PUT /v1/routes/{route}/split`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SplitSet {
+    /// The route as it is now.
+    #[serde(flatten)]
+    pub route: RouteStatus,
+    /// Whether the state file holds it already; otherwise the end of the process may still take it away.
+    pub durable: bool,
+}
+
 /// Body of a write that needs none: who and why.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

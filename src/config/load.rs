@@ -32,17 +32,48 @@ pub struct Loaded {
     pub path: PathBuf,
 }
 
+/// A configuration file that was read but not checked: it has a hash even if it is faulty.
+#[derive(Debug)]
+pub struct Unchecked {
+    text: String,
+    hash: String,
+    path: PathBuf,
+}
+
+impl Unchecked {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`]: it cannot be read, or is no text.
+    pub fn read(path: &Path) -> Result<Self, ConfigErrors> {
+        let text = read(path)?;
+        let hash = format!("{:016x}", xxh3_64(text.as_bytes()));
+        Ok(Self { text, hash, path: path.to_owned() })
+    }
+
+    /// XXH3 of the file's bytes in hexadecimal.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Checks it, with variables from the process's environment.
+    ///
+    /// # Errors
+    /// [`ConfigErrors::Faulty`] with all that is wrong in it.
+    pub fn check(self) -> Result<Loaded, ConfigErrors> {
+        let env = |name: &str| std::env::var(name).ok();
+        let config = parse(&self.text, &self.path.display().to_string(), &env)?;
+        let path = std::path::absolute(&self.path).unwrap_or(self.path);
+        Ok(Loaded { config, hash: self.hash, path })
+    }
+}
+
 /// Reads and checks the file at `path`, with variables from the process's environment.
 ///
 /// # Errors
 /// [`ConfigErrors`]: the file cannot be read, or all that is wrong in it.
 pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
-    let text = read(path)?;
-    let hash = format!("{:016x}", xxh3_64(text.as_bytes()));
-    let env = |name: &str| std::env::var(name).ok();
-    let config = parse(&text, &path.display().to_string(), &env)?;
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    Ok(Loaded { config, hash, path })
+    Unchecked::read(path)?.check()
 }
 
 /// Checks `text`, with variables from `env`; `file_name` is for the faults.

@@ -33,7 +33,7 @@ pub use diff::{Change, diff};
 pub use error::ConfigErrors;
 pub use explain::explain;
 pub use fault::Fault;
-pub use load::{Loaded, load, parse};
+pub use load::{Loaded, Unchecked, load, parse};
 pub use model::Config;
 pub use schema::schema;
 pub use warning::{Warning, warnings};

@@ -60,6 +60,17 @@ impl Audit {
         self.0.latest.send_replace(id);
     }
 
+    /// Goes on from a file that could not be read before: every event so far moves behind its `last_event`.
+    pub(super) fn adopt(&self, last_event: u64, splits: HandSplits) {
+        let mut recent = self.recent();
+        for event in recent.iter_mut() {
+            event.id += last_event;
+        }
+        self.0.store.adopt(last_event, splits);
+        drop(recent);
+        self.0.latest.send_modify(|latest| *latest += last_event);
+    }
+
     /// At most `limit` events in the order of their numbers: the first after `after`, or else the newest.
     pub async fn read(&self, after: Option<u64>, limit: usize) -> Vec<Event> {
         if let Some(events) = self.read_memory(after, limit) {
@@ -71,6 +82,12 @@ impl Audit {
         let room = limit - events.len().min(limit);
         events.extend(self.recent().iter().filter(|event| event.id > last).take(room).cloned());
         events
+    }
+
+    /// Waits until every event so far, and the splits kept with them, are written: `true`, or `false` when the disk did not
+    /// take them.
+    pub async fn flush(&self) -> bool {
+        self.0.store.flush().await
     }
 
     /// The number of the newest event, as it changes.
@@ -132,7 +149,7 @@ mod tests {
     fn trail(path: &Path) -> (Audit, Store) {
         let recorder = Arc::new(Recorder::new(1));
         let (events, _inbox) = EventSink::new(recorder.clone());
-        let (store, kept) = Store::open(path.to_owned(), events).unwrap();
+        let (store, kept, _late) = Store::open(path.to_owned(), events).unwrap();
         (Audit::new(store.clone(), kept.last_event, recorder), store)
     }
 

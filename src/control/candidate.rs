@@ -11,7 +11,7 @@ use std::{
 use super::ControlError;
 use crate::{
     config::{
-        self, Loaded,
+        Loaded, Unchecked,
         model::{Affinity, Route},
     },
     lifecycle::read_regular,
@@ -29,6 +29,15 @@ pub(super) struct Candidate {
     pub(super) secrets: Secrets,
 }
 
+/// A file that may not be taken.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// Everything that is wrong, one text each.
+    pub(super) errors: Vec<String>,
+    /// Hash of the file, unless it could not be read.
+    pub(super) hash: Option<String>,
+}
+
 /// HMAC keys by their file.
 pub(super) type Secrets = HashMap<PathBuf, Vec<u8>>;
 
@@ -36,10 +45,12 @@ impl Candidate {
     /// Reads `path` and the files that it names. Blocks.
     ///
     /// # Errors
-    /// Everything that is wrong, one text each.
-    pub(super) fn read(path: &Path) -> Result<Self, Vec<String>> {
-        let loaded = config::load(path).map_err(|errors| errors.messages())?;
-        Self::complete(loaded)
+    /// [`Refused`] with everything that is wrong.
+    pub(super) fn read(path: &Path) -> Result<Self, Refused> {
+        let read = Unchecked::read(path);
+        let hash = read.as_ref().ok().map(|unchecked| unchecked.hash().to_owned());
+        let loaded = read.and_then(Unchecked::check).map_err(|errors| errors.messages());
+        loaded.and_then(Self::complete).map_err(|errors| Refused { errors, hash })
     }
 
     /// Reads the files that `loaded` names. Blocks.
@@ -130,10 +141,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let secret = folder.path().join("key");
         let path = written(folder.path(), &secret);
-        assert!(
-            Candidate::read(&path).unwrap_err()[0].starts_with("route api: affinity.secret_file")
-        );
+        let refused = Candidate::read(&path).unwrap_err();
+        assert!(refused.errors[0].starts_with("route api: affinity.secret_file"));
         fs::write(&secret, "short").unwrap();
-        assert!(Candidate::read(&path).unwrap_err()[0].contains("too short"));
+        let again = Candidate::read(&path).unwrap_err();
+        assert!(again.errors[0].contains("too short"));
+        assert!(again.hash.is_some() && again.hash == refused.hash, "the file is the same");
+        assert_eq!(Candidate::read(folder.path()).unwrap_err().hash, None);
     }
 }

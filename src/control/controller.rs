@@ -11,8 +11,8 @@ use tokio::{
 };
 
 use super::{
-    Audit, CommandError, ControlHandle, DataPlane, HandSplit, HandSplits, SetEndpoint, SetSplit,
-    Store, StoreError,
+    Audit, CommandError, ControlHandle, DataPlane, HandSplit, HandSplits, LateRead, SetEndpoint,
+    SetSplit, Store, StoreError,
     candidate::{Candidate, Secrets},
     mailbox::{Command, EndpointVerb, MAILBOX},
     publisher::{Materials, Publisher},
@@ -28,7 +28,7 @@ use crate::{
     domain::{RouteName, Split},
     lifecycle::{DrainWatch, clock},
     routing::{BuildError, TableView},
-    telemetry::{Event, EventKind, EventSink, Recorder},
+    telemetry::{Event, EventKind, EventSink, Recorder, SELF_ACTOR},
 };
 
 /// Time between two looks at the counters.
@@ -75,7 +75,8 @@ pub struct Controller {
     pub(super) hand: HandSplits,
     pub(super) publisher: Publisher,
     pub(super) standing: watch::Sender<Arc<Standing>>,
-    pub(super) store: Store,
+    store: Store,
+    late_read: LateRead,
     pub(super) audit: Audit,
     recorder: Arc<Recorder>,
     rates: watch::Sender<Arc<Rates>>,
@@ -92,7 +93,8 @@ impl Controller {
     pub fn new(setup: Setup) -> Result<(Self, ControlHandle), ControlError> {
         let Setup { loaded, workers, recorder, events, inbox, drain } = setup;
         let candidate = Candidate::complete(loaded).map_err(ControlError::Files)?;
-        let (store, kept) = Store::open(candidate.loaded.config.state.file.clone(), events)?;
+        let file = candidate.loaded.config.state.file.clone();
+        let (store, kept, late_read) = Store::open(file, events)?;
         let audit = Audit::new(store.clone(), kept.last_event, recorder.clone());
         let standing = first_standing(&candidate.loaded);
         let Candidate { loaded: Loaded { config, path, .. }, secrets } = candidate;
@@ -112,6 +114,7 @@ impl Controller {
             publisher,
             standing,
             store,
+            late_read,
             audit,
             recorder,
             rates,
@@ -120,7 +123,7 @@ impl Controller {
             drain,
         };
         controller.keep_reported();
-        controller.tell_superseded(given_way);
+        controller.tell_superseded(given_way, SELF_ACTOR);
         controller.show_standing(|_| {});
         let handle = controller.handle(sender, path.into());
         Ok((controller, handle))
@@ -143,6 +146,7 @@ impl Controller {
                     Some(command) => self.obey(command, data_plane.as_mut()),
                     None => break,
                 },
+                Some(kept) = self.late_read.recv() => self.adopt(kept),
                 Some(event) = self.inbox.recv() => self.audit.keep(event),
                 _ = ticks.tick() => {
                     let every = self.config.borrow().log.summary_every;

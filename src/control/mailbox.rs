@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::{
     Audit,
-    candidate::Candidate,
+    candidate::{Candidate, Refused},
     status::{self, EndpointStatus, Rates, ReloadOutcome, RouteStatus, Standing, Status},
 };
 use crate::{
@@ -108,7 +108,7 @@ type Answer<T> = oneshot::Sender<Result<T, CommandError>>;
 pub(super) enum Command {
     SetSplit(SetSplit, Answer<RouteStatus>),
     SetEndpoint(SetEndpoint, Answer<EndpointStatus>),
-    Take { read: Result<Box<Candidate>, Vec<String>>, actor: String, answer: Answer<Reloaded> },
+    Take { read: Result<Box<Candidate>, Refused>, actor: String, answer: Answer<Reloaded> },
 }
 
 /// A way to the controller, for any thread.
@@ -152,14 +152,15 @@ impl ControlHandle {
         let actor = actor.into();
         let _turn = self.reloading.lock().await;
         let path = self.path.clone();
+        let unread = |why| Err(Refused { errors: vec![why], hash: None });
         let read = tokio::task::spawn_blocking(move || Candidate::read(&path));
         let read = match tokio::time::timeout(READING, read).await {
             Ok(Ok(read)) => read,
-            Ok(Err(fault)) => Err(vec![format!("reading failed: {fault}")]),
-            Err(_) => Err(vec![format!(
+            Ok(Err(fault)) => unread(format!("reading failed: {fault}")),
+            Err(_) => unread(format!(
                 "the file, or one that it names, was not read within {} s",
                 READING.as_secs()
-            )]),
+            )),
         };
         let read = read.map(Box::new);
         self.ask(|answer| Command::Take { read, actor, answer }).await

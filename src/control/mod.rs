@@ -8,6 +8,7 @@ mod candidate;
 mod controller;
 mod data_plane;
 mod hand_split;
+mod late_read;
 mod mailbox;
 mod publisher;
 mod pulse;
@@ -25,7 +26,7 @@ pub use hand_split::{HandSplit, HandSplits, Superseded};
 pub use mailbox::{
     CommandError, ControlHandle, EndpointVerb, Reloaded, SIGNAL_ACTOR, SetEndpoint, SetSplit,
 };
-pub use store::{Kept, Store, StoreError};
+pub use store::{Kept, LateRead, Store, StoreError};
 pub use watcher::watch_config;
 
 #[cfg(test)]

@@ -52,6 +52,11 @@ impl Publisher {
         build(&self.materials, config, secrets, hand, Some(&self.tables.current()))
     }
 
+    /// Tables built from now on issue and know cookies by `secret`.
+    pub(super) fn set_cookie_secret(&mut self, secret: Vec<u8>) {
+        self.materials.cookie_secret = secret;
+    }
+
     /// Puts `table` in force.
     pub(super) fn publish(&mut self, table: Table) {
         show_series(&self.materials.recorder, &table);

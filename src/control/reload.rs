@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::{
     Controller, DataPlane, HandSplits, Reloaded, Superseded,
-    candidate::Candidate,
+    candidate::{Candidate, Refused},
     data_plane::ListenChange,
     hand_split::HandSplit,
     mailbox::SIGNAL_ACTOR,
@@ -32,14 +32,17 @@ impl Controller {
     /// Takes what was read, if it is good.
     pub(super) fn take(
         &mut self,
-        read: Result<Box<Candidate>, Vec<String>>,
+        read: Result<Box<Candidate>, Refused>,
         actor: &str,
         data_plane: &mut dyn DataPlane,
     ) -> Reloaded {
         let before = self.standing.borrow().config.clone();
-        let reloaded = match read {
-            Ok(candidate) => self.try_take(*candidate, data_plane),
-            Err(errors) => rejected(errors),
+        let (reloaded, read_hash) = match read {
+            Ok(candidate) => {
+                let hash = candidate.loaded.hash.clone();
+                (self.try_take(*candidate, actor, data_plane), Some(hash))
+            }
+            Err(Refused { errors, hash }) => (rejected(errors), hash),
         };
         let (kind, message) = match reloaded.outcome {
             ReloadOutcome::Applied => (EventKind::ReloadApplied, reloaded.changes.join("; ")),
@@ -51,13 +54,20 @@ impl Controller {
             tracing::debug!(actor, "the same was found before");
         } else {
             let event = Event::new(kind, clock::wall_millis(), before.path, shortened(message));
+            // Of a rejected file too: it tells which it was.
+            let event = event.with_change(Some(before.hash.into()), read_hash.map(Into::into));
             self.audit.keep(event.by(actor));
         }
         self.show_outcome(&reloaded);
         reloaded
     }
 
-    fn try_take(&mut self, candidate: Candidate, data_plane: &mut dyn DataPlane) -> Reloaded {
+    fn try_take(
+        &mut self,
+        candidate: Candidate,
+        actor: &str,
+        data_plane: &mut dyn DataPlane,
+    ) -> Reloaded {
         let Candidate { loaded, secrets } = candidate;
         let mut changes: Vec<_> =
             config::diff(&self.config.borrow(), &loaded.config).iter().map(change_text).collect();
@@ -88,13 +98,13 @@ impl Controller {
         self.config.send_replace(Arc::new(loaded.config));
         (self.secrets, self.hand) = (secrets, hand);
         self.tell_listeners(&listeners);
-        self.tell_superseded(superseded);
+        self.tell_superseded(superseded, actor);
         self.show_hash(loaded.hash);
         Reloaded { outcome: ReloadOutcome::Applied, changes, errors: Vec::new(), may_pass: false }
     }
 
-    /// Says which splits set by hand gave way, and forgets them.
-    pub(super) fn tell_superseded(&self, given_way: GivenWay) {
+    /// Says which splits set by hand gave way to the file that `actor` brought, and forgets them.
+    pub(super) fn tell_superseded(&self, given_way: GivenWay, actor: &str) {
         if given_way.is_empty() {
             return;
         }
@@ -112,7 +122,8 @@ impl Controller {
             let written = config.routes.iter().find(|known| known.name == route);
             let after = written.and_then(|route| serde_json::to_value(&route.split).ok());
             let before = serde_json::to_value(&hand.split).ok();
-            self.audit.keep_with(event.with_change(before, after), splits.take());
+            let event = event.by(actor).with_change(before, after);
+            self.audit.keep_with(event, splits.take());
         }
     }
 

@@ -74,8 +74,12 @@ impl House {
         self.folder.path().join("tidegate.toml")
     }
 
+    fn state(&self) -> PathBuf {
+        self.folder.path().join("state.db")
+    }
+
     pub(crate) fn write(&self, split: &str, more: &str) {
-        let state = self.folder.path().join("state.db");
+        let state = self.state();
         let text = format!(
             "[state]\nfile = {state:?}\n[[listener]]\nbind = \"127.0.0.1:8080\"\n\
              [backend.blue]\nendpoints = [\"127.0.0.1:9001\"]\n\
@@ -178,7 +182,12 @@ async fn the_hand_outlives_restart_and_reload_until_the_file_changes() {
     assert_eq!(running.split(), shares(50, 50), "kept over a reload of something else");
 
     house.write("{ blue = 80, green = 20 }", "max_body = \"1MiB\"\n");
+    let hash = || running.handle.status().config.hash;
+    let before = hash();
     assert_eq!(running.handle.reload("x").await.unwrap().outcome, ReloadOutcome::Applied);
+    let [superseded, applied] = running.handle.audit().read(None, 2).await.try_into().unwrap();
+    assert_eq!((superseded.actor.as_str(), applied.actor.as_str()), ("x", "x"));
+    assert_eq!((applied.before, applied.after), (Some(before.into()), Some(hash().into())));
     assert_eq!(running.split(), shares(80, 20), "the file has spoken");
     assert_eq!(running.handle.status().routes[0].source, SplitSource::Config);
     let kinds = running.kinds().await;
@@ -203,6 +212,54 @@ async fn a_file_that_changed_while_the_process_was_down_wins() {
 }
 
 #[tokio::test]
+async fn a_state_file_that_is_read_late_is_as_if_it_had_been_there() {
+    let house = House::new("{ blue = 90, green = 10 }");
+    let running = house.start(FakeDataPlane::default());
+    running.handle.set_split(even()).await.unwrap();
+    running.stop().await;
+
+    let holder = rusqlite::Connection::open(house.state()).unwrap();
+    holder.execute_batch("PRAGMA locking_mode = exclusive; BEGIN EXCLUSIVE").unwrap();
+    let running = house.start(FakeDataPlane::default());
+    assert_eq!(running.split(), shares(90, 10), "the file is all there is");
+    let mut latest = running.handle.audit().latest();
+    drop(holder);
+    assert!(running.handle.audit().flush().await);
+    use EventKind::{SplitChanged, StateRecovered, StateWriteFailed};
+    latest.wait_for(|latest| *latest == 4).await.unwrap();
+    assert_eq!(running.split(), shares(50, 50));
+    assert_eq!(running.handle.status().routes[0].source, SplitSource::Admin);
+    let kinds = running.kinds().await;
+    assert_eq!(kinds[..2], [SplitChanged, StateWriteFailed]);
+    // The two come from different threads.
+    assert!(kinds[2..].contains(&SplitChanged) && kinds[2..].contains(&StateRecovered));
+    running.stop().await;
+    let running = house.start(FakeDataPlane::default());
+    assert_eq!((running.split(), running.kinds().await), (shares(50, 50), kinds));
+}
+
+#[tokio::test]
+async fn a_split_set_before_a_late_read_holds() {
+    let house = House::new("{ blue = 90, green = 10 }");
+    let running = house.start(FakeDataPlane::default());
+    running.handle.set_split(even()).await.unwrap();
+    running.stop().await;
+
+    let holder = rusqlite::Connection::open(house.state()).unwrap();
+    holder.execute_batch("PRAGMA locking_mode = exclusive; BEGIN EXCLUSIVE").unwrap();
+    let running = house.start(FakeDataPlane::default());
+    let mostly = vec![("blue".to_owned(), Some(30.0)), ("green".to_owned(), Some(70.0))];
+    running.handle.set_split(SetSplit { shares: mostly, ..even() }).await.unwrap();
+    let mut latest = running.handle.audit().latest();
+    drop(holder);
+    assert!(running.handle.audit().flush().await);
+    latest.wait_for(|latest| *latest == 4).await.unwrap();
+    assert_eq!(running.split(), shares(30, 70));
+    running.stop().await;
+    assert_eq!(house.start(FakeDataPlane::default()).split(), shares(30, 70));
+}
+
+#[tokio::test]
 async fn a_rejected_file_leaves_everything_as_it_was() {
     let house = House::new("{ blue = 90, green = 10 }");
     let running = house.start(FakeDataPlane::default());
@@ -217,6 +274,10 @@ async fn a_rejected_file_leaves_everything_as_it_was() {
     assert_eq!(after.config.last_reload.errors, reloaded.errors);
     assert!(!running.handle.gauges().reload_successful);
     assert_eq!(running.kinds().await, [EventKind::ReloadRejected]);
+    let event = running.handle.audit().read(None, 1).await.remove(0);
+    let refused = crate::config::Unchecked::read(&house.path()).unwrap().hash().to_owned();
+    assert_eq!(event.before, Some(before.config.hash.clone().into()));
+    assert_eq!(event.after, Some(refused.into()), "it tells which file was refused");
 
     house.write("{ blue = 90, green = 10 }", "# only a comment\n");
     let reloaded = running.handle.reload("uid:1000").await.unwrap();

@@ -117,7 +117,8 @@ fn without_a_place_for_its_state_it_serves_from_memory() {
     fs::write(folder.path().join("tidegate.toml"), text).unwrap();
     let gate = Gate::start_as_it_is(folder);
     await_event(&gate, "state_write_failed");
-    gate.run_ok(&["split", "app", "blue=40", "green=60"]);
+    let answer = gate.admin("PUT", "/v1/routes/app/split", r#"{"blue": 40, "green": 60}"#);
+    assert!(answer.text().contains(r#""durable":false"#), "{}", answer.text());
     assert_eq!(green_percent(&gate), (60.0, "admin".into()));
     assert_eq!(gate.client().get("/").status(), 200);
     gate.stop();

@@ -37,6 +37,25 @@ fn a_split_set_by_hand_outlives_restart_and_crash() {
 }
 
 #[test]
+fn a_split_that_was_answered_as_durable_outlives_a_crash_at_once() {
+    let (blue, green) = pair();
+    let mut gate = Gate::start(&Setup::blue_green((blue.address, green.address), 10, BY_SID));
+    for percent in [20, 35, 50, 65, 80] {
+        // A disk that is kept busy may take longer than an answer waits; the answer says so then.
+        eventually("a durable answer", || {
+            let wish = format!("{{\"blue\": {}, \"green\": {percent}}}", 100 - percent);
+            let answer = gate.admin("PUT", "/v1/routes/app/split", &wish);
+            assert_eq!(answer.status(), 200, "{}", answer.text());
+            let answer: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+            assert_eq!(answer["split"]["green"], percent, "{answer}");
+            (answer["durable"] == true).then_some(())
+        });
+        gate = Gate::start_as_it_is(gate.kill());
+        assert_eq!(green_percent(&gate), (f64::from(percent), "admin".into()));
+    }
+}
+
+#[test]
 fn a_split_set_by_hand_yields_when_the_file_changes_it() {
     let (blue, green) = pair();
     let both = (blue.address, green.address);

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
 
+use super::Kept;
 use crate::{
     control::hand_split::{HandSplit, HandSplits},
     domain::{BackendName, RouteName, Split, Weight},
@@ -69,6 +70,17 @@ impl Batch {
     pub(super) fn is_empty(&self) -> bool {
         self.events.is_empty() && self.splits.is_none()
     }
+
+    /// Puts its events behind those of `kept`, and its splits over those of `kept`.
+    pub(super) fn go_on_from(&mut self, kept: &Kept) {
+        for event in &mut self.events {
+            event.id += kept.last_event;
+        }
+        if let Some(splits) = &mut self.splits {
+            let newer = std::mem::replace(splits, kept.splits.clone());
+            splits.extend(newer);
+        }
+    }
 }
 
 impl Database {
@@ -126,7 +138,7 @@ impl Database {
         let transaction = self.connection.transaction()?;
         let mut last_event = self.last_event;
         for event in &batch.events {
-            // A file that was out of reach when the process began may hold these numbers already.
+            // Another file may have been put in this one's place, and hold these numbers already.
             last_event = i64::try_from(event.id).unwrap_or(i64::MAX).max(last_event + 1);
             insert_event(&transaction, last_event, event)?;
         }
@@ -142,6 +154,12 @@ impl Database {
         transaction.commit()?;
         self.last_event = last_event;
         Ok(())
+    }
+
+    /// Moves all that SQLite keeps beside the file into it, so that nothing of this file can be taken for another's that
+    /// comes to lie under its name.
+    pub(super) fn gather(&self) -> Result<(), DatabaseError> {
+        Ok(self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
     }
 
     /// At most `limit` events in the order of their numbers: the first after `after`, or else the newest.

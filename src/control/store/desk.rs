@@ -33,6 +33,8 @@ pub(super) struct Read {
 #[derive(Debug, Default)]
 pub(super) struct Errand {
     pub(super) batch: Batch,
+    /// Batches from this one on go on from what the file held.
+    pub(super) adopted: bool,
     pub(super) reads: Vec<Read>,
     pub(super) flushes: Vec<oneshot::Sender<bool>>,
     /// There is more than this batch.
@@ -54,6 +56,7 @@ struct Papers {
     splits: Option<HandSplits>,
     reads: Vec<Read>,
     flushes: Vec<oneshot::Sender<bool>>,
+    adopted: bool,
     closed: bool,
 }
 
@@ -72,6 +75,17 @@ impl Desk {
         }
         self.bell.notify_one();
         fits
+    }
+
+    /// Goes on from a file whose last event is number `last_event`, with `splits` as all that are set by hand now.
+    pub(super) fn adopt(&self, last_event: u64, splits: HandSplits) {
+        let mut papers = self.papers();
+        for event in &mut papers.events {
+            event.id += last_event;
+        }
+        papers.splits = Some(splits);
+        papers.adopted = true;
+        self.bell.notify_one();
     }
 
     /// Leaves a question; `false` when too many wait already.
@@ -136,6 +150,7 @@ impl Papers {
         };
         Errand {
             batch,
+            adopted: self.adopted,
             reads: std::mem::take(&mut self.reads),
             flushes: std::mem::take(&mut self.flushes),
             more: !self.events.is_empty() || self.splits.is_some(),

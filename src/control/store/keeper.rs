@@ -1,111 +1,131 @@
 //! The store's thread: opens the file, sets a damaged one aside, and lives through outages of the disk.
 //!
 //! ```text
+//! NeverRead ── read ──► what the file held is handed to the controller ──► Open
 //! Open ── write fails ──► Away (in memory; retried with growing pauses) ── write succeeds ──► Open
-//!   └──── damaged ──► set aside, begin anew with what is in memory ──► Open
+//!   ├──── damaged ──► set aside, begin anew with what is in memory ──► Open
+//!   └──── deleted or replaced ──► begin anew with what is in memory ──► Open
 //! ```
+//!
+//! Invariant: memory goes over a file only after that file has been read; until then what it holds comes first.
 
 use std::{
-    ffi::OsString,
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::File,
     io::{self, Read as _},
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
+
+use tokio::sync::mpsc;
 
 use super::{
     Kept, StoreError,
     database::{Batch, Database, DatabaseError},
-    desk::{Desk, Read},
+    desk::{Desk, Errand, Read},
+    outage::Outage,
+    place::{Identity, LockError, Place},
 };
 use crate::{
     control::hand_split::HandSplits,
-    domain::Moment,
     lifecycle::clock,
     telemetry::{Event, EventKind, EventSink},
 };
 
 const COOKIE_SECRET: &str = "cookie";
 const SECRET_BYTES: usize = 32;
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const SLOWEST_RETRY: Duration = Duration::from_secs(60);
 
 /// Owns the file.
 #[derive(Debug)]
 pub(super) struct Keeper {
-    path: PathBuf,
-    /// Held for the life of the process; `None` while even the lock cannot be made.
-    lock: Option<File>,
+    place: Place,
     file: FileState,
     /// What the file must hold when it is begun anew.
     splits: HandSplits,
     cookie_secret: Vec<u8>,
     unwritten: Batch,
+    /// What the file held when it was first read late, as long as the controller does not go on from it.
+    late: Option<Kept>,
+    late_reads: mpsc::Sender<Kept>,
     events: EventSink,
 }
 
 #[derive(Debug)]
 enum FileState {
-    Open(Database),
-    Away { retry_at: Moment, pause: Duration },
+    Open(Database, Identity),
+    /// It has been read: what is in memory is newer.
+    Away(Outage),
+    /// It could not be read yet since the process began.
+    NeverRead(Outage),
 }
 
 impl Keeper {
-    pub(super) fn open(path: PathBuf, events: EventSink) -> Result<(Self, Kept), StoreError> {
-        let away = FileState::Away { retry_at: clock::now() + FIRST_RETRY, pause: FIRST_RETRY };
+    /// What a file that can only be read later turns out to hold is sent to `late_reads`, at most once.
+    pub(super) fn open(
+        path: PathBuf,
+        events: EventSink,
+        late_reads: mpsc::Sender<Kept>,
+    ) -> Result<(Self, Kept), StoreError> {
         let mut keeper = Self {
-            path,
-            lock: None,
-            file: away,
+            place: Place::new(path),
+            file: FileState::NeverRead(Outage::begin()),
             splits: HandSplits::new(),
             cookie_secret: Vec::new(),
             unwritten: Batch::default(),
+            late: None,
+            late_reads,
             events,
         };
-        match keeper.begin() {
-            Ok(()) => {}
-            Err(OpenError::Unavailable(why)) => keeper.say_write_failed(&why),
-            Err(OpenError::InUse) => return Err(StoreError::InUse(keeper.path)),
-            Err(OpenError::Newer(why)) => return Err(StoreError::Newer { path: keeper.path, why }),
-        }
-        if keeper.cookie_secret.is_empty() {
-            keeper.cookie_secret = random_secret()?;
-            if let Err(error) = keeper.keep_secret() {
+        let mut kept = match keeper.begin() {
+            Ok((file, kept)) => {
+                keeper.file = file;
+                kept
+            }
+            Err(OpenError::Unavailable(why)) => {
+                keeper.say_write_failed(&why);
+                Kept::default()
+            }
+            Err(OpenError::InUse) => return Err(StoreError::InUse(keeper.place.path().into())),
+            Err(OpenError::Newer(why)) => {
+                return Err(StoreError::Newer { path: keeper.place.path().into(), why });
+            }
+        };
+        if kept.cookie_secret.is_empty() {
+            kept.cookie_secret = random_secret()?;
+            if let FileState::Open(database, _) = &keeper.file
+                && let Err(error) = database.set_secret(COOKIE_SECRET, &kept.cookie_secret)
+            {
+                keeper.file = FileState::Away(Outage::begin());
                 keeper.say_write_failed(&error.to_string());
-                keeper.file = FileState::Away { retry_at: clock::now(), pause: FIRST_RETRY };
             }
         }
-        let last_event = match &keeper.file {
-            FileState::Open(database) => database.last_event(),
-            FileState::Away { .. } => 0,
-        };
-        let (splits, cookie_secret) = (keeper.splits.clone(), keeper.cookie_secret.clone());
-        Ok((keeper, Kept { splits, cookie_secret, last_event }))
+        keeper.splits.clone_from(&kept.splits);
+        keeper.cookie_secret.clone_from(&kept.cookie_secret);
+        Ok((keeper, kept))
     }
 
     /// Works until the desk is closed.
     pub(super) fn work(&mut self, desk: &Desk) {
         let mut flushes = Vec::new();
         loop {
-            let errand = desk.take(self.patience(), !self.unwritten.is_empty());
-            flushes.extend(errand.flushes);
-            self.accept(errand.batch);
-            let written = self.settle(!flushes.is_empty() || errand.closed);
-            for Read { after, limit, answer } in errand.reads {
+            let Errand { batch, adopted, reads, flushes: asked, more, closed } =
+                desk.take(self.patience(), !self.unwritten.is_empty());
+            flushes.extend(asked);
+            self.accept(batch, adopted);
+            let written = self.settle(!flushes.is_empty() || closed);
+            for Read { after, limit, answer } in reads {
                 // Nobody hears the answer when whoever asked has left.
                 let _ = answer.send(self.read(after, limit));
             }
-            if written && errand.more {
+            if written && more {
                 continue;
             }
-            if errand.closed {
+            if closed {
                 self.let_go();
             }
             for flush in flushes.drain(..) {
                 let _ = flush.send(written);
             }
-            if errand.closed {
+            if closed {
                 return;
             }
         }
@@ -113,12 +133,25 @@ impl Keeper {
 
     /// Closes the file and gives up the lock: another process may take over.
     fn let_go(&mut self) {
-        self.file = FileState::Away { retry_at: clock::now(), pause: FIRST_RETRY };
-        self.lock = None;
+        self.interrupt();
+        self.place.leave();
+    }
+
+    /// Closes the file, if it is open.
+    fn interrupt(&mut self) {
+        if let FileState::Open(..) = self.file {
+            self.file = FileState::Away(Outage::begin());
+        }
     }
 
     /// Takes over work; the desk hands none out before the last is written.
-    fn accept(&mut self, batch: Batch) {
+    fn accept(&mut self, mut batch: Batch, adopted: bool) {
+        if adopted {
+            self.late = None;
+        }
+        if let Some(late) = &self.late {
+            batch.go_on_from(late);
+        }
         if let Some(splits) = &batch.splits {
             self.splits.clone_from(splits);
         }
@@ -129,24 +162,25 @@ impl Keeper {
 
     fn patience(&self) -> Option<Duration> {
         match self.file {
-            FileState::Open(_) => None,
-            FileState::Away { retry_at, .. } => Some(retry_at.since(clock::now())),
+            FileState::Open(..) => None,
+            FileState::Away(outage) | FileState::NeverRead(outage) => Some(outage.patience()),
         }
     }
 
     /// Writes what waits if the disk may be tried; whether nothing is left to write.
     fn settle(&mut self, asked: bool) -> bool {
-        if let FileState::Away { retry_at, pause } = self.file {
-            if !asked && clock::now() < retry_at {
-                return false;
+        match &mut self.file {
+            FileState::Open(..) => {}
+            FileState::Away(outage) | FileState::NeverRead(outage) => {
+                if !outage.ends_pause(asked) {
+                    return false;
+                }
+                if self.reopen().is_err() {
+                    return false;
+                }
+                let message = "the state file can be read and written again";
+                self.say(EventKind::StateRecovered, message.to_owned());
             }
-            if self.reopen().is_err() {
-                let pause = (pause * 2).min(SLOWEST_RETRY);
-                self.file = FileState::Away { retry_at: clock::now() + pause, pause };
-                return false;
-            }
-            let message = "the state file can be written again";
-            self.say(EventKind::StateRecovered, message.to_owned());
         }
         match self.write_or_replace() {
             Ok(()) => {
@@ -154,19 +188,22 @@ impl Keeper {
                 true
             }
             Err(why) => {
-                let retry_at = clock::now() + FIRST_RETRY;
-                self.file = FileState::Away { retry_at, pause: FIRST_RETRY };
+                self.interrupt();
                 self.say_write_failed(&why);
                 false
             }
         }
     }
 
-    /// Writes what waits; a file that turns out damaged is replaced by a fresh one, once.
+    /// Writes what waits; a file that turns out damaged or gone is replaced by a fresh one, once.
     fn write_or_replace(&mut self) -> Result<(), String> {
+        if self.unwritten.is_empty() {
+            return Ok(());
+        }
+        self.replace_lost().map_err(|error| error.to_string())?;
         match self.write() {
             Err(DatabaseError::Damaged(why)) => {
-                self.file = FileState::Away { retry_at: clock::now(), pause: FIRST_RETRY };
+                self.interrupt();
                 self.set_aside(&why).map_err(|error| error.to_string())?;
                 self.reopen().map_err(|error| error.to_string())?;
                 self.write().map_err(|error| error.to_string())
@@ -175,93 +212,87 @@ impl Keeper {
         }
     }
 
+    /// Begins anew when the file's name leads to another file, or to none: nobody would find what goes to the old one.
+    fn replace_lost(&mut self) -> Result<(), OpenError> {
+        match &self.file {
+            FileState::Open(database, opened) if !self.place.holds(*opened) => {
+                // Should it fail, the next file is found damaged, and begun anew.
+                let _ = database.gather();
+            }
+            FileState::Open(..) | FileState::Away(_) | FileState::NeverRead(_) => return Ok(()),
+        }
+        self.interrupt();
+        let message = "the state file was deleted or replaced while in use; the file that has its name now gets all \
+                       splits set by hand and the events that were not written yet, older events are lost";
+        self.say(EventKind::StateDamaged, message.to_owned());
+        self.reopen()
+    }
+
     fn write(&mut self) -> Result<(), DatabaseError> {
         match &mut self.file {
-            FileState::Open(_) if self.unwritten.is_empty() => Ok(()),
-            FileState::Open(database) => database.write(&self.unwritten),
-            FileState::Away { .. } => Err(DatabaseError::Unavailable("not open".to_owned())),
+            FileState::Open(database, _) => database.write(&self.unwritten),
+            FileState::Away(_) | FileState::NeverRead(_) => {
+                Err(DatabaseError::Unavailable("not open".to_owned()))
+            }
         }
     }
 
-    /// Opens the file again, with what is in memory as its new contents.
+    /// Opens the file again: what is in memory is its new contents, unless it has never been read.
     fn reopen(&mut self) -> Result<(), OpenError> {
-        let (splits, secret) = (self.splits.clone(), self.cookie_secret.clone());
-        let opened = self.begin();
-        (self.splits, self.cookie_secret) = (splits, secret);
-        opened?;
+        let (file, mut kept) = self.begin()?;
+        let late = match self.file {
+            FileState::NeverRead(_) => true,
+            FileState::Open(..) | FileState::Away(_) => false,
+        };
+        if let FileState::Open(database, _) = &file
+            && (!late || kept.cookie_secret.is_empty())
+        {
+            database.set_secret(COOKIE_SECRET, &self.cookie_secret)?;
+            kept.cookie_secret.clone_from(&self.cookie_secret);
+        }
+        self.file = file;
         self.unwritten.splits = Some(self.splits.clone());
-        self.keep_secret()?;
+        if late {
+            self.inherit(kept);
+        }
         Ok(())
     }
 
-    /// Opens the file and takes over what it holds, setting it aside first where it is damaged.
-    fn begin(&mut self) -> Result<(), OpenError> {
-        self.lock()?;
+    /// Puts what is in memory behind and over what the file held all the time, and tells the controller.
+    fn inherit(&mut self, kept: Kept) {
+        self.unwritten.go_on_from(&kept);
+        self.splits = self.unwritten.splits.clone().unwrap_or_default();
+        self.cookie_secret.clone_from(&kept.cookie_secret);
+        self.late = Some(kept.clone());
+        // Without a receiver the process is ending: then what was merged here is all there is to write.
+        let _ = self.late_reads.try_send(kept);
+    }
+
+    /// Opens the file and reads what it holds, setting it aside first where it is damaged.
+    fn begin(&mut self) -> Result<(FileState, Kept), OpenError> {
+        self.place.take()?;
         match self.load() {
             Err(DatabaseError::Damaged(why)) => {
                 self.set_aside(&why)?;
-                self.load().map_err(OpenError::from)
+                Ok(self.load()?)
             }
-            loaded => loaded.map_err(OpenError::from),
+            loaded => Ok(loaded?),
         }
     }
 
-    fn load(&mut self) -> Result<(), DatabaseError> {
-        self.check_readable()?;
-        let database = Database::open(&self.path)?;
-        self.splits = database.splits()?;
-        self.cookie_secret = database.secret(COOKIE_SECRET)?.unwrap_or_default();
-        self.file = FileState::Open(database);
-        Ok(())
+    fn load(&self) -> Result<(FileState, Kept), DatabaseError> {
+        let identity = self.place.prepare()?;
+        let database = Database::open(self.place.path())?;
+        let kept = Kept {
+            splits: database.splits()?,
+            cookie_secret: database.secret(COOKIE_SECRET)?.unwrap_or_default(),
+            last_event: database.last_event(),
+        };
+        Ok((FileState::Open(database, identity), kept))
     }
 
-    /// Makes the file when it is missing, for its owner's eyes only: it holds a secret.
-    fn check_readable(&self) -> Result<(), DatabaseError> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        match options.open(&self.path) {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                let unfit = [io::ErrorKind::PermissionDenied, io::ErrorKind::IsADirectory];
-                let why = error.to_string();
-                Err(match unfit.contains(&error.kind()) {
-                    true => DatabaseError::Damaged(why),
-                    false => DatabaseError::Unavailable(why),
-                })
-            }
-        }
-    }
-
-    fn lock(&mut self) -> Result<(), OpenError> {
-        if self.lock.is_some() {
-            return Ok(());
-        }
-        if let Some(parent) = self.path.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600);
-        let lock = options.open(beside(&self.path, ".lock"))?;
-        match lock.try_lock() {
-            Ok(()) => self.lock = Some(lock),
-            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse),
-            Err(TryLockError::Error(error)) => return Err(error.into()),
-        }
-        Ok(())
-    }
-
-    /// Renames the file, and what SQLite keeps beside it.
     fn set_aside(&self, why: &str) -> io::Result<()> {
-        let aside = beside(&self.path, &format!(".damaged-{}", clock::wall_millis() / 1_000));
-        fs::rename(&self.path, &aside)?;
-        for suffix in ["-wal", "-shm"] {
-            let renamed = fs::rename(beside(&self.path, suffix), beside(&aside, suffix));
-            if let Err(error) = renamed
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                return Err(error);
-            }
-        }
+        let aside = self.place.set_aside()?;
         let message = format!(
             "the state file was damaged ({why}); it is kept as {}, and a new one begun",
             aside.display()
@@ -270,29 +301,22 @@ impl Keeper {
         Ok(())
     }
 
-    fn keep_secret(&self) -> Result<(), DatabaseError> {
-        match &self.file {
-            FileState::Open(database) => database.set_secret(COOKIE_SECRET, &self.cookie_secret),
-            FileState::Away { .. } => Ok(()),
-        }
-    }
-
     fn read(&self, after: Option<u64>, limit: usize) -> Option<Vec<Event>> {
         match &self.file {
-            FileState::Open(database) => database.events(after, limit).ok(),
-            FileState::Away { .. } => None,
+            FileState::Open(database, _) => database.events(after, limit).ok(),
+            FileState::Away(_) | FileState::NeverRead(_) => None,
         }
     }
 
     fn say_write_failed(&self, why: &str) {
         let message = format!(
-            "the state file cannot be written ({why}); state is kept in memory, and writing is tried again"
+            "the state file cannot be used ({why}); state is kept in memory, and the file is tried again"
         );
         self.say(EventKind::StateWriteFailed, message);
     }
 
     fn say(&self, kind: EventKind, message: String) {
-        let subject = self.path.display().to_string();
+        let subject = self.place.path().display().to_string();
         self.events.report(Event::new(kind, clock::wall_millis(), subject, message));
     }
 }
@@ -314,6 +338,15 @@ impl From<io::Error> for OpenError {
     }
 }
 
+impl From<LockError> for OpenError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::InUse => Self::InUse,
+            LockError::Unavailable(why) => Self::Unavailable(why),
+        }
+    }
+}
+
 impl From<DatabaseError> for OpenError {
     fn from(error: DatabaseError) -> Self {
         let why = error.to_string();
@@ -330,17 +363,11 @@ fn random_secret() -> io::Result<Vec<u8>> {
     Ok(secret)
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
-}
-
 #[cfg(test)]
 impl Keeper {
     /// Lets the file grow no more while it stays open.
     pub(super) fn fill_up(&self) {
-        let FileState::Open(database) = &self.file else { panic!("the file is away") };
+        let FileState::Open(database, _) = &self.file else { panic!("the file is away") };
         database.fill_up();
     }
 

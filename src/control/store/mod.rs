@@ -6,10 +6,12 @@
 mod database;
 mod desk;
 mod keeper;
+mod outage;
+mod place;
 
 use std::{io, path::PathBuf, sync::Arc, thread};
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use self::{
     desk::{Desk, Read},
@@ -44,7 +46,7 @@ pub enum StoreError {
 }
 
 /// What the state file held when it was opened.
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 pub struct Kept {
     /// Splits set by hand.
     pub splits: HandSplits,
@@ -53,6 +55,9 @@ pub struct Kept {
     /// Number of the newest event.
     pub last_event: u64,
 }
+
+/// Tells, at most once, what a file held that could not be read at the start.
+pub type LateRead = mpsc::Receiver<Kept>;
 
 /// A way to the store's thread. The thread ends, with all written that can be, when the last of these is gone.
 #[derive(Debug, Clone)]
@@ -72,15 +77,16 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when another process owns the file, or a newer version wrote it. A damaged file is set aside, one
-    /// that cannot be written leaves the state in memory; both are said through `events`.
-    pub fn open(path: PathBuf, events: EventSink) -> Result<(Self, Kept), StoreError> {
-        let (mut keeper, kept) = Keeper::open(path, events)?;
+    /// that cannot be read or written leaves the state in memory; both are said through `events`.
+    pub fn open(path: PathBuf, events: EventSink) -> Result<(Self, Kept, LateRead), StoreError> {
+        let (late_reads, late_read) = mpsc::channel(1);
+        let (mut keeper, kept) = Keeper::open(path, events, late_reads)?;
         let desk = Arc::new(Desk::default());
         let counter = desk.clone();
         thread::Builder::new()
             .name("tidegate-state".to_owned())
             .spawn(move || keeper.work(&desk))?;
-        Ok((Self(Arc::new(Counter(counter))), kept))
+        Ok((Self(Arc::new(Counter(counter))), kept, late_read))
     }
 
     /// Keeps an event, and the whole of the splits set by hand if it changed them; `false` when an older event had to give
@@ -88,6 +94,12 @@ impl Store {
     #[must_use]
     pub fn keep(&self, event: Event, splits: Option<HandSplits>) -> bool {
         self.0.0.put_event(event, splits)
+    }
+
+    /// Goes on from what [`LateRead`] told: events kept so far come after number `last_event`, and `splits` are all that are
+    /// set by hand now.
+    pub fn adopt(&self, last_event: u64, splits: HandSplits) {
+        self.0.0.adopt(last_event, splits);
     }
 
     /// At most `limit` events in the order of their numbers: the first after `after`, or else the newest. `None` when the

@@ -20,7 +20,7 @@ fn sink() -> (EventSink, mpsc::Receiver<Event>) {
 
 fn open(path: &std::path::Path) -> (Store, Kept, mpsc::Receiver<Event>) {
     let (events, said) = sink();
-    let (store, kept) = Store::open(path.to_owned(), events).unwrap();
+    let (store, kept, _late) = Store::open(path.to_owned(), events).unwrap();
     (store, kept, said)
 }
 
@@ -61,6 +61,120 @@ async fn what_is_kept_is_there_after_a_restart() {
     assert_eq!((second.cookie_secret.len(), second.last_event), (32, 2));
     assert_eq!(store.events(None, 1).await, Some(vec![event(2)]));
     assert_eq!(store.events(Some(0), 10).await, Some(vec![event(1), event(2)]));
+}
+
+#[tokio::test]
+async fn a_file_that_another_program_holds_at_the_start_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let (store, first, _said) = open(&path);
+    assert!(store.keep(event(1), Some(hand_splits())));
+    close(store).await;
+
+    let holder = rusqlite::Connection::open(&path).unwrap();
+    holder.execute_batch("PRAGMA locking_mode = exclusive; BEGIN EXCLUSIVE").unwrap();
+    let (store, _unread, _said) = open(&path);
+    drop(holder);
+    assert!(store.flush().await, "the file can be had again");
+    close(store).await;
+
+    let (_store, kept, _said) = open(&path);
+    assert_eq!(kept.splits, hand_splits(), "a split set by hand outlives a backup");
+    assert_eq!(kept.cookie_secret, first.cookie_secret, "sessions keep their side");
+}
+
+#[tokio::test]
+async fn what_came_before_a_late_read_goes_behind_and_over_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let (store, first, _said) = open(&path);
+    assert!(store.keep(event(1), None) && store.keep(event(2), Some(hand_splits())));
+    close(store).await;
+
+    let holder = rusqlite::Connection::open(&path).unwrap();
+    holder.execute_batch("PRAGMA locking_mode = exclusive; BEGIN EXCLUSIVE").unwrap();
+    let (store, unread, mut late) = Store::open(path.clone(), sink().0).unwrap();
+    assert_eq!((unread.splits.len(), unread.last_event), (0, 0));
+    let of = |route| -> HandSplits {
+        [(RouteName::new(route).unwrap(), hand_splits().into_values().next().unwrap())].into()
+    };
+    assert!(store.keep(event(1), Some(of("web"))));
+    assert!(!store.flush().await, "one change is in the hand of the store's thread");
+    assert!(store.keep(event(2), Some(of("shop"))), "and one waits behind it");
+    drop(holder);
+    assert!(store.flush().await);
+    let told = late.recv().await.unwrap();
+    assert_eq!((&told.splits, told.last_event), (&hand_splits(), 2));
+    assert_eq!(told.cookie_secret, first.cookie_secret);
+    let ids: Vec<_> = store.events(Some(0), 10).await.unwrap().iter().map(|kept| kept.id).collect();
+    assert_eq!(ids, [1, 2, 3, 4]);
+    store.adopt(told.last_event, of("web"));
+    assert!(store.keep(event(5), None));
+    close(store).await;
+
+    let (_store, kept, _said) = open(&path);
+    assert_eq!((kept.splits, kept.last_event), (of("web"), 5), "the controller has the last word");
+}
+
+#[tokio::test]
+async fn the_end_may_come_before_the_controller_has_heard_of_a_late_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let (store, _kept, _said) = open(&path);
+    assert!(store.keep(event(1), Some(hand_splits())));
+    close(store).await;
+
+    let holder = rusqlite::Connection::open(&path).unwrap();
+    holder.execute_batch("PRAGMA locking_mode = exclusive; BEGIN EXCLUSIVE").unwrap();
+    let (store, _unread, _said) = open(&path);
+    assert!(store.keep(event(1), None));
+    assert!(!store.flush().await);
+    assert!(store.keep(event(2), Some(HandSplits::new())), "waits while the first is unwritten");
+    drop(holder);
+    close(store).await;
+    let (_store, kept, _said) = open(&path);
+    assert_eq!((kept.splits, kept.last_event), (hand_splits(), 3));
+}
+
+#[tokio::test]
+async fn a_file_that_is_deleted_in_use_is_begun_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let (store, first, mut said) = open(&path);
+    assert!(store.keep(event(1), Some(hand_splits())));
+    assert!(store.flush().await);
+    for name in ["state.db", "state.db-wal", "state.db-shm", "state.db.lock"] {
+        fs::remove_file(folder.path().join(name)).unwrap();
+    }
+    assert!(store.keep(event(2), None));
+    assert!(store.flush().await);
+    assert_eq!(said.try_recv().unwrap().kind, EventKind::StateDamaged);
+    assert!(said.try_recv().is_err(), "it is said once");
+    assert!(matches!(Store::open(path.clone(), sink().0), Err(StoreError::InUse(_))));
+    close(store).await;
+    let (_store, kept, _said) = open(&path);
+    assert_eq!((kept.splits, kept.last_event), (hand_splits(), 2));
+    assert_eq!(kept.cookie_secret, first.cookie_secret);
+}
+
+#[tokio::test]
+async fn a_file_put_in_its_place_is_not_taken_for_the_old_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, other) = (folder.path().join("state.db"), folder.path().join("other.db"));
+    let (store, _kept, _said) = open(&other);
+    assert!((1..=9).all(|id| store.keep(event(id), None)));
+    close(store).await;
+    let (store, _kept, mut said) = open(&path);
+    assert!(store.keep(event(1), Some(hand_splits())));
+    assert!(store.flush().await);
+    fs::rename(&other, &path).unwrap();
+    assert!(store.keep(event(2), None));
+    assert!(store.flush().await);
+    assert_eq!(said.try_recv().unwrap().kind, EventKind::StateDamaged);
+    close(store).await;
+    let (store, kept, _said) = open(&path);
+    assert_eq!((kept.splits, kept.last_event), (hand_splits(), 10));
+    close(store).await;
 }
 
 #[tokio::test]
@@ -141,7 +255,7 @@ fn a_full_disk_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let (events, mut said) = sink();
-    let (mut keeper, _kept) = Keeper::open(path.clone(), events).unwrap();
+    let (mut keeper, _kept) = Keeper::open(path.clone(), events, mpsc::channel(1).0).unwrap();
     keeper.fill_up();
     let desk = Desk::default();
     for id in 1..=2_000 {
@@ -154,7 +268,7 @@ fn a_full_disk_loses_nothing() {
     assert_eq!(said.try_recv().unwrap().kind, EventKind::StateWriteFailed);
     keeper.work(&desk);
     drop(keeper);
-    let (keeper, kept) = Keeper::open(path, sink().0).unwrap();
+    let (keeper, kept) = Keeper::open(path, sink().0, mpsc::channel(1).0).unwrap();
     assert_eq!((kept.last_event, kept.splits), (2_001, hand_splits()));
     assert_eq!(keeper.count_events(), 2_001);
 }
