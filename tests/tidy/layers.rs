@@ -45,7 +45,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("notify", &["control"]),
     ("prometheus", &["telemetry"]),
     ("rusqlite", &["control"]),
-    ("rustix", &["lifecycle"]),
+    ("rustix", &["lifecycle", "control"]),
     ("schemars", &["config"]),
     ("sd_notify", &["lifecycle", "app"]),
     (
