@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     admin::wire::{
-        EndpointState, EndpointStatus, EndpointVerb, ReloadOutcome, Reloaded, RouteStatus,
-        Signature, SplitWish,
+        EndpointState, EndpointStatus, EndpointVerb, ReloadOutcome, Reloaded, Signature, SplitSet,
+        SplitWish,
     },
     domain::Weight,
 };
@@ -33,11 +33,14 @@ pub(super) async fn split(
     let shares = shares.into_iter().map(|(name, percent)| (name, Some(percent))).collect();
     let wish = SplitWish { shares, signature: Signature { actor: None, reason } };
     let path = format!("/v1/routes/{}/split", segment(route));
-    let set: RouteStatus = client.send(Method::PUT, &path, &wish).await?;
-    let mut out = format!("route {}:", set.name);
-    for (name, weight) in &set.split {
+    let set: SplitSet = client.send(Method::PUT, &path, &wish).await?;
+    let mut out = format!("route {}:", set.route.name);
+    for (name, weight) in &set.route.split {
         // Writing to a text cannot fail.
         let _ = write!(out, " {name} {weight}%");
+    }
+    if !set.durable {
+        out.push_str("\nin force, but not in the state file yet: a restart now would forget it");
     }
     output::print(&format!("{out}\n"))
 }
