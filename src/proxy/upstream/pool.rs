@@ -1,4 +1,5 @@
 //! Idle connections, per worker and endpoint. The last one in is the first one out: what is not needed grows old and goes.
+//! Requests that cannot be sent twice take the oldest one instead, and only after a look at its socket.
 
 use std::collections::HashMap;
 
