@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-fn with_timeouts(upstream: SocketAddr, lines: &str) -> Setup {
+pub(crate) fn with_timeouts(upstream: SocketAddr, lines: &str) -> Setup {
     let tables = format!("[route.timeouts]\n{lines}");
     Setup::empty().backend("blue", upstream, "").route("app", "split = { blue = 100 }", &tables)
 }
