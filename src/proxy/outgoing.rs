@@ -15,7 +15,7 @@ use std::{
 use super::{downstream::Downstream, upstream::Upstream};
 
 /// How many gather at most before they go: a bound on how long the first of them waits.
-const MOST: usize = 16;
+const MOST: usize = 64;
 
 /// A connection with something to send.
 pub(super) enum Sender {
