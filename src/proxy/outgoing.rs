@@ -1,9 +1,9 @@
 //! Small writes of one turn, sent together at its end.
 //!
-//! When the kernel reports many sockets at once, their tasks run one after the other. A peer that waits on another core is woken
-//! by the first byte it gets, answers, and sleeps again: sent one by one between our own work, each message costs such a wake-up,
-//! paid by the sender. Sent in a row they share one. So a head or a short answer is left here, and goes out when every
-//! task that was ready has run, or when enough have gathered.
+//! When the kernel reports many sockets at once, their tasks run one after the other. Sent one by one between stretches of our
+//! own work, each message runs through the whole network stack from cold, up to the peer that it wakes; sent in a row they
+//! share both. So a head or a short answer is left here, and goes out when every task that was ready has run, or when enough
+//! have gathered.
 
 use std::{
     cell::RefCell,
