@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{hand_split::HandSplits, store::Store};
+use super::{hand_split::HandSplits, rollouts::Runs, store::Store};
 use crate::{
     domain::Queue,
     telemetry::{Event, EventKind, Recorder},
@@ -61,12 +61,12 @@ impl Audit {
     }
 
     /// Goes on from a file that could not be read before: every event so far moves behind its `last_event`.
-    pub(super) fn adopt(&self, last_event: u64, splits: HandSplits) {
+    pub(super) fn adopt(&self, last_event: u64, splits: HandSplits, runs: &Runs) {
         let mut recent = self.recent();
         for event in recent.iter_mut() {
             event.id += last_event;
         }
-        self.0.store.adopt(last_event, splits);
+        self.0.store.adopt(last_event, splits, runs);
         drop(recent);
         self.0.latest.send_modify(|latest| *latest += last_event);
     }

@@ -13,6 +13,7 @@ mod mailbox;
 mod publisher;
 mod pulse;
 mod reload;
+mod rollouts;
 mod shares;
 pub mod status;
 mod store;
@@ -26,6 +27,7 @@ pub use hand_split::{HandSplit, HandSplits, Superseded};
 pub use mailbox::{
     CommandError, ControlHandle, EndpointVerb, Reloaded, SIGNAL_ACTOR, SetEndpoint, SetSplit,
 };
+pub use rollouts::{Sample, SideSample};
 pub use store::{Kept, LateRead, Store, StoreError};
 pub use watcher::watch_config;
 

@@ -93,6 +93,10 @@ name! {
     /// Name of a backend, as the configuration gives it.
     BackendName
 }
+name! {
+    /// Name of a rollout, as the configuration gives it.
+    RolloutName
+}
 
 /// The counters of one (route, backend) pair; an index into every worker's shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -9,7 +9,7 @@ mod text;
 mod weight;
 
 pub use backend::{Balance, EndpointAddress, EndpointAddressError};
-pub use id::{BackendName, InvalidName, RouteName, SeriesId};
+pub use id::{BackendName, InvalidName, RolloutName, RouteName, SeriesId};
 pub use moment::Moment;
 pub use outcome::{Blame, Class, Outcome};
 pub use reason::{ErrorReason, Queue};
