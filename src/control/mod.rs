@@ -26,9 +26,9 @@ pub use controller::{ControlError, Controller, Setup};
 pub use data_plane::{DataPlane, ListenChange, ListenError};
 pub use hand_split::{HandSplit, HandSplits, Superseded};
 pub use mailbox::{
-    CommandError, ControlHandle, EndpointVerb, Reloaded, SIGNAL_ACTOR, SetEndpoint, SetSplit,
+    CommandError, ControlHandle, EndpointVerb, Operate, Reloaded, SIGNAL_ACTOR, SetEndpoint,
+    SetSplit, SetThresholds,
 };
-pub use rollouts::{Sample, SideSample};
 pub use store::{Kept, LateRead, Store, StoreError};
 pub use watcher::watch_config;
 

@@ -10,6 +10,7 @@ mod words;
 
 use serde::{Deserialize, Serialize};
 
+pub(in crate::control) use self::story::recommend;
 use super::rollouts::{RolloutStatus, Sample};
 use crate::telemetry::Event;
 
