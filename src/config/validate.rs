@@ -11,7 +11,7 @@ use std::{
 use super::{
     fault::{Refusal, nearest, quote},
     model::{self, Config},
-    raw,
+    outside, raw,
     reader::{At, Reader},
     route,
     source::Span,
@@ -32,6 +32,8 @@ pub(super) fn validate(file: raw::File, reader: &mut Reader<'_>) -> Option<Confi
     let names = backends.iter().flatten().map(|backend| backend.name.clone()).collect();
     let known = KnownBackends { names, complete };
     let routes = file.route.map(|list| route::routes(list.value.0, &known, reader));
+    let metrics = file.metric.map(|named| outside::metrics(named.value.entries, reader));
+    let sinks = file.notify.map(|named| outside::sinks(named.value.entries, reader));
     Some(Config {
         process: model::Process {
             workers: file.process.workers.value.0,
@@ -47,6 +49,8 @@ pub(super) fn validate(file: raw::File, reader: &mut Reader<'_>) -> Option<Confi
         listeners: listeners?,
         backends: backends?,
         routes: routes?,
+        metrics: metrics.unwrap_or_default(),
+        sinks: sinks.unwrap_or_default(),
     })
 }
 

@@ -13,6 +13,8 @@ mod mailbox;
 mod publisher;
 mod pulse;
 mod reload;
+pub mod report;
+pub mod rollouts;
 mod shares;
 pub mod status;
 mod store;
@@ -24,7 +26,8 @@ pub use controller::{ControlError, Controller, Setup};
 pub use data_plane::{DataPlane, ListenChange, ListenError};
 pub use hand_split::{HandSplit, HandSplits, Superseded};
 pub use mailbox::{
-    CommandError, ControlHandle, EndpointVerb, Reloaded, SIGNAL_ACTOR, SetEndpoint, SetSplit,
+    CommandError, ControlHandle, EndpointVerb, Operate, Reloaded, SIGNAL_ACTOR, SetEndpoint,
+    SetSplit, SetThresholds,
 };
 pub use store::{Kept, LateRead, Store, StoreError};
 pub use watcher::watch_config;

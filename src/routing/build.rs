@@ -3,7 +3,6 @@
 use std::{collections::HashMap, sync::Arc};
 
 use http::HeaderValue;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Affinity, Backend, Endpoint, Matcher, Override, Route, Table, Target, WorkerGauge};
 use crate::{
@@ -119,7 +118,8 @@ fn build_route(
         name: route.name.clone(),
         shares: SplitTable::new(&split),
         split,
-        salt: xxh3_64(route.name.as_str().as_bytes()),
+        salt: Route::own_salt(&route.name),
+        rollout: None,
         affinity: affinity(route, with)?,
         overrides,
         timeouts: route.timeouts,
@@ -140,7 +140,7 @@ fn target(
     let series = (with.series)(&route.name, name)
         .map_err(|why| BuildError::Series { route: route.name.clone(), why })?;
     let header = HeaderValue::from_str(name.as_str()).map_err(|_| unknown())?;
-    Ok(Target { backend, series, header })
+    Ok(Target { backend, series, judged: None, header })
 }
 
 fn affinity(route: &model::Route, with: &mut Ingredients<'_>) -> Result<Affinity, BuildError> {

@@ -15,7 +15,7 @@ use std::{
 
 use arc_swap::{ArcSwap, Cache};
 
-use super::{Route, Table};
+use super::{Bell, Route, Table};
 use crate::{
     decision::sequence::Sequence,
     domain::{Moment, RouteName},
@@ -63,7 +63,9 @@ impl TableView {
     pub fn reader(&self) -> TableReader {
         let mut cache = Cache::new(self.0.clone());
         let local = LocalTable::new(cache.load().clone(), &HashMap::new());
-        TableReader { cache, local }
+        let reader = TableReader { cache, local, bell: Bell::default() };
+        reader.listen();
+        reader
     }
 }
 
@@ -72,6 +74,7 @@ impl TableView {
 pub struct TableReader {
     cache: Cache<Arc<ArcSwap<Table>>, Arc<Table>>,
     local: LocalTable,
+    bell: Bell,
 }
 
 impl TableReader {
@@ -80,8 +83,19 @@ impl TableReader {
         let current = self.cache.load();
         if !Arc::ptr_eq(current, &self.local.0.table) {
             self.local = LocalTable::new(current.clone(), &self.local.sequences_by_route());
+            self.listen();
         }
         self.local.clone()
+    }
+
+    /// Rings when a rollout whose table was loaded here is recalled.
+    pub fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    fn listen(&self) {
+        let rollouts = self.local.routes().iter().filter_map(|route| route.rollout.as_ref());
+        rollouts.for_each(|rollout| rollout.guard.listen(&self.bell));
     }
 }
 
