@@ -11,7 +11,7 @@ use super::{
     Audit,
     candidate::{Candidate, Refused},
     report::{self, Report},
-    rollouts::{Board, RolloutStatus, Verb},
+    rollouts::{Board, RolloutStatus, Shown, Verb},
     status::{self, EndpointStatus, Rates, ReloadOutcome, RouteStatus, Standing, Status},
 };
 use crate::{
@@ -308,6 +308,7 @@ impl ControlHandle {
             weights: weights.collect(),
             endpoints: endpoints.collect(),
             connections: Vec::new(),
+            rollouts: self.board.borrow().iter().map(Shown::gauge).collect(),
             reload_successful: !rejected,
             reload_success_at_ms: standing.taken_at_ms,
         }

@@ -9,7 +9,7 @@ use super::{
     super::{EndpointGauge, ListenerGauge, SplitWeight, recorder::tests::names},
     *,
 };
-use crate::domain::{Outcome, Weight};
+use crate::domain::{Outcome, RolloutName, Weight};
 
 const GOLDEN: &str = include_str!("golden.txt");
 
@@ -33,6 +33,14 @@ fn gauges() -> Gauges {
             in_flight: 3,
         }],
         connections: vec![ListenerGauge { bind: "127.0.0.1:8080".parse().unwrap(), open: 17 }],
+        rollouts: vec![RolloutGauge {
+            rollout: RolloutName::new("api").unwrap(),
+            phases: vec![("idle", false), ("baking", true)],
+            step: 2,
+            weight: Weight::from_percent(12.5).unwrap(),
+            verdict: -1,
+            rollbacks: vec![("breaker", 3)],
+        }],
         reload_successful: true,
         reload_success_at_ms: 1_700_000_000_500,
     }
