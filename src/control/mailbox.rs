@@ -227,6 +227,7 @@ impl ControlHandle {
             connections: Vec::new(),
             reload_successful: !rejected,
             reload_success_at_ms: standing.taken_at_ms,
+            notifications: Vec::new(),
         }
     }
 

@@ -17,7 +17,7 @@ mod summary;
 pub use error::Error;
 pub use events::{EVENT_QUEUE, Event, EventKind, EventSink, SELF_ACTOR};
 pub use exporter::{Exporter, METRICS_CONTENT_TYPE};
-pub use gauges::{EndpointGauge, Gauges, ListenerGauge, SplitWeight};
+pub use gauges::{EndpointGauge, Gauges, ListenerGauge, NotificationCount, SplitWeight};
 pub use recorder::{Recorder, SeriesExhausted};
 pub use shard::{MAX_SERIES, Shard};
 pub use snapshot::{SeriesSnapshot, Snapshot};

@@ -132,6 +132,14 @@ pub const OVERFLOW: Metric = Metric {
     labels: &["queue"],
 };
 
+/// What became of notifications.
+pub const NOTIFICATIONS: Metric = Metric {
+    name: "tidegate_notifications_total",
+    help: "Notifications of a sink, by result: sent, failed (given up), dropped (by a full queue).",
+    kind: MetricKind::Counter,
+    labels: &["sink", "result"],
+};
+
 /// The version that runs.
 pub const BUILD: Metric = Metric {
     name: "tidegate_build_info",
@@ -141,7 +149,7 @@ pub const BUILD: Metric = Metric {
 };
 
 /// Every metric of our own.
-pub const ALL: [&Metric; 14] = [
+pub const ALL: [&Metric; 15] = [
     &REQUESTS,
     &RESPONSES,
     &RETRIES,
@@ -155,6 +163,7 @@ pub const ALL: [&Metric; 14] = [
     &RELOAD_SUCCESSFUL,
     &RELOAD_SUCCESS_AT,
     &OVERFLOW,
+    &NOTIFICATIONS,
     &BUILD,
 ];
 

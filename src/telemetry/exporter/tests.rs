@@ -6,10 +6,10 @@ use std::{
 };
 
 use super::{
-    super::{EndpointGauge, ListenerGauge, SplitWeight, recorder::tests::names},
+    super::{EndpointGauge, ListenerGauge, NotificationCount, SplitWeight, recorder::tests::names},
     *,
 };
-use crate::domain::{Outcome, Weight};
+use crate::domain::{Outcome, SinkName, Weight};
 
 const GOLDEN: &str = include_str!("golden.txt");
 
@@ -35,6 +35,11 @@ fn gauges() -> Gauges {
         connections: vec![ListenerGauge { bind: "127.0.0.1:8080".parse().unwrap(), open: 17 }],
         reload_successful: true,
         reload_success_at_ms: 1_700_000_000_500,
+        notifications: vec![NotificationCount {
+            sink: SinkName::new("chat").unwrap(),
+            result: "sent",
+            count: 2,
+        }],
     }
 }
 
