@@ -149,12 +149,14 @@ fn log(event: &Event) {
         | EventKind::ReloadUnchanged
         | EventKind::ListenerAdded
         | EventKind::ListenerRemoved
+        | EventKind::NotifyRecovered
         | EventKind::StateRecovered => tracing::info!(%kind, actor, subject, "{message}"),
         EventKind::ReloadRejected
         | EventKind::StateDamaged
         | EventKind::StateWriteFailed
         | EventKind::ConnectionPanicked
         | EventKind::AcceptFailed
+        | EventKind::NotifyFailed
         | EventKind::TaskFailed => tracing::warn!(%kind, actor, subject, "{message}"),
     }
 }

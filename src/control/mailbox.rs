@@ -311,6 +311,7 @@ impl ControlHandle {
             rollouts: self.board.borrow().iter().map(Shown::gauge).collect(),
             reload_successful: !rejected,
             reload_success_at_ms: standing.taken_at_ms,
+            notifications: Vec::new(),
         }
     }
 

@@ -7,9 +7,12 @@ mod audit;
 mod candidate;
 mod controller;
 mod data_plane;
+mod external;
 mod hand_split;
 mod late_read;
 mod mailbox;
+mod notify;
+mod outbound;
 mod publisher;
 mod pulse;
 mod reload;
@@ -24,11 +27,14 @@ pub use audit::Audit;
 pub use candidate::check_files;
 pub use controller::{ControlError, Controller, Setup};
 pub use data_plane::{DataPlane, ListenChange, ListenError};
+pub use external::{ExternalMetrics, ExternalReading};
 pub use hand_split::{HandSplit, HandSplits, Superseded};
 pub use mailbox::{
     CommandError, ControlHandle, EndpointVerb, Operate, Reloaded, SIGNAL_ACTOR, SetEndpoint,
     SetSplit, SetThresholds,
 };
+pub use notify::Notifier;
+pub use outbound::Outbound;
 pub use store::{Kept, LateRead, Store, StoreError};
 pub use watcher::watch_config;
 

@@ -72,6 +72,10 @@ kinds! {
     ConnectionPanicked = "connection_panicked",
     /// Connections could not be accepted for a while.
     AcceptFailed = "accept_failed",
+    /// Notifications do not reach a sink.
+    NotifyFailed = "notify_failed",
+    /// Notifications reach a sink again.
+    NotifyRecovered = "notify_recovered",
     /// A task ended that should not have.
     TaskFailed = "task_failed",
 }

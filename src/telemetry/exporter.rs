@@ -140,10 +140,14 @@ fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {
     successful.gauge(&[], f64::from(u8::from(gauges.reload_successful)));
     let mut success_at = Family::new(&names::RELOAD_SUCCESS_AT);
     success_at.gauge(&[], gauges.reload_success_at_ms as f64 / 1_000.0);
+    let mut notifications = Family::new(&names::NOTIFICATIONS);
+    for end in &gauges.notifications {
+        notifications.count(&[end.sink.as_str(), end.result], end.count);
+    }
     let mut build = Family::new(&names::BUILD);
     build.gauge(&[env!("CARGO_PKG_VERSION")], 1.0);
     let mut families: Vec<_> =
-        [weight, healthy, in_flight, connections, successful, success_at, build]
+        [weight, healthy, in_flight, connections, successful, success_at, notifications, build]
             .map(Family::finish)
             .into();
     families.extend(rollout_families(&gauges.rollouts));

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::domain::{BackendName, EndpointAddress, RolloutName, RouteName, Weight};
+use crate::domain::{BackendName, EndpointAddress, RolloutName, RouteName, SinkName, Weight};
 
 /// State of the whole process at the moment of a scrape.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -19,6 +19,19 @@ pub struct Gauges {
     pub reload_successful: bool,
     /// When the configuration was last read with success, in milliseconds since 1970 UTC.
     pub reload_success_at_ms: u64,
+    /// What became of notifications, by sink.
+    pub notifications: Vec<NotificationCount>,
+}
+
+/// How many notifications of a sink came to the same end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotificationCount {
+    /// The sink.
+    pub sink: SinkName,
+    /// The end: `sent`, `failed` or `dropped`.
+    pub result: &'static str,
+    /// How many.
+    pub count: u64,
 }
 
 /// Share of a backend in a route's requests.

@@ -172,6 +172,14 @@ pub const VERDICT: Metric = Metric {
     labels: &["rollout"],
 };
 
+/// What became of notifications.
+pub const NOTIFICATIONS: Metric = Metric {
+    name: "tidegate_notifications_total",
+    help: "Notifications of a sink, by result: sent, failed (given up), dropped (by a full queue).",
+    kind: MetricKind::Counter,
+    labels: &["sink", "result"],
+};
+
 /// The version that runs.
 pub const BUILD: Metric = Metric {
     name: "tidegate_build_info",
@@ -181,7 +189,7 @@ pub const BUILD: Metric = Metric {
 };
 
 /// Every metric of our own.
-pub const ALL: [&Metric; 19] = [
+pub const ALL: [&Metric; 20] = [
     &REQUESTS,
     &RESPONSES,
     &RETRIES,
@@ -200,6 +208,7 @@ pub const ALL: [&Metric; 19] = [
     &ROLLOUT_WEIGHT,
     &ROLLBACKS,
     &VERDICT,
+    &NOTIFICATIONS,
     &BUILD,
 ];
 

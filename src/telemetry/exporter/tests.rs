@@ -6,10 +6,10 @@ use std::{
 };
 
 use super::{
-    super::{EndpointGauge, ListenerGauge, SplitWeight, recorder::tests::names},
+    super::{EndpointGauge, ListenerGauge, NotificationCount, SplitWeight, recorder::tests::names},
     *,
 };
-use crate::domain::{Outcome, RolloutName, Weight};
+use crate::domain::{Outcome, RolloutName, SinkName, Weight};
 
 const GOLDEN: &str = include_str!("golden.txt");
 
@@ -43,6 +43,11 @@ fn gauges() -> Gauges {
         }],
         reload_successful: true,
         reload_success_at_ms: 1_700_000_000_500,
+        notifications: vec![NotificationCount {
+            sink: SinkName::new("chat").unwrap(),
+            result: "sent",
+            count: 2,
+        }],
     }
 }
 
@@ -109,7 +114,8 @@ fn every_sample_follows_its_help_and_type_and_none_comes_twice() {
             let (sample, value) = line.rsplit_once(' ').unwrap();
             assert!(sample.starts_with(&family), "{line} under {family}");
             assert!(samples.insert(sample.to_owned()), "{sample} comes twice");
-            assert!(value.parse::<f64>().unwrap() >= 0.0, "{line}");
+            let lowest = if family == "tidegate_verdict" { -1.0 } else { 0.0 };
+            assert!(value.parse::<f64>().unwrap() >= lowest, "{line}");
         }
     }
 }
