@@ -20,5 +20,5 @@ pub use exporter::{Exporter, METRICS_CONTENT_TYPE};
 pub use gauges::{EndpointGauge, Gauges, ListenerGauge, SplitWeight};
 pub use recorder::{Recorder, SeriesExhausted};
 pub use shard::{MAX_SERIES, Shard};
-pub use snapshot::{SeriesSnapshot, Snapshot};
+pub use snapshot::{FallbackSnapshot, SeriesSnapshot, Snapshot};
 pub use summary::Summary;
