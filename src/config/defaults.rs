@@ -72,3 +72,21 @@ pub(super) const FALLBACK_METHODS: [Method; 5] =
 
 /// More would be an outage, and bury the baseline under the canary's load.
 pub(super) const FALLBACK_BUDGET: Weight = Weight::FIFTH;
+
+/// Prometheus itself scrapes every 15 s or more: asking more often would repeat the answer.
+pub(super) const METRIC_INTERVAL: Duration = Duration::from_secs(10);
+
+/// An instant query takes milliseconds; three of them fit into the time after which a value is stale.
+pub(super) const METRIC_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Mail servers greet late on purpose, to scare off senders of junk.
+pub(super) const NOTIFY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Often enough to notice, seldom enough not to be load.
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// A transaction that takes longer has failed its users.
+pub(super) const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A redeployment fits.
+pub(super) const HOOK_TIMEOUT: Duration = Duration::from_mins(5);

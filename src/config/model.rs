@@ -1,9 +1,15 @@
 //! The configuration as the rest of Tidegate sees it: valid by construction, made only by `validate`.
 
+mod outside;
+
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
+pub use self::outside::{
+    Address, Check, CheckAction, CheckRequest, CheckTarget, Email, Expectations, Hook, HookAction,
+    Metric, MetricUnit, Sink, SinkKind, SmtpSecurity, StatusSet,
+};
 use crate::domain::{BackendName, Balance, EndpointAddress, RouteName, Split, Weight};
 
 /// One whole, checked configuration.
@@ -23,6 +29,10 @@ pub struct Config {
     pub backends: Vec<Backend>,
     /// Rules in the order of the file, by unique name; every backend they name exists.
     pub routes: Vec<Route>,
+    /// Metrics from outside, by unique name.
+    pub metrics: Vec<Metric>,
+    /// Where notifications go, by unique name.
+    pub sinks: Vec<Sink>,
 }
 
 /// `[process]`

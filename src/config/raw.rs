@@ -12,11 +12,14 @@ use super::{
     fallback::HeaderOrNone,
     leaf::{DurationOrOff, Line, Mode, Size, SizeOrUnlimited, Whole, Workers},
     model::{FallbackCause, HostPattern, LogFormat, LogLevel, PathPattern},
+    outside::raw::{MAX_OUTSIDE, Metric, Notify},
     patterns::HostName,
     section::section,
     words::AffinityBy,
 };
-use crate::domain::{BackendName, Balance, EndpointAddress, RouteName, Weight};
+use crate::domain::{
+    BackendName, Balance, EndpointAddress, MetricName, RouteName, SinkName, Weight,
+};
 
 /// Most backends in one file.
 pub(super) const MAX_BACKENDS: usize = 1_000;
@@ -48,8 +51,12 @@ section! {
         /// "*.example.com" before "*"; there an exact path, then regular expressions in the order
         /// of the file, then the longest prefix.
         required route: List<Route, 1, MAX_ROUTES>;
+        /// Metrics of Prometheus servers, by name: external.NAME in conditions.
+        optional metric: Named<MetricName, Metric, MAX_OUTSIDE>;
+        /// Where notifications go, by name.
+        optional notify: Named<SinkName, Notify, MAX_OUTSIDE>;
     }
-    later { "rollout"; "metric"; "notify"; }
+    later { "rollout"; }
 }
 
 section! {

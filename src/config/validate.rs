@@ -12,7 +12,7 @@ use super::{
     fallback::Wanted,
     fault::{Refusal, nearest, quote},
     model::{self, Config},
-    raw,
+    outside, raw,
     reader::{At, Reader},
     route,
     source::Span,
@@ -35,6 +35,8 @@ pub(super) fn validate(file: raw::File, reader: &mut Reader<'_>) -> Option<Confi
     let fallbacks = file.route.as_ref().map(|list| Wanted::of(&list.value.0)).unwrap_or_default();
     let routes = file.route.map(|list| route::routes(list.value.0, &known, reader));
     fallbacks.check(std::iter::empty(), reader);
+    let metrics = file.metric.map(|named| outside::metrics(named.value.entries, reader));
+    let sinks = file.notify.map(|named| outside::sinks(named.value.entries, reader));
     Some(Config {
         process: model::Process {
             workers: file.process.workers.value.0,
@@ -50,6 +52,8 @@ pub(super) fn validate(file: raw::File, reader: &mut Reader<'_>) -> Option<Confi
         listeners: listeners?,
         backends: backends?,
         routes: routes?,
+        metrics: metrics.unwrap_or_default(),
+        sinks: sinks.unwrap_or_default(),
     })
 }
 
