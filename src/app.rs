@@ -167,6 +167,7 @@ impl App {
             events: events.clone(),
             inbox,
             drain: watch,
+            tasks: tasks.clone(),
         };
         let (controller, handle) = Controller::new(setup)?;
         let table = controller.table();

@@ -5,10 +5,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::{
-    drive::Drive,
-    news,
-};
+use super::{drive::Drive, news};
 use crate::{
     control::{CommandError, Controller},
     decision::rollout::{Effect, Errand, News, NewsKind, Phase, State, Ticket},
@@ -103,10 +100,8 @@ impl Controller {
     fn set_weight(&mut self, rollout: &RolloutName, weight: Weight) {
         let Some(drive) = self.drives.get(rollout) else { return };
         let route = drive.plan().route.clone();
-        let published = drive
-            .traffic(weight)
-            .map_err(|error| error.to_string())
-            .and_then(|traffic| {
+        let published =
+            drive.traffic(weight).map_err(|error| error.to_string()).and_then(|traffic| {
                 self.publisher.hand_over(&route, traffic).map_err(|error| error.to_string())
             });
         if let Err(why) = published {
@@ -178,7 +173,7 @@ impl Controller {
             Some(why) => Err(CommandError::NotDurable(format!(
                 "nothing goes forward, for the state cannot be kept: {why}; see the event state_write_failed"
             ))),
-            None => Ok(drive.status(self.config.borrow().rollout(rollout))),
+            None => Ok(drive.status(&self.config.borrow(), &self.recorder)),
         };
         for waiting in drive.waiting.drain(..) {
             // Whoever asked may have gone meanwhile.
@@ -188,6 +183,19 @@ impl Controller {
 }
 
 impl Drive {
+    /// Notes when the phase or the step changed.
+    fn note_phase(&mut self, now_ms: u64) {
+        let state = self.state();
+        let place = (state.phase.label(), state.phase.stay().map(|stay| stay.step));
+        if place == self.place {
+            return;
+        }
+        let ended = !state.phase.is_running();
+        self.place = place;
+        self.log.since_ms = now_ms;
+        self.log.ended_at_ms = ended.then_some(now_ms);
+    }
+
     fn recall(&mut self) {
         self.guard.recall();
         self.recalled_at = Some(clock::now());

@@ -4,11 +4,15 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{RolloutStatus, Run, RunLog, Sampler, run::Record};
+use super::{
+    RolloutStatus, Run,
+    run::{Record, RunLog},
+    sampler::Sampler,
+};
 use crate::{
     control::mailbox::Answer,
     decision::rollout::{Engine, Hold, Phase, State},
-    domain::{Moment, Plan, RolloutName, Split, SplitError, Weight},
+    domain::{Moment, Plan, RolloutName, SeriesId, Split, SplitError, Weight},
     routing::{Guard, GuardLimits, RolloutTraffic, Side, Spent},
     telemetry::{Recorder, SeriesExhausted},
 };
@@ -23,6 +27,7 @@ pub(in crate::control) struct Drive {
     pub(super) guard: Arc<Guard>,
     pub(super) baseline: Side,
     pub(super) canary: Side,
+    fallbacks: SeriesId,
     pub(super) sampler: Sampler,
     /// Attempts of the canary in this run, before this process took it over.
     requests_until_now: u64,
@@ -36,6 +41,8 @@ pub(in crate::control) struct Drive {
     pub(super) recalled_at: Option<Moment>,
     /// Rollbacks since the process began, by cause.
     pub(super) rollbacks: BTreeMap<&'static str, u64>,
+    /// Phase and step when it was last looked at.
+    pub(super) place: (&'static str, Option<usize>),
     /// What was in force when the state file could not be read: it has the word as soon as it can.
     pub(super) is_stand_in: bool,
 }
@@ -81,7 +88,9 @@ impl Drive {
             Ok(Side { backend: backend.clone(), series, judged })
         };
         let (baseline, canary) = (side(&state.plan.baseline)?, side(&state.plan.canary)?);
+        let fallbacks = recorder.fallback(&state.plan.route, &canary.backend, &baseline.backend)?;
         let guard = guard(&state.plan, workers);
+        let place = (state.phase.label(), state.phase.stay().map(|stay| stay.step));
         guard.restore(Spent {
             bad_responses: state.spent.bad_responses,
             exposed_keys: state.spent.exposed_keys,
@@ -96,10 +105,12 @@ impl Drive {
             guard,
             baseline,
             canary,
+            fallbacks,
             waiting: Vec::new(),
             unwritten: None,
             recalled_at: None,
             rollbacks: BTreeMap::new(),
+            place,
             is_stand_in: false,
         })
     }
@@ -161,6 +172,7 @@ impl Drive {
             salt: salt(&self.plan().name, self.number),
             baseline: self.baseline.clone(),
             canary: self.canary.clone(),
+            fallbacks: self.fallbacks,
             guard: self.guard.clone(),
             epoch: self.guard.begin_epoch(),
         })

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use super::{RolloutStatus, drive::{Drive, Waiting}};
+use super::{
+    RolloutStatus,
+    drive::{Drive, Waiting},
+};
 use crate::{
     control::{
         CommandError, Controller, Operate, SetThresholds, controller::not_found, mailbox::Answer,
     },
-    decision::rollout::{Command, Phase, Refused, SetFault, Verb},
+    decision::rollout::{Command, Refused, SetFault, Verb},
     domain::{RolloutName, condition::Externals},
     lifecycle::clock,
-    telemetry::{Event, EventKind},
 };
 
 /// How long an operator waits for a move whose hooks and checks take their time; the move goes on without them.
@@ -62,8 +64,8 @@ impl Controller {
     ) -> Result<RolloutStatus, CommandError> {
         let name = self.named(&wish.rollout)?;
         let config = self.config.borrow().clone();
-        let units = config.metrics.iter().map(|metric| (&metric.name, metric.unit));
-        let units = units.map(|(name, unit)| (name.clone(), unit.into())).collect();
+        let units = config.metrics.iter().map(|metric| (metric.name.clone(), metric.unit.unit()));
+        let units: Vec<_> = units.collect();
         let Some(drive) = self.drives.get_mut(&name) else {
             return Err(CommandError::Stopped);
         };

@@ -95,6 +95,12 @@ impl RunLog {
         shorten(&mut self.checks);
     }
 
+    /// Remembers thresholds that were changed by hand.
+    pub(super) fn note_changes(&mut self, changes: Vec<String>) {
+        self.changed.extend(changes);
+        shorten(&mut self.changed);
+    }
+
     /// Remembers how a hook went.
     pub(super) fn remember_hook(&mut self, hook: HookRun) {
         self.hooks.push(hook);
@@ -105,4 +111,49 @@ impl RunLog {
 fn shorten<T>(list: &mut Vec<T>) {
     let surplus = list.len().saturating_sub(MAX_REMEMBERED);
     list.drain(..surplus);
+}
+
+#[cfg(test)]
+pub(in crate::control) mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        decision::rollout::{Phase, Stay},
+        domain::plan::tests::plan,
+    };
+
+    /// A run at the first step of a plan, for so long.
+    pub(in crate::control) fn record(served: Duration) -> Record {
+        let mut state = State::idle(plan());
+        state.phase = Phase::Baking(Stay { served, ..Stay::at(0) });
+        Record { state, log: RunLog::none(&plan()) }
+    }
+
+    #[test]
+    fn a_record_survives_its_json() {
+        let mut record = record(Duration::from_millis(1_250));
+        record.log.changed.push("min_requests 50 → 5".to_owned());
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+    }
+
+    #[test]
+    fn of_checks_that_go_alike_the_last_is_remembered() {
+        let mut log = RunLog::none(&plan());
+        let check = |ok, took_ms| CheckRun {
+            name: "reads".to_owned(),
+            category: "api".to_owned(),
+            stage: "during".to_owned(),
+            ok,
+            detail: String::new(),
+            took_ms,
+        };
+        for (ok, took_ms) in [(true, 1), (true, 2), (false, 3), (true, 4)] {
+            log.remember_check(check(ok, took_ms));
+        }
+        assert_eq!(log.checks, [check(false, 3), check(true, 4)]);
+        (0..1_000).for_each(|_| log.note_changes(vec!["x".to_owned()]));
+        assert_eq!(log.changed.len(), MAX_REMEMBERED);
+    }
 }
