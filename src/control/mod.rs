@@ -5,6 +5,7 @@
 
 mod audit;
 mod candidate;
+pub mod checks;
 mod controller;
 mod data_plane;
 mod external;
