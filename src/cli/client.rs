@@ -40,6 +40,15 @@ impl Client {
         self.exchange(Method::GET, path, Bytes::new()).await
     }
 
+    /// The answer to a question, as it is.
+    pub(super) async fn text(&self, path: &str) -> Result<String, Failure> {
+        self.converse(Method::GET, path, Bytes::new(), async |response: Response<Incoming>| {
+            let body = self.body(patience(&Method::GET), response).await?;
+            Ok(String::from_utf8_lossy(&body).into_owned())
+        })
+        .await
+    }
+
     /// The answer to a wish.
     pub(super) async fn send<T: DeserializeOwned>(
         &self,
@@ -76,12 +85,20 @@ impl Client {
     ) -> Result<T, Failure> {
         let patience = patience(&method);
         self.converse(method, path, body, async |response: Response<Incoming>| {
-            let body = Limited::new(response.into_body(), MAX_ANSWER).collect();
-            let body = self.within(patience, body).await?;
-            let body = body.map_err(|error| self.lost(error.as_ref()))?.to_bytes();
+            let body = self.body(patience, response).await?;
             Ok(serde_json::from_slice(&body)?)
         })
         .await
+    }
+
+    async fn body(
+        &self,
+        patience: Duration,
+        response: Response<Incoming>,
+    ) -> Result<Bytes, Failure> {
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect();
+        let body = self.within(patience, body).await?;
+        Ok(body.map_err(|error| self.lost(error.as_ref()))?.to_bytes())
     }
 
     /// Sends a request and reads its answer with `read`, while the connection is driven beside it.

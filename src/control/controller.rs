@@ -18,6 +18,7 @@ use super::{
     publisher::{Materials, Publisher},
     pulse::Pulse,
     reload::supersede,
+    rollouts::Board,
     shares,
     status::{
         self, ConfigStatus, EndpointStatus, LastReload, Rates, ReloadOutcome, RouteStatus, Standing,
@@ -80,6 +81,7 @@ pub struct Controller {
     pub(super) audit: Audit,
     recorder: Arc<Recorder>,
     rates: watch::Sender<Arc<Rates>>,
+    board: watch::Sender<Board>,
     mailbox: mpsc::Receiver<Command>,
     inbox: mpsc::Receiver<Event>,
     drain: DrainWatch,
@@ -107,6 +109,7 @@ impl Controller {
         let standing = watch::Sender::new(Arc::new(standing));
         let (sender, mailbox) = mpsc::channel(MAILBOX);
         let rates = watch::Sender::default();
+        let board = watch::Sender::default();
         let mut controller = Self {
             config,
             secrets,
@@ -118,6 +121,7 @@ impl Controller {
             audit,
             recorder,
             rates,
+            board,
             mailbox,
             inbox,
             drain,
@@ -180,6 +184,7 @@ impl Controller {
             config: self.config.subscribe(),
             standing: self.standing.subscribe(),
             rates: self.rates.subscribe(),
+            board: self.board.subscribe(),
             audit: self.audit.clone(),
             recorder: self.recorder.clone(),
             drain: self.drain.clone(),
@@ -193,6 +198,12 @@ impl Controller {
         match command {
             Command::SetSplit(wish, answer) => drop(answer.send(self.set_split(wish))),
             Command::SetEndpoint(wish, answer) => drop(answer.send(self.set_endpoint(&wish))),
+            Command::Operate(wish, answer) => {
+                drop(answer.send(Err(not_found("rollout", &wish.rollout, std::iter::empty()))));
+            }
+            Command::SetThresholds(wish, answer) => {
+                drop(answer.send(Err(not_found("rollout", &wish.rollout, std::iter::empty()))));
+            }
             Command::Take { read, actor, answer } => {
                 drop(answer.send(Ok(self.take(read, &actor, data_plane))));
             }

@@ -12,12 +12,12 @@ use crate::{
 impl Controller {
     /// Puts the file's splits and its key in force, and goes on from its last event.
     pub(super) fn adopt(&mut self, kept: Kept) {
-        let Kept { splits: mut hand, cookie_secret, last_event } = kept;
+        let Kept { splits: mut hand, runs, cookie_secret, last_event, past: _ } = kept;
         let meanwhile = std::mem::take(&mut self.hand);
         hand.extend(meanwhile.clone());
         let given_way = supersede(&mut hand, &self.config.borrow());
         self.hand = hand;
-        self.audit.adopt(last_event, self.hand.clone());
+        self.audit.adopt(last_event, self.hand.clone(), &runs);
         self.publisher.set_cookie_secret(cookie_secret);
         let built = self.publisher.build(&self.config.borrow(), &self.secrets, &self.hand);
         match built {

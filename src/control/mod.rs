@@ -19,6 +19,8 @@ mod program;
 mod publisher;
 mod pulse;
 mod reload;
+pub mod report;
+pub mod rollouts;
 mod shares;
 pub mod status;
 mod store;
@@ -31,7 +33,8 @@ pub use data_plane::{DataPlane, ListenChange, ListenError};
 pub use external::{ExternalMetrics, ExternalReading};
 pub use hand_split::{HandSplit, HandSplits, Superseded};
 pub use mailbox::{
-    CommandError, ControlHandle, EndpointVerb, Reloaded, SIGNAL_ACTOR, SetEndpoint, SetSplit,
+    CommandError, ControlHandle, EndpointVerb, Operate, Reloaded, SIGNAL_ACTOR, SetEndpoint,
+    SetSplit, SetThresholds,
 };
 pub use notify::Notifier;
 pub use outbound::Outbound;

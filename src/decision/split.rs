@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::domain::Split;
+use crate::domain::{BackendName, Split, Weight};
 
 /// Buckets of a split: one for each basis point.
 pub const BUCKETS: u16 = 10_000;
@@ -63,19 +63,31 @@ pub struct SplitTable {
 }
 
 impl SplitTable {
-    /// Lays the shares of `split` out over the buckets.
+    /// Lays the shares of `split` out over the buckets, in their order.
     pub fn new(split: &Split) -> Self {
-        let mut ends: Vec<u16> = Vec::with_capacity(split.shares().len());
+        Self::lay_out(split.shares().iter().map(|(_, weight)| *weight))
+    }
+
+    /// Lays the shares out so that `canary` owns the lowest buckets, whatever its name: its indexes are those of
+    /// [`canary_last`].
+    pub fn with_canary(split: &Split, canary: &BackendName) -> Self {
+        Self::lay_out(canary_last(split, canary).map(|(_, weight)| *weight))
+    }
+
+    fn lay_out(weights: impl DoubleEndedIterator<Item = Weight>) -> Self {
         let mut end = 0;
-        for (_, weight) in split.shares().iter().rev() {
-            end += weight.basis_points();
-            ends.push(end);
-        }
+        let mut ends: Vec<u16> = weights
+            .rev()
+            .map(|weight| {
+                end += weight.basis_points();
+                end
+            })
+            .collect();
         ends.reverse();
         Self { ends: ends.into() }
     }
 
-    /// The backend that owns `bucket`, as an index into [`Split::shares`].
+    /// The backend that owns `bucket`, as an index into the shares as they were laid out.
     pub fn choose(&self, bucket: Bucket) -> usize {
         // The first end is 10 000, above every bucket: at least one share lies below the partition point.
         self.ends.partition_point(|end| bucket.0 < *end).saturating_sub(1)
@@ -98,6 +110,15 @@ impl SplitTable {
     pub(super) fn ends(&self) -> &[u16] {
         &self.ends
     }
+}
+
+/// The shares of `split` in their order, but for that of `canary`, which comes last.
+pub fn canary_last<'a>(
+    split: &'a Split,
+    canary: &'a BackendName,
+) -> impl DoubleEndedIterator<Item = &'a (BackendName, Weight)> {
+    let others = split.shares().iter().filter(move |(name, _)| name != canary);
+    others.chain(split.shares().iter().filter(move |(name, _)| name == canary))
 }
 
 #[cfg(test)]
@@ -135,6 +156,22 @@ pub(super) mod tests {
         assert_eq!(table.choose(Bucket(999)), 1);
         assert_eq!(table.choose(Bucket(1_000)), 0);
         assert_eq!(table.choose(Bucket(9_999)), 0);
+    }
+
+    #[test]
+    fn a_canary_owns_the_lowest_buckets_whatever_its_name() {
+        let name = |text| BackendName::new(text).unwrap();
+        let weight = |points| Weight::from_basis_points(points).unwrap();
+        let shares = [("blue", 1_000), ("green", 9_000)];
+        let split = Split::new(shares.map(|(at, points)| (name(at), weight(points))).into());
+        let split = split.unwrap();
+        let canary = name("blue");
+        let blue = SplitTable::with_canary(&split, &canary);
+        assert_eq!((blue.choose(Bucket(0)), blue.choose(Bucket(999))), (1, 1));
+        assert_eq!(blue.choose(Bucket(1_000)), 0);
+        let order: Vec<_> = canary_last(&split, &canary).map(|(at, _)| at.as_str()).collect();
+        assert_eq!(order, ["green", "blue"]);
+        assert_eq!(SplitTable::with_canary(&split, &name("green")), SplitTable::new(&split));
     }
 
     #[test]

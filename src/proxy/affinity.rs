@@ -27,7 +27,7 @@ pub(super) fn choose(
     }
     let by_key = |key: SplitKey, token| {
         let bucket = key.bucket(route.salt);
-        let target = route.shares.choose(bucket);
+        let target = admitted(route, route.shares.choose(bucket), Some(key));
         Choice { route: at, target, bucket: Some(bucket), token }
     };
     match key(context, route, headers) {
@@ -45,8 +45,17 @@ pub(super) fn choose(
         }
         Key::Missing => {
             let (target, bucket) = context.table.sequence(at).borrow_mut().next(&route.shares);
+            let target = admitted(route, target, None);
             Choice { route: at, target, bucket: Some(bucket), token: None }
         }
+    }
+}
+
+/// The split's choice, unless that is a canary whose budget is spent.
+fn admitted(route: &Route, target: usize, key: Option<SplitKey>) -> usize {
+    match &route.rollout {
+        None => target,
+        Some(rollout) => rollout.admit(target, key),
     }
 }
 

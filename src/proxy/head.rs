@@ -5,6 +5,8 @@
 //! can be read in one way is passed on. Everything that one parser alone decides (methods, tokens, status codes) is left to
 //! the library.
 
+use std::ops::Range;
+
 use super::error::ProxyError;
 use crate::domain::ErrorReason;
 
@@ -49,6 +51,8 @@ pub(super) struct Head {
     framing: Framing,
     http_10: bool,
     status: u16,
+    /// Where the line `connection: keep-alive` is.
+    keep_alive: Option<Range<usize>>,
 }
 
 impl Head {
@@ -62,6 +66,7 @@ impl Head {
             framing: Framing::Absent,
             http_10: false,
             status: 0,
+            keep_alive: None,
         }
     }
 
@@ -73,6 +78,7 @@ impl Head {
         self.framing = Framing::Absent;
         self.http_10 = false;
         self.status = 0;
+        self.keep_alive = None;
     }
 
     /// Gives the room back, where the next head may be long in coming.
@@ -81,7 +87,7 @@ impl Head {
         self.bytes = Vec::new();
     }
 
-    /// The head as it came, up to and with its empty line once complete.
+    /// The head as it came, up to and with its empty line once complete; `connection: keep-alive` alone is left out.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -123,12 +129,23 @@ impl Head {
             if self.take_line(self.line, end)? {
                 self.bytes.truncate(end + 1);
                 self.check_whole()?;
+                self.leave_out_keep_alive();
                 return Ok(Some(end + 1 - before));
             }
             from = end + 1;
             self.line = from;
         }
         if self.bytes.len() > self.limits.bytes { Err(self.too_large()) } else { Ok(None) }
+    }
+
+    /// `connection: keep-alive` says what HTTP/1.1 means anyway, and many say it: left out here, it need not be parsed, kept in
+    /// a map, and removed from there.
+    fn leave_out_keep_alive(&mut self) {
+        if let Some(line) = self.keep_alive.take()
+            && !self.http_10
+        {
+            self.bytes.drain(line);
+        }
     }
 
     /// What is quicker to check of all lines at once.
@@ -218,8 +235,13 @@ impl Head {
             return Err(self.malformed("a header line without a colon"));
         };
         let (name, value) = (&line[..colon], &line[colon + 1..]);
-        // Only the two names that frame a message are looked at; their lengths are rare enough to tell most others apart.
+        // Few names are looked at; their lengths are rare enough to tell most others apart.
         match colon {
+            10 if name.eq_ignore_ascii_case(b"connection")
+                && value.trim_ascii().eq_ignore_ascii_case(b"keep-alive") =>
+            {
+                self.keep_alive = Some(start..end + 2);
+            }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 self.framing = self.frame_by_length(value.trim_ascii())?;
             }
@@ -283,111 +305,4 @@ fn count(bytes: &[u8], wanted: impl Fn(u8) -> bool) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: HeadLimits = HeadLimits { bytes: 256, lines: 4 };
-
-    fn request(text: &str) -> Result<(Option<usize>, Framing), ErrorReason> {
-        let mut head = Head::new(Side::Downstream, LIMITS);
-        let taken = head.push(text.as_bytes()).map_err(|fault| fault.reason())?;
-        Ok((taken, head.framing()))
-    }
-
-    #[test]
-    fn a_plain_head_ends_where_its_empty_line_ends() {
-        let head = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
-        assert_eq!(request(head), Ok((Some(head.len()), Framing::Absent)));
-        assert_eq!(request(&format!("{head}more")), Ok((Some(head.len()), Framing::Absent)));
-        assert_eq!(request(&format!("\r\n{head}")), Ok((Some(head.len() + 2), Framing::Absent)));
-        assert_eq!(request(&head[..head.len() - 1]), Ok((None, Framing::Absent)));
-    }
-
-    #[test]
-    fn framing_is_one_thing_said_once() {
-        let with =
-            |lines: &str| request(&format!("POST / HTTP/1.1\r\n{lines}\r\n\r\n")).map(|(_, f)| f);
-        assert_eq!(with("Content-Length: 12"), Ok(Framing::Length(12)));
-        assert_eq!(with("transfer-encoding:\tChunked "), Ok(Framing::Chunked));
-        for bad in [
-            "content-length: 1\r\ncontent-length: 1",
-            "content-length: 1\r\ntransfer-encoding: chunked",
-            "transfer-encoding: chunked\r\ncontent-length: 1",
-            "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
-            "transfer-encoding: gzip, chunked",
-            "transfer-encoding: ,chunked",
-            "transfer-encoding:",
-            "content-length:",
-            "content-length: +1",
-            "content-length: 1, 1",
-            "content-length: 0x10",
-            "content-length: 1234567890123456789",
-        ] {
-            assert_eq!(with(bad), Err(ErrorReason::MalformedRequest), "{bad}");
-        }
-    }
-
-    #[test]
-    fn lines_that_parsers_read_differently_are_refused() {
-        for bad in [
-            "GET / HTTP/1.1\nhost: a\r\n\r\n",
-            "GET / HTTP/1.1\r\nhost: a\n\r\n",
-            "GET / HTTP/1.1\r\nhost: a\r\n\n",
-            "GET / HTTP/1.1\r\nhost: a\rb: c\r\n\r\n",
-            "GET / HTTP/1.1\r\nhost: a\r\n b\r\n\r\n",
-            "GET / HTTP/1.1\r\nhost\r\n\r\n",
-            "GET / HTTP/1.1\r\nhost: a\0\r\n\r\n",
-            "GET /#x HTTP/1.1\r\n\r\n",
-            "GET /\r\n\r\n",
-            "PRI * HTTP/2.0\r\n\r\n",
-            "\r\n\r\nGET / HTTP/1.1\r\n\r\n",
-            "POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n",
-        ] {
-            assert_eq!(request(bad), Err(ErrorReason::MalformedRequest), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn bytes_and_lines_are_bounded() {
-        let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(300));
-        assert_eq!(request(&long), Err(ErrorReason::HeadTooLarge));
-        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(5));
-        assert_eq!(request(&many), Err(ErrorReason::HeadTooLarge));
-        let enough = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(4));
-        assert!(request(&enough).is_ok());
-    }
-
-    #[test]
-    fn an_answer_tells_its_status() {
-        let mut head = Head::new(Side::Upstream, LIMITS);
-        assert!(head.push(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap().is_some());
-        assert_eq!(head.status(), 204);
-        for bad in
-            ["HTTP/2 200 OK", "HTTP/1.1 20 OK", "HTTP/1.1 2000 OK", "HTTP/1.1 099 No", "hello"]
-        {
-            let mut head = Head::new(Side::Upstream, LIMITS);
-            assert!(head.push(format!("{bad}\r\n\r\n").as_bytes()).is_err(), "{bad}");
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn how_the_bytes_arrive_changes_nothing(
-            text in concat!(
-                "(GET|P) /[a#]? HTTP/1\\.[01]\r?\n",
-                "((a|content-length|transfer-encoding): ?(1|chunked|x)?\r?\n){0,5}\r?\n?x{0,3}",
-            ),
-            cut in 0usize..200,
-        ) {
-            let whole = Head::new(Side::Downstream, LIMITS).push(text.as_bytes()).map_err(|e| e.reason());
-            let cut = cut.min(text.len());
-            let mut head = Head::new(Side::Downstream, LIMITS);
-            let parts = head.push(&text.as_bytes()[..cut]).map_err(|e| e.reason());
-            let parts = match parts {
-                Ok(None) => head.push(&text.as_bytes()[cut..]).map_err(|e| e.reason()).map(|n| n.map(|n| n + cut)),
-                done => done,
-            };
-            proptest::prop_assert_eq!(whole, parts);
-        }
-    }
-}
+mod tests;

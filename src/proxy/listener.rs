@@ -15,7 +15,7 @@ use tokio::{
     sync::Notify,
 };
 
-use super::{connection, downstream::Downstream, respond, worker::Worker};
+use super::{connection, downstream::Downstream, headers::RequestId, respond, worker::Worker};
 use crate::{
     config::model::Listener,
     domain::Queue,
@@ -112,7 +112,8 @@ impl Acceptor {
         if self.connections.total() >= settings.max_connections {
             worker.shard().overflow(Queue::Connections);
             // As much as fits; a client that is refused is not waited for.
-            let _ = stream.try_write(respond::FULL);
+            let id = RequestId::new(|| worker.random());
+            let _ = stream.try_write(&respond::full(&id));
             return;
         }
         // Only a socket that is gone already refuses, and its first read tells.

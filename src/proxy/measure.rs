@@ -1,40 +1,48 @@
 //! One attempt, counted once: when its answer has ended, when it failed, or when it was dropped.
+//!
+//! On a route that a rollout owns it is counted once more, for the judge: if the split decided it, and if the weights by
+//! which it did are still those in force.
 
 use std::rc::Rc;
 
-use super::{error::ProxyError, worker::Worker};
+use super::{context::Choice, error::ProxyError, worker::Worker};
 use crate::{
     decision::classify,
     domain::{Class, ErrorReason, Moment, Outcome, SeriesId},
     lifecycle::clock,
-    routing::LocalTable,
+    routing::{LocalTable, Rollout, Route, Target},
 };
 
 /// An attempt that is under way; dropped without a word, it counts as left by the client.
 pub(super) struct Attempt {
     worker: Rc<Worker>,
-    series: SeriesId,
     begun: Moment,
     /// Status code and time of the answer's head.
     answered: Option<(u16, Moment)>,
     counted: bool,
     /// Held until the attempt ends.
-    _in_flight: InFlight,
+    in_flight: InFlight,
 }
 
 impl Attempt {
-    pub(super) const fn begin(
-        worker: Rc<Worker>,
-        series: SeriesId,
-        begun: Moment,
-        in_flight: InFlight,
-    ) -> Self {
-        Self { worker, series, begun, answered: None, counted: false, _in_flight: in_flight }
+    pub(super) const fn begin(worker: Rc<Worker>, begun: Moment, in_flight: InFlight) -> Self {
+        Self { worker, begun, answered: None, counted: false, in_flight }
     }
 
     /// The answer's head is here.
     pub(super) const fn answered(&mut self, status: u16, now: Moment) {
         self.answered = Some((status, now));
+    }
+
+    /// The answer says whether it came from a cache.
+    pub(super) fn tells_cache(&self, hit: bool) {
+        self.each_series(|series| self.worker.shard().cache_answer(series, hit));
+    }
+
+    /// The request goes on to another backend; `pair` counts those that take this way.
+    pub(super) fn falls_back(&self, pair: SeriesId) {
+        self.each_series(|series| self.worker.shard().fallback(series));
+        self.worker.shard().fallback(pair);
     }
 
     /// The answer is complete.
@@ -49,6 +57,11 @@ impl Attempt {
         self.count(Outcome { class, blame, ..self.outcome(clock::now()) });
     }
 
+    /// The rollout whose canary this attempt tries.
+    pub(super) fn trial(&self) -> Option<&Rollout> {
+        self.in_flight.trial()
+    }
+
     fn outcome(&self, now: Moment) -> Outcome {
         Outcome {
             class: Class::Excluded,
@@ -60,8 +73,24 @@ impl Attempt {
     }
 
     fn count(&mut self, outcome: Outcome) {
-        if !std::mem::replace(&mut self.counted, true) {
-            self.worker.shard().record(self.series, &outcome);
+        if std::mem::replace(&mut self.counted, true) {
+            return;
+        }
+        self.each_series(|series| self.worker.shard().record(series, &outcome));
+        if let Some(rollout) = self.trial() {
+            rollout.guard.record(outcome.class);
+        }
+    }
+
+    /// The series that the attempt counts in: that of the metrics, and that of the judge where it is the judge's business.
+    fn each_series(&self, count: impl Fn(SeriesId)) {
+        let target = self.in_flight.target();
+        count(target.series);
+        if let Some(rollout) = self.in_flight.rollout()
+            && let Some(judged) = target.judged
+            && rollout.is_current()
+        {
+            count(judged);
         }
     }
 }
@@ -78,26 +107,60 @@ impl Drop for Attempt {
     }
 }
 
-/// Counts a request at its backend and endpoint for as long as it lives.
+/// Counts a request at its backend and endpoint, and at the rollout that tries the backend, for as long as it lives.
 pub(super) struct InFlight {
     table: LocalTable,
-    backend: usize,
+    route: usize,
+    target: usize,
     endpoint: usize,
     worker: usize,
+    /// The split decided it: an override's requests are no sample of the traffic.
+    is_sample: bool,
 }
 
 impl InFlight {
-    pub(super) fn enter(table: LocalTable, backend: usize, endpoint: usize, worker: usize) -> Self {
-        table.backends()[backend].in_flight.enter(worker);
-        table.backends()[backend].endpoints[endpoint].in_flight().enter(worker);
-        Self { table, backend, endpoint, worker }
+    pub(super) fn enter(
+        table: LocalTable,
+        choice: &Choice,
+        endpoint: usize,
+        worker: usize,
+    ) -> Self {
+        let Choice { route, target, bucket, .. } = *choice;
+        let entered = Self { table, route, target, endpoint, worker, is_sample: bucket.is_some() };
+        let backend = &entered.table.backends()[entered.target().backend];
+        backend.in_flight.enter(worker);
+        backend.endpoints[endpoint].in_flight().enter(worker);
+        if let Some(rollout) = entered.trial() {
+            rollout.guard.enter(worker);
+        }
+        entered
+    }
+
+    fn route(&self) -> &Route {
+        &self.table.routes()[self.route]
+    }
+
+    fn target(&self) -> &Target {
+        &self.route().targets[self.target]
+    }
+
+    /// The rollout that owns the request.
+    fn rollout(&self) -> Option<&Rollout> {
+        self.route().rollout.as_ref().filter(|_| self.is_sample)
+    }
+
+    fn trial(&self) -> Option<&Rollout> {
+        self.rollout().filter(|rollout| rollout.canary == self.target)
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let backend = &self.table.backends()[self.backend];
+        let backend = &self.table.backends()[self.target().backend];
         backend.in_flight.leave(self.worker);
         backend.endpoints[self.endpoint].in_flight().leave(self.worker);
+        if let Some(rollout) = self.trial() {
+            rollout.guard.leave(self.worker, clock::now());
+        }
     }
 }

@@ -16,6 +16,7 @@ mod headers;
 mod interim;
 mod listener;
 mod measure;
+mod outgoing;
 mod pipeline;
 mod replay;
 mod respond;

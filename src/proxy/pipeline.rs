@@ -139,6 +139,6 @@ fn pick_endpoint(
         ProxyError::new(ErrorReason::NoEndpoint, "no endpoint of the backend takes requests")
     })?;
     let table = context.table.clone();
-    let in_flight = InFlight::enter(table, target.backend, endpoint, worker.index());
-    Ok((endpoint, Attempt::begin(worker.clone(), target.series, context.begun, in_flight)))
+    let in_flight = InFlight::enter(table, choice, endpoint, worker.index());
+    Ok((endpoint, Attempt::begin(worker.clone(), context.begun, in_flight)))
 }

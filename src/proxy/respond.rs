@@ -120,9 +120,16 @@ pub(super) fn last_words(error: ProxyError, request_id: &RequestId) -> Vec<u8> {
 }
 
 /// What a listener says that has all the connections it may have.
-pub(super) const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    content-type: text/plain; charset=utf-8\r\ncontent-length: 22\r\nretry-after: 1\r\n\
-    connection: close\r\n\r\ntoo many connections.\n";
+pub(super) fn full(request_id: &RequestId) -> Vec<u8> {
+    let (id, text) = (request_id.as_str(), "too many connections\n");
+    let length = text.len();
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\n\
+         cache-control: no-store\r\ncontent-length: {length}\r\nx-request-id: {id}\r\n\
+         retry-after: 1\r\nconnection: close\r\n\r\n{text}"
+    )
+    .into_bytes()
+}
 
 fn words(error: ProxyError, request_id: &RequestId) -> String {
     let (status, label, detail) = (error.status(), error.reason().label(), error.detail());
@@ -169,7 +176,5 @@ mod tests {
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{head}");
         assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{head}");
-        let full = std::str::from_utf8(FULL).unwrap();
-        assert_eq!(full.split_once("\r\n\r\n").unwrap().1.len(), 22);
     }
 }

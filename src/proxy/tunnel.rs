@@ -31,6 +31,7 @@ impl Tunnel {
         keep_alive(socket)?;
         client.keep_alive()?;
         client.write_all(read).await?;
+        client.flush().await?;
         socket.write_all(unsent).await?;
         socket.write_all(early).await?;
         copy_bidirectional_with_sizes(&mut client, socket, BUFFER, BUFFER).await?;

@@ -15,7 +15,7 @@ use tokio::{
     sync::{Notify, mpsc},
 };
 
-use super::{downstream::Downstream, listener::Acceptor, upstream::Pools};
+use super::{downstream::Downstream, listener::Acceptor, outgoing::Outgoing, upstream::Pools};
 use crate::{
     config::model::Listener,
     domain::Moment,
@@ -71,6 +71,7 @@ pub(super) struct Worker {
     connections: RefCell<HashMap<u64, Weak<Downstream>>>,
     next_connection: Cell<u64>,
     emptied: Notify,
+    outgoing: Outgoing,
 }
 
 impl Worker {
@@ -90,6 +91,7 @@ impl Worker {
             connections: RefCell::default(),
             next_connection: Cell::new(0),
             emptied: Notify::new(),
+            outgoing: Outgoing::default(),
         })
     }
 
@@ -121,6 +123,10 @@ impl Worker {
     /// Room to read into; to be given back before anything else is read.
     pub(super) fn scratch(&self) -> RefMut<'_, [u8]> {
         RefMut::map(self.scratch.borrow_mut(), |scratch| &mut scratch[..])
+    }
+
+    pub(super) const fn outgoing(&self) -> &Outgoing {
+        &self.outgoing
     }
 
     /// Random bits, seeded by the operating system; not for secrets.
@@ -200,6 +206,12 @@ pub(super) fn run(parts: Parts) -> io::Result<()> {
 
 async fn obey(mut parts: Parts) {
     let worker = Worker::new(&parts);
+    let sending = worker.clone();
+    let send = move || {
+        let worker = sending.clone();
+        async move { worker.outgoing.run().await }
+    };
+    worker.tasks().keep_local("outgoing", send);
     let mut acceptors = Acceptors { worker: worker.clone(), open: Vec::new() };
     let mut sweeps = tokio::time::interval(SWEEP);
     let mut turn = 0;

@@ -3,7 +3,6 @@
 use std::{collections::HashMap, sync::Arc};
 
 use http::HeaderValue;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Affinity, Backend, Endpoint, Matcher, Override, Route, Table, Target, WorkerGauge};
 use crate::{
@@ -90,6 +89,7 @@ fn build_backends(config: &Config, previous: Option<&Table>, workers: usize) -> 
             max_in_flight: backend.max_in_flight,
             pool_idle: backend.pool_idle,
             pool_idle_timeout: backend.pool_idle_timeout,
+            cache_status_header: backend.cache_status_header.clone(),
         })
     };
     config.backends.iter().map(live).collect()
@@ -119,12 +119,15 @@ fn build_route(
         name: route.name.clone(),
         shares: SplitTable::new(&split),
         split,
-        salt: xxh3_64(route.name.as_str().as_bytes()),
+        salt: Route::own_salt(&route.name),
+        rollout: None,
         affinity: affinity(route, with)?,
         overrides,
         timeouts: route.timeouts,
         max_body: route.max_body,
         expose_backend: route.expose_backend,
+        fallback: route.fallback.clone(),
+        detour: None,
     }))
 }
 
@@ -140,7 +143,7 @@ fn target(
     let series = (with.series)(&route.name, name)
         .map_err(|why| BuildError::Series { route: route.name.clone(), why })?;
     let header = HeaderValue::from_str(name.as_str()).map_err(|_| unknown())?;
-    Ok(Target { backend, series, header })
+    Ok(Target { backend, series, judged: None, header })
 }
 
 fn affinity(route: &model::Route, with: &mut Ingredients<'_>) -> Result<Affinity, BuildError> {

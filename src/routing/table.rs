@@ -3,16 +3,21 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
+use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Endpoint, Matcher, WorkerGauge};
+use super::{BuildError, Detour, Endpoint, Matcher, Rollout, RolloutTraffic, Side, WorkerGauge};
 use crate::{
-    config::model::{OverrideSource, Timeouts},
-    decision::{affinity::TokenKey, pick::Candidates, split::SplitTable},
+    config::model::{self, OverrideSource, Timeouts},
+    decision::{
+        affinity::TokenKey,
+        pick::Candidates,
+        split::{SplitTable, canary_last},
+    },
     domain::{BackendName, Balance, RouteName, SeriesId, Split},
 };
 
 /// One consistent state of all routes, splits and endpoints.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Table {
     pub(super) routes: Vec<Arc<Route>>,
     pub(super) backends: Vec<Arc<Backend>>,
@@ -39,11 +44,31 @@ impl Table {
     ///
     /// Shares everything else, so that a weight change costs the same with one endpoint as with a thousand.
     pub fn with_split(&self, route: usize, split: Split) -> Self {
-        let mut routes = self.routes.clone();
-        if let Some(slot) = routes.get_mut(route) {
-            *slot = Arc::new(slot.with_split(split));
+        self.with_route(route, |route| route.with_split(split))
+    }
+
+    /// The same table with one route owned by a rollout; takes the place of the rollout's traffic before it.
+    ///
+    /// # Errors
+    /// [`BuildError::UnknownBackend`] for a side that is no backend of this table, or another name in the split that the
+    /// route does not know.
+    pub fn with_rollout(&self, route: usize, traffic: &RolloutTraffic) -> Result<Self, BuildError> {
+        let Some(present) = self.routes.get(route) else { return Ok(self.clone()) };
+        let owned = present.with_rollout(traffic, &self.backends)?;
+        Ok(self.with_route(route, |_| owned))
+    }
+
+    /// The same table with one route that no rollout owns any more, under `split`; see [`Table::with_split`].
+    pub fn without_rollout(&self, route: usize, split: Split) -> Self {
+        self.with_route(route, |route| route.without_rollout(split))
+    }
+
+    fn with_route(&self, place: usize, change: impl FnOnce(&Route) -> Route) -> Self {
+        let mut table = self.clone();
+        if let Some(slot) = table.routes.get_mut(place) {
+            *slot = Arc::new(change(slot));
         }
-        Self { routes, backends: self.backends.clone(), matcher: self.matcher.clone() }
+        table
     }
 }
 
@@ -58,8 +83,10 @@ pub struct Route {
     pub shares: SplitTable,
     /// Mixed into every split key, so that routes do not try their canaries on the same people.
     pub salt: u64,
-    /// First the backends of the split in its order, then those that only overrides name.
+    /// First the backends of the split as it is laid out, then those that only overrides name.
     pub targets: Vec<Target>,
+    /// The rollout that owns it.
+    pub rollout: Option<Rollout>,
     /// What keeps a session on its backend.
     pub affinity: Affinity,
     /// Exceptions, in order.
@@ -70,12 +97,112 @@ pub struct Route {
     pub max_body: Option<u64>,
     /// Name the backend to the client.
     pub expose_backend: bool,
+    /// Which of the canary's failures the baseline answers.
+    pub fallback: Option<model::Fallback>,
+    /// Where they go, while it is known which backend is which.
+    pub detour: Option<Detour>,
 }
 
 impl Route {
+    /// The salt of a route that no rollout owns.
+    pub(super) fn own_salt(name: &RouteName) -> u64 {
+        xxh3_64(name.as_str().as_bytes())
+    }
+
     fn with_split(&self, split: Split) -> Self {
         Self { shares: SplitTable::new(&split), split, ..self.clone() }
     }
+
+    fn with_rollout(
+        &self,
+        traffic: &RolloutTraffic,
+        backends: &[Arc<Backend>],
+    ) -> Result<Self, BuildError> {
+        let RolloutTraffic { split, salt, baseline, canary, fallbacks, guard, epoch } = traffic;
+        let mut known = self.targets.clone();
+        known.iter_mut().for_each(|target| target.judged = None);
+        let baseline = place_of(&self.name, baseline, &mut known, backends)?;
+        let canary_at = place_of(&self.name, canary, &mut known, backends)?;
+        let mut order = Vec::with_capacity(known.len());
+        for (name, _) in canary_last(split, &canary.backend) {
+            let at = known.iter().position(|target| backends[target.backend].name == *name);
+            order.push(at.ok_or_else(|| unknown(&self.name, name))?);
+        }
+        let mut route = Self { targets: known, ..self.clone() };
+        let places = route.rearrange(order);
+        let (baseline, canary_at) = (places[baseline], places[canary_at]);
+        Ok(Self {
+            shares: SplitTable::with_canary(split, &canary.backend),
+            split: split.clone(),
+            salt: *salt,
+            rollout: Some(Rollout {
+                guard: guard.clone(),
+                epoch: *epoch,
+                baseline,
+                canary: canary_at,
+            }),
+            detour: Some(Detour { from: canary_at, to: baseline, series: *fallbacks }),
+            ..route
+        })
+    }
+
+    fn without_rollout(&self, split: Split) -> Self {
+        let named = |(name, _): &(BackendName, _)| {
+            self.targets.iter().position(|target| target.header == *name.as_str())
+        };
+        let order = split.shares().iter().filter_map(named).collect();
+        let mut route =
+            Self { rollout: None, detour: None, salt: Self::own_salt(&self.name), ..self.clone() };
+        route.rearrange(order);
+        route.targets.iter_mut().for_each(|target| target.judged = None);
+        route.with_split(split)
+    }
+
+    /// Puts the targets into `order`, those that it does not name behind; returns the new place of each.
+    fn rearrange(&mut self, mut order: Vec<usize>) -> Vec<usize> {
+        for at in 0..self.targets.len() {
+            if !order.contains(&at) {
+                order.push(at);
+            }
+        }
+        let mut places = vec![0; order.len()];
+        for (new, old) in order.iter().enumerate() {
+            places[*old] = new;
+        }
+        self.targets = order.iter().map(|at| self.targets[*at].clone()).collect();
+        for exception in &mut self.overrides {
+            exception.target = places[exception.target];
+        }
+        places
+    }
+}
+
+/// The place of a rollout's side among the `known` targets, which it joins if it is not one of them.
+fn place_of(
+    route: &RouteName,
+    side: &Side,
+    known: &mut Vec<Target>,
+    backends: &[Arc<Backend>],
+) -> Result<usize, BuildError> {
+    let unknown = || unknown(route, &side.backend);
+    let backend = backends.iter().position(|backend| backend.name == side.backend);
+    let backend = backend.ok_or_else(unknown)?;
+    let header = HeaderValue::from_str(side.backend.as_str()).map_err(|_| unknown())?;
+    let target = Target { backend, series: side.series, judged: Some(side.judged), header };
+    match known.iter().position(|target| target.backend == backend) {
+        Some(at) => {
+            known[at] = target;
+            Ok(at)
+        }
+        None => {
+            known.push(target);
+            Ok(known.len() - 1)
+        }
+    }
+}
+
+fn unknown(route: &RouteName, backend: &BackendName) -> BuildError {
+    BuildError::UnknownBackend { route: route.clone(), backend: backend.clone() }
 }
 
 /// A backend as one route sees it.
@@ -85,6 +212,8 @@ pub struct Target {
     pub backend: usize,
     /// Where this route's attempts against it are counted.
     pub series: SeriesId,
+    /// Where they are counted for the judge, as far as they belong to a rollout.
+    pub judged: Option<SeriesId>,
     /// Its name, for `x-tidegate-backend`.
     pub header: HeaderValue,
 }
@@ -145,6 +274,8 @@ pub struct Backend {
     pub pool_idle: usize,
     /// An idle connection is closed after this.
     pub pool_idle_timeout: std::time::Duration,
+    /// Header of an answer whose value begins with `HIT` where it came from a cache.
+    pub cache_status_header: Option<HeaderName>,
 }
 
 /// A backend's endpoints as one worker sees them.

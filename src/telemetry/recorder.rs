@@ -3,6 +3,9 @@
 //! A (route, backend) pair keeps its series for the life of the process, whatever reloads do, so that no counter ever
 //! goes back; a pair that the configuration no longer names merely stops being live.
 //!
+//! Beside them are series that no metric shows as such: what the judge of a rollout goes by, and fallbacks from one backend
+//! to another. They are numbered from the other end, so that both kinds share one space.
+//!
 //! The names stand behind a lock that only configuration changes and snapshots take: nothing on a request's way does.
 
 use std::{
@@ -15,7 +18,7 @@ use std::{
 
 use super::{
     shard::{MAX_SERIES, Shard},
-    snapshot::{SeriesSnapshot, Snapshot},
+    snapshot::{FallbackSnapshot, SeriesSnapshot, Snapshot},
 };
 use crate::{
     decision::stats::Totals,
@@ -48,6 +51,17 @@ pub struct SeriesExhausted {
 struct Names {
     ids: HashMap<RouteName, HashMap<BackendName, SeriesId>>,
     series: Vec<Series>,
+    hidden_ids: HashMap<Hidden, SeriesId>,
+    hidden: Vec<Hidden>,
+}
+
+/// A series beside those of the metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Hidden {
+    /// Attempts that a rollout's judge counts.
+    Judged { route: RouteName, backend: BackendName },
+    /// Requests that went from one backend to another.
+    Fallback { route: RouteName, from: BackendName, to: BackendName },
 }
 
 #[derive(Debug)]
@@ -80,7 +94,7 @@ impl Recorder {
         if let Some(id) = names.ids.get(route).and_then(|backends| backends.get(backend)) {
             return Ok(*id);
         }
-        if names.series.len() >= MAX_SERIES {
+        if names.is_full() {
             return Err(SeriesExhausted { route: route.clone(), backend: backend.clone() });
         }
         // Below `MAX_SERIES`, so the cast is exact.
@@ -88,6 +102,56 @@ impl Recorder {
         names.series.push(Series { route: route.clone(), backend: backend.clone(), live: true });
         names.ids.entry(route.clone()).or_default().insert(backend.clone(), id);
         Ok(id)
+    }
+
+    /// The series of what the judge of a rollout counts of a pair, the same at every call: read it with
+    /// [`Recorder::totals`]. It is never reset: whoever begins a window takes the difference to its begin.
+    ///
+    /// # Errors
+    /// As [`Recorder::series`].
+    pub fn judged(
+        &self,
+        route: &RouteName,
+        backend: &BackendName,
+    ) -> Result<SeriesId, SeriesExhausted> {
+        self.hidden(Hidden::Judged { route: route.clone(), backend: backend.clone() })
+    }
+
+    /// The series that counts the requests of `route` which went on from one backend to another.
+    ///
+    /// # Errors
+    /// As [`Recorder::series`].
+    pub fn fallback(
+        &self,
+        route: &RouteName,
+        from: &BackendName,
+        to: &BackendName,
+    ) -> Result<SeriesId, SeriesExhausted> {
+        let (route, from, to) = (route.clone(), from.clone(), to.clone());
+        self.hidden(Hidden::Fallback { route, from, to })
+    }
+
+    fn hidden(&self, hidden: Hidden) -> Result<SeriesId, SeriesExhausted> {
+        let mut names = self.names();
+        if let Some(id) = names.hidden_ids.get(&hidden) {
+            return Ok(*id);
+        }
+        if names.is_full() {
+            let (Hidden::Judged { route, backend } | Hidden::Fallback { route, from: backend, .. }) =
+                hidden;
+            return Err(SeriesExhausted { route, backend });
+        }
+        let id = hidden_id(names.hidden.len());
+        names.hidden_ids.insert(hidden.clone(), id);
+        names.hidden.push(hidden);
+        Ok(id)
+    }
+
+    /// The sum of all shards for one series, now.
+    pub fn totals(&self, id: SeriesId) -> Totals {
+        let mut totals = Totals::default();
+        self.shards.iter().for_each(|shard| shard.add_to(id, &mut totals));
+        totals
     }
 
     /// Makes exactly the series in `live` visible to `/metrics`; the others keep their counts out of sight.
@@ -115,16 +179,12 @@ impl Recorder {
     /// The sum of all shards at this moment.
     pub fn snapshot(&self) -> Snapshot {
         let names = self.names();
-        let series = (0u32..).map(SeriesId).zip(&names.series).map(|(id, series)| {
-            let mut totals = Totals::default();
-            self.shards.iter().for_each(|shard| shard.add_to(id, &mut totals));
-            SeriesSnapshot {
-                id,
-                route: series.route.clone(),
-                backend: series.backend.clone(),
-                live: series.live,
-                totals,
-            }
+        let series = (0u32..).map(SeriesId).zip(&names.series).map(|(id, series)| SeriesSnapshot {
+            id,
+            route: series.route.clone(),
+            backend: series.backend.clone(),
+            live: series.live,
+            totals: self.totals(id),
         });
         let errors = |reason| self.shards.iter().map(|shard| shard.errors(reason)).sum();
         let overflows = |queue: Queue| {
@@ -133,15 +193,47 @@ impl Recorder {
         };
         Snapshot {
             series: series.collect(),
+            fallbacks: self.fallbacks(&names),
             errors: ErrorReason::ALL.map(errors),
             overflows: Queue::ALL.map(overflows),
         }
+    }
+
+    fn fallbacks(&self, names: &Names) -> Vec<FallbackSnapshot> {
+        let fallback = |(at, hidden): (usize, &Hidden)| match hidden {
+            Hidden::Judged { .. } => None,
+            Hidden::Fallback { route, from, to } => Some(FallbackSnapshot {
+                id: hidden_id(at),
+                route: route.clone(),
+                from: from.clone(),
+                to: to.clone(),
+                live: names.is_live(route, from) && names.is_live(route, to),
+                count: self.totals(hidden_id(at)).fallbacks,
+            }),
+        };
+        names.hidden.iter().enumerate().filter_map(fallback).collect()
     }
 
     fn names(&self) -> MutexGuard<'_, Names> {
         // Every change is a single step that cannot leave the names half-written.
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Names {
+    fn is_full(&self) -> bool {
+        self.series.len() + self.hidden.len() >= MAX_SERIES
+    }
+
+    fn is_live(&self, route: &RouteName, backend: &BackendName) -> bool {
+        let id = self.ids.get(route).and_then(|backends| backends.get(backend));
+        id.is_some_and(|id| self.series[id.0 as usize].live)
+    }
+}
+
+/// The id of a hidden series by its place: downwards from the last one there may be, so the cast is exact.
+const fn hidden_id(place: usize) -> SeriesId {
+    SeriesId((MAX_SERIES - 1 - place) as u32)
 }
 
 #[cfg(test)]
@@ -191,6 +283,43 @@ pub(super) mod tests {
         let (one, more) = names("one", "more");
         let refused = recorder.series(&one, &more).unwrap_err();
         assert!(refused.to_string().contains("route one and backend more"));
+    }
+
+    #[test]
+    fn what_the_judge_counts_is_no_metric() {
+        let recorder = Recorder::new(2);
+        let (route, blue) = names("api", "blue");
+        let shown = recorder.series(&route, &blue).unwrap();
+        let judged = recorder.judged(&route, &blue).unwrap();
+        assert_eq!(recorder.judged(&route, &blue).unwrap(), judged);
+        assert_ne!(judged, shown);
+        recorder.shard(0).record(judged, &ok(1));
+        recorder.shard(1).record(judged, &ok(1));
+        assert_eq!(recorder.totals(judged).success, 2);
+        assert_eq!(recorder.snapshot().backend_totals(&blue), Totals::default());
+    }
+
+    #[test]
+    fn a_fallback_is_told_by_both_its_ends() {
+        let recorder = Recorder::new(1);
+        let ((route, blue), (_, green)) = (names("api", "blue"), names("api", "green"));
+        let there = recorder.fallback(&route, &green, &blue).unwrap();
+        let back = recorder.fallback(&route, &blue, &green).unwrap();
+        recorder.shard(0).fallback(there);
+        let snapshot = recorder.snapshot();
+        assert!(snapshot.fallbacks.iter().all(|pair| !pair.live), "neither end is a live series");
+        let earlier = snapshot;
+        recorder.series(&route, &green).unwrap();
+        recorder.series(&route, &blue).unwrap();
+        recorder.shard(0).fallback(there);
+        let now = recorder.snapshot();
+        let counts = |snapshot: &Snapshot| {
+            let counts = snapshot.fallbacks.iter().map(|pair| (pair.id, pair.count));
+            counts.collect::<Vec<_>>()
+        };
+        assert_eq!(counts(&now), [(there, 2), (back, 0)]);
+        assert_eq!(counts(&now.difference(&earlier)), [(there, 1), (back, 0)]);
+        assert!(now.fallbacks.iter().all(|pair| pair.live));
     }
 
     #[test]

@@ -62,6 +62,21 @@ impl Shard {
         }
     }
 
+    /// Counts one attempt whose request goes to another backend.
+    pub fn fallback(&self, series: SeriesId) {
+        if let Some(series) = self.series(series) {
+            add(&series.fallbacks, 1);
+        }
+    }
+
+    /// Counts one answer that says whether it came from a cache.
+    pub fn cache_answer(&self, series: SeriesId, hit: bool) {
+        if let Some(series) = self.series(series) {
+            add(&series.cache_answers, 1);
+            add(&series.cache_hits, u64::from(hit));
+        }
+    }
+
     fn series(&self, series: SeriesId) -> Option<&Series> {
         let at = series.0 as usize;
         let chunk = self.chunks.get(at / CHUNK)?;
@@ -102,6 +117,9 @@ impl Shard {
 struct Series {
     classes: [AtomicU64; Class::ALL.len()],
     retries: AtomicU64,
+    fallbacks: AtomicU64,
+    cache_answers: AtomicU64,
+    cache_hits: AtomicU64,
     codes: Pages<CODE_PAGES>,
     first_byte: Latencies,
     total: Latencies,
@@ -127,6 +145,9 @@ impl Series {
             *totals.class_mut(class) += self.classes[class as usize].load(Relaxed);
         }
         totals.retries += self.retries.load(Relaxed);
+        totals.fallbacks += self.fallbacks.load(Relaxed);
+        totals.cache_answers += self.cache_answers.load(Relaxed);
+        totals.cache_hits += self.cache_hits.load(Relaxed);
         self.codes.visit(|page, counts| {
             for (at, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
                 // Pages hold codes up to 607, so the cast is exact.

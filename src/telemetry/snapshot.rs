@@ -10,6 +10,8 @@ use crate::{
 pub struct Snapshot {
     /// Every pair of route and backend ever named, in the order of its id.
     pub series: Vec<SeriesSnapshot>,
+    /// Every pair of backends ever named between which a route's requests fall back.
+    pub fallbacks: Vec<FallbackSnapshot>,
     /// Answers that Tidegate gave itself, by [`ErrorReason::index`].
     pub errors: [u64; ErrorReason::ALL.len()],
     /// Things that a full queue did not take, by [`Queue::index`].
@@ -31,6 +33,23 @@ pub struct SeriesSnapshot {
     pub totals: Totals,
 }
 
+/// Requests that went on from one backend to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FallbackSnapshot {
+    /// Its series.
+    pub id: SeriesId,
+    /// The route.
+    pub route: RouteName,
+    /// The backend that failed.
+    pub from: BackendName,
+    /// The backend that answered instead.
+    pub to: BackendName,
+    /// Whether the present configuration names both for the route.
+    pub live: bool,
+    /// How many.
+    pub count: u64,
+}
+
 impl Snapshot {
     /// What was counted since `earlier`, an older snapshot of the same recorder.
     pub fn difference(&self, earlier: &Self) -> Self {
@@ -40,8 +59,14 @@ impl Snapshot {
             }
             None => now.clone(),
         });
+        let before = |id| earlier.fallbacks.iter().find(|pair| pair.id == id);
+        let fallbacks = self.fallbacks.iter().map(|now| {
+            let then = before(now.id).map_or(0, |pair| pair.count);
+            FallbackSnapshot { count: now.count.saturating_sub(then), ..now.clone() }
+        });
         Self {
             series: series.collect(),
+            fallbacks: fallbacks.collect(),
             errors: subtract(&self.errors, &earlier.errors),
             overflows: subtract(&self.overflows, &earlier.overflows),
         }

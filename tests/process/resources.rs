@@ -198,6 +198,31 @@ fn without_file_descriptors_it_waits_and_operators_are_still_heard() {
 }
 
 #[test]
+fn without_file_descriptors_no_backend_is_blamed() {
+    const LIMIT: usize = 64;
+    let upstream = Upstream::scripted(|peer| {
+        peer.request();
+        peer.write("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").ok();
+    });
+    let gate = Gate::start(&Setup::to(upstream.address()));
+    let mut first = gate.client();
+    assert_eq!(first.get("/").status(), 200);
+    prlimit(gate.process_id(), &[&format!("--nofile={LIMIT}:{LIMIT}")]);
+    let crowd: Vec<_> = (0..2 * LIMIT).map(|_| gate.client()).collect();
+    eventually("the lack is told", || {
+        crate::state::kinds(&gate).iter().any(|kind| kind == "accept_failed").then_some(())
+    });
+    // Descriptors that are given back are taken by those who wait, until there is none to connect with.
+    eventually("there is nothing to connect with", || {
+        (first.get("/").status() == 500).then_some(())
+    });
+    drop(crowd);
+    gate.await_count("tidegate_errors_total", &[("reason", "internal")], 1);
+    let failed = gate.metric("tidegate_requests_total", &[("class", "failure")]);
+    assert!(failed < 0.5, "{failed} failures were counted against the backend");
+}
+
+#[test]
 fn a_shells_soft_limit_is_raised() {
     let upstream = Lean::saying("blue");
     let folder = tempfile::tempdir().unwrap();

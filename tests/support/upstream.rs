@@ -21,6 +21,8 @@ pub(crate) struct Log {
     pub(crate) requests: Vec<Message>,
     /// Connections that the proxy ended.
     pub(crate) ended: usize,
+    /// Connections that a script closed itself.
+    pub(crate) closed: usize,
     /// What was not a proper request.
     pub(crate) faults: Vec<String>,
 }
@@ -183,6 +185,12 @@ impl Peer {
     pub(crate) fn until_closed(&mut self) {
         while self.reader.some_bytes().is_ok_and(|bytes| !bytes.is_empty()) {}
         self.note_end();
+    }
+
+    /// Closes the connection now; what has been written still arrives.
+    pub(crate) fn close(&mut self) {
+        self.stream.shutdown(std::net::Shutdown::Both).ok();
+        self.shared.note(|log| log.closed += 1);
     }
 
     /// Makes the close at the script's end a reset.

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-fn with_timeouts(upstream: SocketAddr, lines: &str) -> Setup {
+pub(crate) fn with_timeouts(upstream: SocketAddr, lines: &str) -> Setup {
     let tables = format!("[route.timeouts]\n{lines}");
     Setup::empty().backend("blue", upstream, "").route("app", "split = { blue = 100 }", &tables)
 }
@@ -254,12 +254,16 @@ fn a_body_beyond_its_limit_is_413() {
 }
 
 #[test]
-fn connections_beyond_the_limit_wait_or_are_closed_and_others_go_on() {
+fn connections_beyond_the_limit_are_refused_and_others_go_on() {
     let upstream = Upstream::saying("blue");
     let gate = Gate::start(&Setup::to(upstream.address()).listener("max_connections = 2"));
     let (mut one, mut two) = (gate.client(), gate.client());
     assert_eq!((one.get("/").status(), two.get("/").status()), (200, 200));
-    let third = Client::try_connect(gate.address());
+    let mut third = gate.client();
+    let refusal = third.answer();
+    assert_eq!(refusal.status(), 503);
+    assert!(refusal.headers.only("x-request-id").is_some(), "{refusal:?}");
+    third.assert_closed();
     assert_eq!((one.get("/").status(), two.get("/").status()), (200, 200));
     drop((one, two, third));
     eventually("there is room again", || {

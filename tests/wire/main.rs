@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod blame;
 mod forwarding;
 mod framing;
 mod limits;

@@ -69,6 +69,49 @@ fn a_connection_that_the_upstream_closed_is_not_used() {
 }
 
 #[test]
+fn a_post_is_not_risked_on_a_connection_that_has_closed() {
+    const ROUNDS: usize = 50;
+    let upstream = Upstream::scripted(|peer| {
+        peer.request();
+        peer.write(ok("fine")).ok();
+        peer.close();
+    });
+    let gate = Gate::start(&Setup::to(upstream.address()));
+    let mut client = gate.client();
+    for round in 1..=ROUNDS {
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello");
+        assert_eq!(client.answer_to("POST").status(), 200, "round {round}");
+        upstream.wait_until("the upstream has closed", |log| log.closed == round);
+    }
+    assert_eq!(upstream.log().requests.len(), ROUNDS);
+}
+
+#[test]
+fn what_cannot_be_sent_twice_takes_the_connection_that_has_been_open_for_longest() {
+    let both = std::sync::Barrier::new(2);
+    let upstream = Upstream::scripted(move |peer| {
+        while let Some(request) = peer.request() {
+            if request.target() == "/meet" {
+                both.wait();
+            }
+            let answer = ok(&peer.number.to_string());
+            peer.write(answer).ok();
+        }
+    });
+    let gate = Gate::start(&Setup::to(upstream.address()).process("workers = 1"));
+    let (mut one, mut two) = (gate.client(), gate.client());
+    one.send("GET /meet HTTP/1.1\r\nhost: a\r\n\r\n");
+    let second = two.get("/meet").text();
+    let first = one.answer().text();
+    assert_ne!(first, second);
+    // The connection that this uses is the last that came back; the other one has been idle for longer.
+    let newest = one.get("/").text();
+    let oldest = if newest == first { second } else { first };
+    one.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello");
+    assert_eq!(one.answer_to("POST").text(), oldest);
+}
+
+#[test]
 fn idle_connections_expire() {
     let upstream = Upstream::saying("blue");
     let setup = Setup::empty().backend("blue", upstream.address(), "pool_idle_timeout = \"200ms\"");

@@ -16,6 +16,12 @@ pub struct Totals {
     pub excluded: u64,
     /// Requests that were sent a second time within an attempt.
     pub retries: u64,
+    /// Attempts whose request was then answered by another backend.
+    pub fallbacks: u64,
+    /// Answers that said whether they came from a cache.
+    pub cache_answers: u64,
+    /// Those that did.
+    pub cache_hits: u64,
     /// Answers by status code; codes never seen are absent.
     pub codes: BTreeMap<u16, u64>,
     /// Time to the first byte of the answer.
@@ -114,12 +120,25 @@ impl Totals {
         (self.judged() > 0).then(|| self.failure as f64 / self.judged() as f64)
     }
 
+    /// Fallbacks among all attempts, 0 to 1; `None` when there are none.
+    pub fn fallback_rate(&self) -> Option<f64> {
+        (self.attempts() > 0).then(|| self.fallbacks as f64 / self.attempts() as f64)
+    }
+
+    /// Cache hits among the answers that speak of a cache, 0 to 1; `None` when there are none.
+    pub fn cache_hit_rate(&self) -> Option<f64> {
+        (self.cache_answers > 0).then(|| self.cache_hits as f64 / self.cache_answers as f64)
+    }
+
     /// Adds every count of `other`.
     pub fn merge(&mut self, other: &Self) {
         for class in Class::ALL {
             *self.class_mut(class) += other.class(class);
         }
         self.retries += other.retries;
+        self.fallbacks += other.fallbacks;
+        self.cache_answers += other.cache_answers;
+        self.cache_hits += other.cache_hits;
         for (code, count) in &other.codes {
             *self.codes.entry(*code).or_default() += count;
         }
@@ -138,6 +157,9 @@ impl Totals {
             failure: self.failure.saturating_sub(earlier.failure),
             excluded: self.excluded.saturating_sub(earlier.excluded),
             retries: self.retries.saturating_sub(earlier.retries),
+            fallbacks: self.fallbacks.saturating_sub(earlier.fallbacks),
+            cache_answers: self.cache_answers.saturating_sub(earlier.cache_answers),
+            cache_hits: self.cache_hits.saturating_sub(earlier.cache_hits),
             codes: self.codes.iter().filter_map(code).collect(),
             first_byte: self.first_byte.difference(&earlier.first_byte),
             total: self.total.difference(&earlier.total),
@@ -188,6 +210,20 @@ pub(crate) mod tests {
         assert_eq!(totals.total.histogram.count(), 2);
         assert_eq!(totals.total.mean(), Some(Duration::from_millis(2)));
         assert_eq!(Totals::default().error_rate(), None);
+    }
+
+    #[test]
+    fn fallbacks_are_of_attempts_and_hits_of_answers_that_tell() {
+        let earlier = Totals { success: 1, cache_answers: 4, cache_hits: 1, ..Totals::default() };
+        let mut now = Totals { success: 5, failure: 1, fallbacks: 1, ..Totals::default() };
+        (now.cache_answers, now.cache_hits) = (8, 4);
+        let between = now.difference(&earlier);
+        assert_eq!((between.fallback_rate(), between.cache_hit_rate()), (Some(0.2), Some(0.75)));
+        let nothing = now.difference(&now);
+        assert_eq!((nothing.fallback_rate(), nothing.cache_hit_rate()), (None, None));
+        let mut sum = between;
+        sum.merge(&earlier);
+        assert_eq!(sum, now);
     }
 
     proptest! {

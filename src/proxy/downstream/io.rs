@@ -61,6 +61,7 @@ impl DownstreamIo {
         self.message = Message::Head { given: None };
         self.shared.head.borrow_mut().release();
         *self.shared.added.borrow_mut() = Vec::new();
+        *self.shared.outbox.borrow_mut() = Vec::new();
         if self.carry.is_empty() {
             self.carry = Vec::new();
         }
@@ -220,16 +221,6 @@ impl DownstreamIo {
         Poll::Pending
     }
 
-    fn poll_outbox(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut outbox = self.shared.outbox.borrow_mut();
-        while !outbox.is_empty() {
-            let mut socket = self.shared.socket.borrow_mut();
-            let sent = ready!(Pin::new(&mut *socket).poll_write(cx, &outbox))?;
-            outbox.drain(..sent);
-        }
-        Poll::Ready(Ok(()))
-    }
-
     /// The library refuses a head by itself; its bare answer is dropped, and the connection ends with one of ours.
     fn take_refusal(&self, answer: &[u8]) {
         let fault = match answer.get(9..12) {
@@ -249,22 +240,6 @@ impl DownstreamIo {
         }
         done
     }
-}
-
-/// All of `bufs` in one piece, if that is a small one.
-fn join<'a>(bufs: &[io::IoSlice<'_>], scratch: &'a mut [u8]) -> Option<&'a [u8]> {
-    const SMALL: usize = 4 * 1024;
-    let total = bufs.iter().map(|buf| buf.len()).sum();
-    if total > SMALL {
-        return None;
-    }
-    let mut rest = scratch.get_mut(..total)?;
-    for buf in bufs {
-        let (here, after) = rest.split_at_mut(buf.len());
-        here.copy_from_slice(buf);
-        rest = after;
-    }
-    Some(&scratch[..total])
 }
 
 /// Why no head came.
@@ -331,8 +306,10 @@ impl Write for DownstreamIo {
             self.take_refusal(buf);
             return Poll::Ready(Ok(buf.len()));
         }
-        ready!(self.poll_outbox(cx))?;
-        let done = Pin::new(&mut *self.shared.socket.borrow_mut()).poll_write(cx, buf);
+        let done = match self.shared.poll_outbox(cx)? {
+            Poll::Ready(()) => Pin::new(&mut *self.shared.socket.borrow_mut()).poll_write(cx, buf),
+            Poll::Pending => Poll::Pending,
+        };
         self.wrote(done)
     }
 
@@ -345,15 +322,15 @@ impl Write for DownstreamIo {
             self.take_refusal(bufs.first().map_or(&[], |buf| buf));
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        ready!(self.poll_outbox(cx))?;
-        let mut scratch = self.shared.worker.scratch();
-        let mut socket = self.shared.socket.borrow_mut();
-        // One small copy is cheaper than what the kernel does for a list of parts.
-        let done = match join(bufs, &mut scratch) {
-            Some(joined) => Pin::new(&mut *socket).poll_write(cx, joined),
-            None => Pin::new(&mut *socket).poll_write_vectored(cx, bufs),
+        if let Some(taken) = self.shared.leave(bufs) {
+            return self.wrote(Poll::Ready(Ok(taken)));
+        }
+        let done = match self.shared.poll_outbox(cx)? {
+            Poll::Ready(()) => {
+                Pin::new(&mut *self.shared.socket.borrow_mut()).poll_write_vectored(cx, bufs)
+            }
+            Poll::Pending => Poll::Pending,
         };
-        drop(socket);
         self.wrote(done)
     }
 
@@ -363,6 +340,10 @@ impl Write for DownstreamIo {
 
     // The library flushes once all its bytes are written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.shared.departing.get() {
+            ready!(self.shared.poll_outbox(cx))?;
+            self.shared.blocked.set(false);
+        }
         self.shared.flushed.set(true);
         if std::mem::take(&mut self.waits_for_flush) {
             cx.waker().wake_by_ref();

@@ -2,6 +2,7 @@
 
 mod deadline;
 mod io;
+mod outbox;
 mod raw;
 
 use std::{
@@ -95,8 +96,10 @@ pub(super) struct Downstream {
     torn: Cell<bool>,
     /// The next request waits for this one's end.
     pipelined: Cell<bool>,
-    /// Interim answers that did not fit into the socket.
+    /// What goes out before anything else: small writes of this turn, and what did not fit into the socket.
     outbox: RefCell<Vec<u8>>,
+    /// The outbox is sent at the end of the turn.
+    departing: Cell<bool>,
     task: RefCell<Option<Waker>>,
     tunnel: RefCell<Option<Tunnel>>,
     /// Asked to give its buffers back.
@@ -137,6 +140,7 @@ impl Downstream {
             torn: Cell::new(false),
             pipelined: Cell::new(false),
             outbox: RefCell::default(),
+            departing: Cell::new(false),
             task: RefCell::default(),
             tunnel: RefCell::default(),
             rest: Cell::new(false),
@@ -226,7 +230,8 @@ impl Downstream {
 
     /// Whether it should and can rest now: no request under way, and every byte of the last answer gone.
     pub(super) fn may_rest(&self) -> bool {
-        self.rest.get() && self.phase.get() == Phase::Idle && self.flushed.get()
+        let gone = self.flushed.get() && self.outbox.borrow().is_empty();
+        self.rest.get() && self.phase.get() == Phase::Idle && gone
     }
 
     /// The connection's task runs again; remembers it, since it stays the same.
@@ -251,7 +256,7 @@ impl Downstream {
         read
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         if let Some(task) = self.task.borrow().as_ref() {
             task.wake_by_ref();
         }
@@ -288,6 +293,7 @@ impl Downstream {
 
     /// Ends with a reset instead of an orderly close.
     pub(super) fn reset(&self) {
+        self.send_now();
         // Where it cannot be set, the socket is gone already.
         let _ = socket2::SockRef::from(&*self.socket.borrow()).set_linger(Some(Duration::ZERO));
     }
@@ -302,20 +308,5 @@ impl Downstream {
 
     pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
         self.tunnel.borrow_mut().take()
-    }
-
-    /// Sends an interim answer (1xx), where it cannot get between the bytes of another one.
-    pub(super) fn send_interim(&self, head: &[u8]) {
-        /// More than this a client that does not read is not owed.
-        const MAX_OUTBOX: usize = 64 * 1024;
-        let mut outbox = self.outbox.borrow_mut();
-        if self.head.borrow().is_http_10()
-            || !self.flushed.get()
-            || outbox.len() + head.len() > MAX_OUTBOX
-        {
-            return;
-        }
-        let sent = if outbox.is_empty() { self.socket.borrow().try_write(head) } else { Ok(0) };
-        outbox.extend_from_slice(&head[sent.unwrap_or(0)..]);
     }
 }

@@ -90,9 +90,9 @@ pub(super) fn is_https(headers: &HeaderMap, seen: Survey, trusted: bool) -> bool
 pub(super) fn answer(parts: &mut response::Parts, method: &Method) {
     let switching = parts.status == StatusCode::SWITCHING_PROTOCOLS;
     let protocol = if switching { parts.headers.get(UPGRADE).cloned() } else { None };
-    // Where no body follows, a length tells of the one that a GET would bring.
-    let bodiless = method == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED;
-    let length = if bodiless { parts.headers.get(CONTENT_LENGTH).cloned() } else { None };
+    // To HEAD no body follows, and the length tells of the one that a GET would bring.
+    let heads = method == Method::HEAD;
+    let length = if heads { parts.headers.get(CONTENT_LENGTH).cloned() } else { None };
     let seen = Survey::of(&parts.headers);
     if seen.has(Survey::HOP_BY_HOP) {
         remove_hop_by_hop(&mut parts.headers);

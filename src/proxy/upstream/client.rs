@@ -188,7 +188,7 @@ impl UpstreamConnection {
         self.shared.end();
         self.reused = true;
         self.idle_since = now;
-        !self.ended && self.sender.is_ready()
+        !self.ended && self.sender.is_ready() && self.shared.is_flushed()
     }
 
     /// Whether an idle connection is still good, also by the kernel's word: for requests that cannot be sent twice.

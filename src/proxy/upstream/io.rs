@@ -23,6 +23,7 @@ use crate::proxy::{
     error::ProxyError,
     head::{Head, HeadLimits, Side},
     interim,
+    outgoing::Sender,
     worker::Worker,
 };
 
@@ -51,6 +52,10 @@ pub(in crate::proxy) struct Upstream {
     fault: Cell<Option<ProxyError>>,
     /// Where interim answers go.
     client: RefCell<Option<Rc<Downstream>>>,
+    /// Of the begin of a request: what the socket has not taken yet.
+    out: RefCell<Vec<u8>>,
+    /// It goes at the end of the turn.
+    departing: Cell<bool>,
 }
 
 impl Upstream {
@@ -66,6 +71,29 @@ impl Upstream {
             continued: Cell::new(false),
             fault: Cell::new(None),
             client: RefCell::default(),
+            out: RefCell::default(),
+            departing: Cell::new(false),
+        }
+    }
+
+    /// Sends what has been left for the end of the turn. What the socket does not take, or an error, is found by the
+    /// connection's next flush.
+    pub(in crate::proxy) fn send_now(&self) {
+        if !self.departing.take() {
+            return;
+        }
+        let mut out = self.out.borrow_mut();
+        let sent = match self.socket.borrow().as_ref() {
+            Some(socket) => socket.inner().try_write(&out).unwrap_or(0),
+            None => 0,
+        };
+        if sent == out.len() {
+            out.clear();
+            return;
+        }
+        out.drain(..sent);
+        if let Some(client) = self.client.borrow().as_ref() {
+            client.wake();
         }
     }
 
@@ -112,6 +140,11 @@ impl Upstream {
         *self.client.borrow_mut() = None;
     }
 
+    /// Whether all that was to be sent has left.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.out.borrow().is_empty()
+    }
+
     /// Whether any byte of an answer has come.
     pub(in crate::proxy) fn has_answered(&self) -> bool {
         self.answered.get()
@@ -146,19 +179,17 @@ pub(in crate::proxy) struct UpstreamIo {
     shared: Rc<Upstream>,
     /// Checked, but not handed over yet.
     ready: Vec<u8>,
-    /// Of the begin of a request: what the socket has not taken yet.
-    out: Vec<u8>,
 }
 
 impl UpstreamIo {
     pub(super) fn new(socket: TcpStream, worker: Rc<Worker>) -> (Self, Rc<Upstream>) {
         let shared = Rc::new(Upstream::new(socket, worker));
-        (Self { shared: shared.clone(), ready: Vec::new(), out: Vec::new() }, shared)
+        (Self { shared: shared.clone(), ready: Vec::new() }, shared)
     }
 
     /// What has been read and not handed over, and what has not been written yet.
     pub(super) fn into_rests(self) -> (Vec<u8>, Vec<u8>) {
-        (self.ready, self.out)
+        (self.ready, self.shared.out.take())
     }
 
     fn give_ready(&mut self, cursor: &mut ReadBufCursor<'_>) {
@@ -245,64 +276,50 @@ impl Read for UpstreamIo {
 }
 
 impl UpstreamIo {
-    /// Writes the begin of a request with Tidegate's lines after its first; returns how much of `bufs` that took.
+    /// Takes the begin of a request, with Tidegate's lines after its first; returns how much of `bufs` that was.
     ///
-    /// The library writes a head in one piece, at the begin of its first write. What the socket does not take now is written
-    /// before anything else, at the latest with a flush.
-    fn begin(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        let shared = self.shared.clone();
+    /// The library writes a head in one piece, at the begin of its first write. It goes out at the end of the turn, and
+    /// before anything else is written.
+    fn begin(&mut self, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        /// More of a body is not worth a copy.
+        const MOST: usize = 16 * 1024;
+        let shared = &self.shared;
         let client = shared.client.borrow();
         let added = client.as_ref().map(|client| client.added());
         let added = added.as_ref().map_or(&[][..], |added| added.as_slice());
         let head = bufs.first().map_or(&[][..], |buf| buf);
         let line = memchr::memchr(b'\n', head).ok_or(io::ErrorKind::InvalidData)? + 1;
-        let mut scratch = shared.worker.scratch();
-        let mut whole = Whole { room: &mut scratch, used: 0 };
-        if ![&head[..line], added, &head[line..]].into_iter().all(|part| whole.add(part)) {
-            for part in [&head[..line], added, &head[line..]] {
-                self.out.extend_from_slice(part);
-            }
-            return Ok(head.len());
+        let mut out = shared.out.borrow_mut();
+        for part in [&head[..line], added, &head[line..]] {
+            out.extend_from_slice(part);
         }
-        let more = bufs[1..].iter().take_while(|buf| whole.add(buf)).map(|buf| buf.len());
-        let taken = head.len() + more.sum::<usize>();
-        let whole = &whole.room[..whole.used];
-        let sent = match shared.poll_socket(|socket| Pin::new(socket).poll_write(cx, whole)) {
-            Poll::Ready(sent) => sent?,
-            Poll::Pending => 0,
-        };
-        self.out.extend_from_slice(&whole[sent..]);
+        let mut taken = head.len();
+        for buf in &bufs[1..] {
+            if out.len() + buf.len() > MOST {
+                break;
+            }
+            out.extend_from_slice(buf);
+            taken += buf.len();
+        }
+        drop(out);
+        shared.departing.set(true);
+        shared.worker.outgoing().add(Sender::Upstream(shared.clone()));
         Ok(taken)
     }
 
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.out.is_empty() {
-            let out = &self.out;
-            let written = self.shared.poll_socket(|socket| Pin::new(socket).poll_write(cx, out));
+        let mut out = self.shared.out.borrow_mut();
+        while !out.is_empty() {
+            let written = self.shared.poll_socket(|socket| Pin::new(socket).poll_write(cx, &out));
             let sent = ready!(written)?;
-            if sent == self.out.len() {
-                self.out.clear();
+            if sent == out.len() {
+                out.clear();
             } else {
-                self.out.drain(..sent);
+                out.drain(..sent);
             }
         }
+        self.shared.departing.set(false);
         Poll::Ready(Ok(()))
-    }
-}
-
-/// Parts of a write, put together.
-struct Whole<'a> {
-    room: &'a mut [u8],
-    used: usize,
-}
-
-impl Whole<'_> {
-    /// Adds `part` if it fits.
-    fn add(&mut self, part: &[u8]) -> bool {
-        let Some(to) = self.room.get_mut(self.used..self.used + part.len()) else { return false };
-        to.copy_from_slice(part);
-        self.used += part.len();
-        true
     }
 }
 
@@ -322,7 +339,7 @@ impl Write for UpstreamIo {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_out(cx))?;
         if self.shared.unwritten.take() {
-            return Poll::Ready(self.begin(cx, bufs));
+            return Poll::Ready(self.begin(bufs));
         }
         self.shared.poll_socket(|socket| Pin::new(socket).poll_write_vectored(cx, bufs))
     }
@@ -332,6 +349,9 @@ impl Write for UpstreamIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.shared.departing.get() {
+            return Poll::Ready(Ok(()));
+        }
         self.poll_out(cx)
     }
 

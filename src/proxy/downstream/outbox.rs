@@ -1,0 +1,78 @@
+//! What goes to the client before anything else: small writes of the present turn, and interim answers.
+
+use std::{
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::AsyncWrite;
+
+use super::Downstream;
+use crate::proxy::outgoing::Sender;
+
+impl Downstream {
+    /// Leaves a small write for the end of the turn; `None` where it is better written at once.
+    pub(super) fn leave(self: &Rc<Self>, bufs: &[io::IoSlice<'_>]) -> Option<usize> {
+        const SMALL: usize = 16 * 1024;
+        let departing = self.departing.get();
+        let mut outbox = self.outbox.borrow_mut();
+        let total: usize = bufs.iter().map(|buf| buf.len()).sum();
+        if outbox.len() + total > SMALL || !(departing || outbox.is_empty()) {
+            return None;
+        }
+        bufs.iter().for_each(|buf| outbox.extend_from_slice(buf));
+        drop(outbox);
+        if !departing {
+            self.departing.set(true);
+            self.worker.outgoing().add(Sender::Downstream(self.clone()));
+        }
+        Some(total)
+    }
+
+    /// Sends what has been left for the end of the turn.
+    pub(in crate::proxy) fn send_now(&self) {
+        if !self.departing.take() {
+            return;
+        }
+        let mut outbox = self.outbox.borrow_mut();
+        let sent = self.socket.borrow().try_write(&outbox).unwrap_or(0);
+        if sent == outbox.len() {
+            outbox.clear();
+            return;
+        }
+        // The connection's task finds out why, and sees to the rest.
+        outbox.drain(..sent);
+        self.flushed.set(false);
+        self.blocked.set(true);
+        self.wake();
+    }
+
+    pub(super) fn poll_outbox(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut outbox = self.outbox.borrow_mut();
+        while !outbox.is_empty() {
+            let mut socket = self.socket.borrow_mut();
+            let sent = ready!(Pin::new(&mut *socket).poll_write(cx, &outbox))?;
+            outbox.drain(..sent);
+            self.progress.set(true);
+        }
+        self.departing.set(false);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends an interim answer (1xx), where it cannot get between the bytes of another one.
+    pub(in crate::proxy) fn send_interim(&self, head: &[u8]) {
+        /// More than this a client that does not read is not owed.
+        const MAX_OUTBOX: usize = 64 * 1024;
+        let mut outbox = self.outbox.borrow_mut();
+        if self.head.borrow().is_http_10()
+            || !self.flushed.get()
+            || outbox.len() + head.len() > MAX_OUTBOX
+        {
+            return;
+        }
+        let sent = if outbox.is_empty() { self.socket.borrow().try_write(head) } else { Ok(0) };
+        outbox.extend_from_slice(&head[sent.unwrap_or(0)..]);
+    }
+}
