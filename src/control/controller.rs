@@ -11,8 +11,8 @@ use tokio::{
 };
 
 use super::{
-    Audit, CommandError, ControlHandle, DataPlane, HandSplit, HandSplits, LateRead, SetEndpoint,
-    SetSplit, Store, StoreError,
+    Audit, CommandError, ControlHandle, DataPlane, HandSplit, HandSplits, LateRead, Outside,
+    SetEndpoint, SetSplit, Store, StoreError,
     candidate::{Candidate, Secrets},
     mailbox::{Command, EndpointVerb, MAILBOX},
     publisher::{Materials, Publisher},
@@ -52,6 +52,8 @@ pub struct Setup {
     pub inbox: mpsc::Receiver<Event>,
     /// Sees the process end.
     pub drain: DrainWatch,
+    /// Metrics and notifications.
+    pub outside: Outside,
 }
 
 /// Why the control plane cannot begin.
@@ -85,6 +87,7 @@ pub struct Controller {
     mailbox: mpsc::Receiver<Command>,
     inbox: mpsc::Receiver<Event>,
     drain: DrainWatch,
+    pub(super) outside: Outside,
 }
 
 impl Controller {
@@ -93,7 +96,7 @@ impl Controller {
     /// # Errors
     /// [`ControlError`]; nothing serves then.
     pub fn new(setup: Setup) -> Result<(Self, ControlHandle), ControlError> {
-        let Setup { loaded, workers, recorder, events, inbox, drain } = setup;
+        let Setup { loaded, workers, recorder, events, inbox, drain, outside } = setup;
         let candidate = Candidate::complete(loaded).map_err(ControlError::Files)?;
         let file = candidate.loaded.config.state.file.clone();
         let (store, kept, late_read) = Store::open(file, events)?;
@@ -125,6 +128,7 @@ impl Controller {
             mailbox,
             inbox,
             drain,
+            outside,
         };
         controller.keep_reported();
         controller.tell_superseded(given_way, SELF_ACTOR);
@@ -140,6 +144,7 @@ impl Controller {
 
     /// Works until the drain is over, or nobody can send a command any more.
     pub async fn run(mut self, mut data_plane: Box<dyn DataPlane>) {
+        self.outside.configure(&self.config.borrow());
         let mut ticks = tokio::time::interval(BEAT);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut pulse = Pulse::new(clock::now());
@@ -188,6 +193,7 @@ impl Controller {
             audit: self.audit.clone(),
             recorder: self.recorder.clone(),
             drain: self.drain.clone(),
+            outside: self.outside.clone(),
             path,
             reloading: Arc::new(Mutex::new(())),
         }

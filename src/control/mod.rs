@@ -15,6 +15,7 @@ mod late_read;
 mod mailbox;
 mod notify;
 mod outbound;
+mod outside;
 mod program;
 mod publisher;
 mod pulse;
@@ -38,6 +39,7 @@ pub use mailbox::{
 };
 pub use notify::Notifier;
 pub use outbound::Outbound;
+pub use outside::Outside;
 pub use store::{Kept, LateRead, Store, StoreError};
 pub use watcher::watch_config;
 

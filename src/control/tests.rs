@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     config::model::Listener,
-    lifecycle::Drain,
+    lifecycle::Tasks,
+    lifecycle::{Drain, Tasks},
     telemetry::{EventKind, EventSink, Recorder},
 };
 
@@ -95,7 +96,8 @@ impl House {
         let (events, inbox) = EventSink::new(recorder.clone());
         let (drain, watch) = Drain::new();
         let loaded = crate::config::load(&self.path()).unwrap();
-        let setup = Setup { loaded, workers: 1, recorder, events, inbox, drain: watch };
+        let outside = Outside::new(Tasks::new(|_| {}), events.clone(), recorder.clone());
+        let setup = Setup { loaded, workers: 1, recorder, events, inbox, drain: watch, outside };
         let mut data_plane = Box::new(data_plane);
         data_plane.listen(&setup.loaded.config.listeners).unwrap();
         let (controller, handle) = Controller::new(setup).unwrap();
