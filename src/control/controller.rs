@@ -11,8 +11,8 @@ use tokio::{
 };
 
 use super::{
-    Audit, CommandError, ControlHandle, DataPlane, HandSplit, HandSplits, LateRead, SetEndpoint,
-    SetSplit, Store, StoreError,
+    Audit, CommandError, ControlHandle, DataPlane, HandSplit, HandSplits, LateRead, Outside,
+    SetEndpoint, SetSplit, Store, StoreError,
     candidate::{Candidate, Secrets},
     mailbox::{Command, EndpointVerb, MAILBOX},
     publisher::{Materials, Publisher},
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     config::{Config, Loaded},
     domain::{RolloutName, RouteName, Split},
-    lifecycle::{DrainWatch, Tasks, clock},
+    lifecycle::{DrainWatch, clock},
     routing::{BuildError, TableView},
     telemetry::{Event, EventKind, EventSink, Recorder, SELF_ACTOR},
 };
@@ -54,8 +54,8 @@ pub struct Setup {
     pub inbox: mpsc::Receiver<Event>,
     /// Sees the process end.
     pub drain: DrainWatch,
-    /// Runs what takes its time.
-    pub tasks: Tasks,
+    /// Metrics and notifications.
+    pub outside: Outside,
 }
 
 /// Why the control plane cannot begin.
@@ -85,7 +85,6 @@ pub struct Controller {
     pub(super) process: ProcessMeter,
     pub(super) replies: mpsc::Sender<Reply>,
     heard: mpsc::Receiver<Reply>,
-    pub(super) tasks: Tasks,
     pub(super) store: Store,
     late_read: LateRead,
     pub(super) audit: Audit,
@@ -94,6 +93,7 @@ pub struct Controller {
     mailbox: mpsc::Receiver<Command>,
     inbox: mpsc::Receiver<Event>,
     drain: DrainWatch,
+    pub(super) outside: Outside,
 }
 
 impl Controller {
@@ -102,7 +102,7 @@ impl Controller {
     /// # Errors
     /// [`ControlError`]; nothing serves then.
     pub fn new(setup: Setup) -> Result<(Self, ControlHandle), ControlError> {
-        let Setup { loaded, workers, recorder, events, inbox, drain, tasks } = setup;
+        let Setup { loaded, workers, recorder, events, inbox, drain, outside } = setup;
         let candidate = Candidate::complete(loaded).map_err(ControlError::Files)?;
         let file = candidate.loaded.config.state.file.clone();
         let (store, kept, late_read) = Store::open(file, events)?;
@@ -130,7 +130,6 @@ impl Controller {
             process: ProcessMeter::default(),
             replies,
             heard,
-            tasks,
             store,
             late_read,
             audit,
@@ -139,6 +138,7 @@ impl Controller {
             mailbox,
             inbox,
             drain,
+            outside,
         };
         controller.keep_reported();
         controller.tell_superseded(given_way, SELF_ACTOR);
@@ -155,6 +155,7 @@ impl Controller {
 
     /// Works until the drain is over, or nobody can send a command any more.
     pub async fn run(mut self, mut data_plane: Box<dyn DataPlane>) {
+        self.outside.configure(&self.config.borrow());
         let [mut beats, mut ticks] = [BEAT, TICK].map(|every| {
             let mut interval = tokio::time::interval(every);
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -210,6 +211,7 @@ impl Controller {
             audit: self.audit.clone(),
             recorder: self.recorder.clone(),
             drain: self.drain.clone(),
+            outside: self.outside.clone(),
             path,
             reloading: Arc::new(Mutex::new(())),
         }

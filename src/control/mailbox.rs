@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::{
-    Audit,
+    Audit, Outside,
     candidate::{Candidate, Refused},
     report::{self, Report},
     rollouts::{Board, RolloutStatus, Shown, Verb},
@@ -164,6 +164,7 @@ pub struct ControlHandle {
     pub(super) audit: Audit,
     pub(super) recorder: Arc<Recorder>,
     pub(super) drain: DrainWatch,
+    pub(super) outside: Outside,
     pub(super) path: Arc<Path>,
     /// Of two reloads, the one that read the file later must be taken later.
     pub(super) reloading: Arc<Mutex<()>>,
@@ -311,7 +312,7 @@ impl ControlHandle {
             rollouts: self.board.borrow().iter().map(Shown::gauge).collect(),
             reload_successful: !rejected,
             reload_success_at_ms: standing.taken_at_ms,
-            notifications: Vec::new(),
+            notifications: self.outside.notifier.counts(),
         }
     }
 

@@ -5,14 +5,18 @@
 
 mod audit;
 mod candidate;
+pub mod checks;
 mod controller;
 mod data_plane;
 mod external;
 mod hand_split;
+pub mod hooks;
 mod late_read;
 mod mailbox;
 mod notify;
 mod outbound;
+mod outside;
+mod program;
 mod publisher;
 mod pulse;
 mod reload;
@@ -35,6 +39,7 @@ pub use mailbox::{
 };
 pub use notify::Notifier;
 pub use outbound::Outbound;
+pub use outside::Outside;
 pub use store::{Kept, LateRead, Past, Store, StoreError};
 pub use watcher::watch_config;
 

@@ -99,6 +99,7 @@ impl Controller {
             Err(error) => return Reloaded { may_pass: true, ..rejected(vec![error.to_string()]) },
         };
         self.publisher.publish(table);
+        self.outside.configure(&loaded.config);
         self.config.send_replace(Arc::new(loaded.config));
         (self.secrets, self.hand) = (secrets, hand);
         self.tell_listeners(&listeners);

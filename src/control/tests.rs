@@ -96,7 +96,8 @@ impl House {
         let (drain, watch) = Drain::new();
         let loaded = crate::config::load(&self.path()).unwrap();
         let tasks = Tasks::new(|failure| panic!("{failure}"));
-        let setup = Setup { loaded, workers: 1, recorder, events, inbox, drain: watch, tasks };
+        let outside = Outside::new(tasks, events.clone(), recorder.clone());
+        let setup = Setup { loaded, workers: 1, recorder, events, inbox, drain: watch, outside };
         let mut data_plane = Box::new(data_plane);
         data_plane.listen(&setup.loaded.config.listeners).unwrap();
         let (controller, handle) = Controller::new(setup).unwrap();
