@@ -16,7 +16,7 @@ use crate::{
     admin::{self, AdminError},
     config::{self, Config, ConfigErrors, Loaded, model::Listener},
     control::{
-        ControlError, ControlHandle, Controller, DataPlane, ListenChange, ListenError,
+        ControlError, ControlHandle, Controller, DataPlane, ListenChange, ListenError, Outside,
         SIGNAL_ACTOR, Setup, check_files, watch_config,
     },
     domain::Moment,
@@ -167,6 +167,7 @@ impl App {
             events: events.clone(),
             inbox,
             drain: watch,
+            outside: Outside::new(tasks.clone(), events.clone(), recorder.clone()),
         };
         let (controller, handle) = Controller::new(setup)?;
         let table = controller.table();

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use http::Method;
+
+use crate::domain::Weight;
+
 const KIB: u64 = 1 << 10;
 
 /// Long enough for an ordinary download, short of the 90 s after which systemd kills.
@@ -58,6 +62,16 @@ pub(super) const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Nginx's value for a silent body.
 pub(super) const BODY_IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// A form or a small document; kept for as long as the canary takes to answer.
+pub(super) const FALLBACK_MAX_BODY: u64 = 64 * KIB;
+
+/// Those that RFC 9110 §9.2.2 lets anybody repeat, but for TRACE.
+pub(super) const FALLBACK_METHODS: [Method; 5] =
+    [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE];
+
+/// More would be an outage, and bury the baseline under the canary's load.
+pub(super) const FALLBACK_BUDGET: Weight = Weight::FIFTH;
 
 /// Prometheus itself scrapes every 15 s or more: asking more often would repeat the answer.
 pub(super) const METRIC_INTERVAL: Duration = Duration::from_secs(10);

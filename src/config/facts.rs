@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::{
     model::{
-        Admin, Affinity, Backend, Listener, Log, LogFormat, LogLevel, Override, OverrideSource,
-        Process, Route, State, Timeouts,
+        Admin, Affinity, Backend, Fallback, FallbackCause, Listener, Log, LogFormat, LogLevel,
+        Override, OverrideSource, Process, Route, State, Timeouts,
     },
     units::{format_duration, format_size},
 };
@@ -113,14 +113,22 @@ impl Facts for Listener {
 
 impl Facts for Backend {
     fn facts(&self) -> Vec<Fact<'_>> {
-        let Self { name: _, endpoints, balance, max_in_flight, pool_idle, pool_idle_timeout } =
-            self;
+        let Self {
+            name: _,
+            endpoints,
+            balance,
+            max_in_flight,
+            pool_idle,
+            pool_idle_timeout,
+            cache_status_header,
+        } = self;
         vec![
             fact("endpoints", &list(endpoints.iter())),
             fact("balance", &balance_name(*balance)),
             fact("max_in_flight", max_in_flight),
             fact("pool_idle", pool_idle),
             fact("pool_idle_timeout", &format_duration(*pool_idle_timeout)),
+            fact("cache_status_header", &list(cache_status_header.iter())),
         ]
     }
 }
@@ -137,6 +145,7 @@ impl Facts for Route {
             timeouts,
             max_body,
             expose_backend,
+            fallback,
         } = self;
         let Timeouts { connect, first_byte, idle, total } = timeouts;
         vec![
@@ -151,7 +160,23 @@ impl Facts for Route {
             fact("timeouts.total", &duration_or_off(*total)),
             fact("max_body", &max_body.map_or_else(|| "unlimited".to_owned(), format_size)),
             fact("expose_backend", expose_backend),
+            fact("fallback", &list(fallback.iter())),
         ]
+    }
+}
+
+impl std::fmt::Display for Fallback {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { on, max_body, methods, budget } = self;
+        let cause = |cause: &FallbackCause| match cause {
+            FallbackCause::Connect => "connect",
+            FallbackCause::Timeout => "timeout",
+            FallbackCause::Reset => "reset",
+            FallbackCause::ServerError => "5xx",
+        };
+        let (on, methods) = (list(on.iter().map(cause)), list(methods.iter()));
+        let max_body = format_size(*max_body);
+        write!(f, "on {on} of {methods} with bodies up to {max_body}, {budget} % at most")
     }
 }
 

@@ -9,6 +9,7 @@ mod diff;
 mod error;
 mod explain;
 mod facts;
+mod fallback;
 mod fault;
 mod json_path;
 mod leaf;

@@ -10,7 +10,7 @@ pub use self::outside::{
     Address, Check, CheckAction, CheckRequest, CheckTarget, Email, Expectations, Hook, HookAction,
     Metric, MetricUnit, Sink, SinkKind, SmtpSecurity, StatusSet,
 };
-use crate::domain::{BackendName, Balance, EndpointAddress, RouteName, Split};
+use crate::domain::{BackendName, Balance, EndpointAddress, RouteName, Split, Weight};
 
 /// One whole, checked configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,10 +29,23 @@ pub struct Config {
     pub backends: Vec<Backend>,
     /// Rules in the order of the file, by unique name; every backend they name exists.
     pub routes: Vec<Route>,
+    /// Plans to move traffic, by unique name.
+    pub rollouts: Vec<Rollout>,
     /// Metrics from outside, by unique name.
     pub metrics: Vec<Metric>,
     /// Where notifications go, by unique name.
     pub sinks: Vec<Sink>,
+}
+
+/// `[rollout.NAME]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rollout {
+    /// The plan.
+    pub plan: crate::domain::Plan,
+    /// Its checks.
+    pub checks: Vec<Check>,
+    /// Its hooks.
+    pub hooks: Vec<Hook>,
 }
 
 /// `[process]`
@@ -135,6 +148,8 @@ pub struct Backend {
     pub pool_idle: usize,
     /// An idle connection is closed after this.
     pub pool_idle_timeout: Duration,
+    /// Header of an answer whose value begins with `HIT` where it came from a cache.
+    pub cache_status_header: Option<http::HeaderName>,
 }
 
 /// `[[route]]`
@@ -158,6 +173,34 @@ pub struct Route {
     pub max_body: Option<u64>,
     /// Name the backend to the client in `x-tidegate-backend`.
     pub expose_backend: bool,
+    /// What the baseline answers for the canary; a rollout names the route then, and both.
+    pub fallback: Option<Fallback>,
+}
+
+/// `[route.fallback]` that asks for something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fallback {
+    /// Failures that lead to the baseline; at least one, each once.
+    pub on: Vec<FallbackCause>,
+    /// Largest request body that is kept to be sent again, in bytes.
+    pub max_body: u64,
+    /// Methods of requests that may be sent again.
+    pub methods: Vec<http::Method>,
+    /// Largest share of the route's requests that may be answered so.
+    pub budget: Weight,
+}
+
+/// How a canary fails, as `fallback.on` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FallbackCause {
+    /// `"connect"`: no connection, or not in time.
+    Connect,
+    /// `"timeout"`: no connection or no answer in time.
+    Timeout,
+    /// `"reset"`: the connection broke, or what came is no HTTP.
+    Reset,
+    /// `"5xx"`
+    ServerError,
 }
 
 /// One entry of `route.host`, in lower case and without a port.

@@ -3,13 +3,15 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use http::Method;
 use ipnet::IpNet;
 
 use super::{
     collection::{List, Named},
     defaults,
+    fallback::HeaderOrNone,
     leaf::{DurationOrOff, Line, Mode, Size, SizeOrUnlimited, Whole, Workers},
-    model::{HostPattern, LogFormat, LogLevel, PathPattern},
+    model::{FallbackCause, HostPattern, LogFormat, LogLevel, PathPattern},
     outside::raw::{MAX_OUTSIDE, Metric, Notify},
     patterns::HostName,
     section::section,
@@ -147,11 +149,13 @@ section! {
         default pool_idle: Whole<0, 10_000> = Whole(defaults::POOL_IDLE);
         /// An idle connection is closed after this.
         default pool_idle_timeout: Duration = defaults::POOL_IDLE_TIMEOUT;
+        /// Header of an answer whose value begins with HIT where it came from a cache, such as
+        /// "x-cache"; empty: none.
+        default cache_status_header: HeaderOrNone = HeaderOrNone(None);
     }
     later {
         "protocol" = r#""http/1.1""#;
         "resolve_every";
-        "cache_status_header" = r#""""#;
         "tls";
         "health_check";
         "ejection";
@@ -180,8 +184,10 @@ section! {
         default r#override: List<Override, 0, 100> = List::unwritten([]);
         /// Waiting times.
         section timeouts: Timeouts;
+        /// What becomes of a request that a rollout's canary fails.
+        section fallback: Fallback;
     }
-    later { "retry"; "fallback"; "mirror"; "headers"; "rate_limit"; "compress"; }
+    later { "retry"; "mirror"; "headers"; "rate_limit"; "compress"; }
 }
 
 section! {
@@ -229,5 +235,21 @@ section! {
         default idle: Duration = defaults::BODY_IDLE_TIMEOUT;
         /// For the whole request; "off" for no limit.
         default total: DurationOrOff = DurationOrOff(None);
+    }
+}
+
+section! {
+    /// What becomes of a request that a rollout's canary fails before a byte of its answer went out:
+    /// the baseline answers it, and the canary is judged by its failure all the same.
+    Fallback {
+        /// Failures that lead there: "connect", "timeout", "reset", "5xx"; empty: none.
+        default on: List<FallbackCause, 0, 4> = List::unwritten([]);
+        /// Largest request body that is kept until the canary has answered; a request with a larger
+        /// one, or one of unknown length, is sent once.
+        default max_body: Size<0, 16_777_216> = Size(defaults::FALLBACK_MAX_BODY);
+        /// Methods of requests that may be sent twice.
+        default methods: List<Method, 1, 20> = List::unwritten(defaults::FALLBACK_METHODS);
+        /// Largest share of the route's requests that the baseline takes over.
+        default budget: Weight = defaults::FALLBACK_BUDGET;
     }
 }

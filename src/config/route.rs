@@ -91,6 +91,7 @@ fn route(
         let key = |rest: &str| key(&format!("override[{at}]{rest}"));
         overrides.extend(exception(item, key, backends, reader));
     }
+    let fallback = super::fallback::fallback(section.fallback, key, reader);
     Some(model::Route {
         name: section.name?.value,
         hosts: section.host.value.into_values(),
@@ -106,6 +107,7 @@ fn route(
         },
         max_body: section.max_body.value.0,
         expose_backend: section.expose_backend.value,
+        fallback,
     })
 }
 

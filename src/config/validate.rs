@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    fallback::Wanted,
     fault::{Refusal, nearest, quote},
     model::{self, Config},
     outside, raw,
@@ -31,7 +32,9 @@ pub(super) fn validate(file: raw::File, reader: &mut Reader<'_>) -> Option<Confi
     let backends = file.backend.map(|named| backends(named.value.entries, reader));
     let names = backends.iter().flatten().map(|backend| backend.name.clone()).collect();
     let known = KnownBackends { names, complete };
+    let fallbacks = file.route.as_ref().map(|list| Wanted::of(&list.value.0)).unwrap_or_default();
     let routes = file.route.map(|list| route::routes(list.value.0, &known, reader));
+    fallbacks.check(std::iter::empty(), reader);
     let metrics = file.metric.map(|named| outside::metrics(named.value.entries, reader));
     let sinks = file.notify.map(|named| outside::sinks(named.value.entries, reader));
     Some(Config {
@@ -49,6 +52,7 @@ pub(super) fn validate(file: raw::File, reader: &mut Reader<'_>) -> Option<Confi
         listeners: listeners?,
         backends: backends?,
         routes: routes?,
+        rollouts: Vec::new(),
         metrics: metrics.unwrap_or_default(),
         sinks: sinks.unwrap_or_default(),
     })
@@ -176,6 +180,7 @@ fn backends(
             max_in_flight: section.max_in_flight.value.0 as u32,
             pool_idle: section.pool_idle.value.0 as usize,
             pool_idle_timeout: section.pool_idle_timeout.value,
+            cache_status_header: section.cache_status_header.value.0,
         }
     };
     named.into_iter().map(backend).collect()

@@ -6,7 +6,7 @@ use toml::de::DeValue;
 use super::{
     fault::{Refusal, nearest, quote},
     leaf::{Leaf, text},
-    model::{CheckTarget, LogFormat, LogLevel, MetricUnit},
+    model::{CheckTarget, FallbackCause, LogFormat, LogLevel, MetricUnit},
     outside::SinkWord,
     reader::not_yet,
 };
@@ -65,6 +65,12 @@ words! {
         "least_in_flight" => Balance::LeastInFlight,
         "round_robin" => Balance::RoundRobin,
     } later ["ewma", "hash"];
+    FallbackCause {
+        "connect" => FallbackCause::Connect,
+        "timeout" => FallbackCause::Timeout,
+        "reset" => FallbackCause::Reset,
+        "5xx" => FallbackCause::ServerError,
+    } later [];
     AffinityBy {
         "cookie" => AffinityBy::Cookie,
         "app_cookie" => AffinityBy::AppCookie,

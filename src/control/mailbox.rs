@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::{
-    Audit,
+    Audit, Outside,
     candidate::{Candidate, Refused},
     report::{self, Report},
-    rollouts::{Board, RolloutStatus, Verb},
+    rollouts::{Board, RolloutStatus, Shown, Verb},
     status::{self, EndpointStatus, Rates, ReloadOutcome, RouteStatus, Standing, Status},
 };
 use crate::{
@@ -164,6 +164,7 @@ pub struct ControlHandle {
     pub(super) audit: Audit,
     pub(super) recorder: Arc<Recorder>,
     pub(super) drain: DrainWatch,
+    pub(super) outside: Outside,
     pub(super) path: Arc<Path>,
     /// Of two reloads, the one that read the file later must be taken later.
     pub(super) reloading: Arc<Mutex<()>>,
@@ -256,8 +257,8 @@ impl ControlHandle {
             ended_at_ms: shown.ended_at_ms,
             recommendation: report::recommend(&status, &failed.collect::<Vec<_>>()),
             rollout: status,
-            checks: shown.checks.to_vec(),
-            hooks: shown.hooks.to_vec(),
+            checks: shown.checks.clone(),
+            hooks: shown.hooks.clone(),
             events: story.events,
             samples: story.samples,
             complete,
@@ -308,8 +309,10 @@ impl ControlHandle {
             weights: weights.collect(),
             endpoints: endpoints.collect(),
             connections: Vec::new(),
+            rollouts: self.board.borrow().iter().map(Shown::gauge).collect(),
             reload_successful: !rejected,
             reload_success_at_ms: standing.taken_at_ms,
+            notifications: self.outside.notifier.counts(),
         }
     }
 

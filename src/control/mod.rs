@@ -5,11 +5,18 @@
 
 mod audit;
 mod candidate;
+pub mod checks;
 mod controller;
 mod data_plane;
+mod external;
 mod hand_split;
+pub mod hooks;
 mod late_read;
 mod mailbox;
+mod notify;
+mod outbound;
+mod outside;
+mod program;
 mod publisher;
 mod pulse;
 mod reload;
@@ -24,12 +31,16 @@ pub use audit::Audit;
 pub use candidate::check_files;
 pub use controller::{ControlError, Controller, Setup};
 pub use data_plane::{DataPlane, ListenChange, ListenError};
+pub use external::{ExternalMetrics, ExternalReading};
 pub use hand_split::{HandSplit, HandSplits, Superseded};
 pub use mailbox::{
     CommandError, ControlHandle, EndpointVerb, Operate, Reloaded, SIGNAL_ACTOR, SetEndpoint,
     SetSplit, SetThresholds,
 };
-pub use store::{Kept, LateRead, Store, StoreError};
+pub use notify::Notifier;
+pub use outbound::Outbound;
+pub use outside::Outside;
+pub use store::{Kept, LateRead, Past, Store, StoreError};
 pub use watcher::watch_config;
 
 #[cfg(test)]

@@ -98,6 +98,10 @@ name! {
     RolloutName
 }
 name! {
+    /// Name of a rollout's step, as the configuration gives it.
+    StepName
+}
+name! {
     /// Name of a metric from outside, as the configuration gives it.
     MetricName
 }

@@ -1,11 +1,11 @@
 //! What operators are told about a rollout, whichever way it reaches them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{RolloutName, Weight};
 
 /// What a notification is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NotificationKind {
     /// A rollout has begun.
@@ -63,7 +63,7 @@ impl NotificationKind {
 }
 
 /// How much a notification matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Good to know.

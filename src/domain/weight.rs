@@ -38,6 +38,8 @@ impl std::error::Error for WeightError {}
 impl Weight {
     /// Nothing.
     pub const ZERO: Self = Self(0);
+    /// One in five.
+    pub const FIFTH: Self = Self(2_000);
     /// Everything.
     pub const FULL: Self = Self(10_000);
 

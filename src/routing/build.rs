@@ -89,6 +89,7 @@ fn build_backends(config: &Config, previous: Option<&Table>, workers: usize) -> 
             max_in_flight: backend.max_in_flight,
             pool_idle: backend.pool_idle,
             pool_idle_timeout: backend.pool_idle_timeout,
+            cache_status_header: backend.cache_status_header.clone(),
         })
     };
     config.backends.iter().map(live).collect()
@@ -125,6 +126,8 @@ fn build_route(
         timeouts: route.timeouts,
         max_body: route.max_body,
         expose_backend: route.expose_backend,
+        fallback: route.fallback.clone(),
+        detour: None,
     }))
 }
 

@@ -15,7 +15,7 @@ use std::{
 
 use arc_swap::{ArcSwap, Cache};
 
-use super::{Bell, Route, Table};
+use super::{Allowance, Bell, Route, Table};
 use crate::{
     decision::sequence::Sequence,
     domain::{Moment, RouteName},
@@ -108,6 +108,8 @@ struct Local {
     table: Arc<Table>,
     /// One per route, made when a request comes that no key decides.
     sequences: Box<[OnceCell<Rc<RefCell<Sequence>>>]>,
+    /// One per route: how many more fallbacks it may have. Begins anew with each table, which comes seldom.
+    allowances: Box<[Allowance]>,
     /// One per backend: whose turn it is, for round robin.
     turns: Box<[Cell<u64>]>,
     /// One per backend: requests under way at the other workers, and when that was added up.
@@ -123,6 +125,7 @@ impl LocalTable {
         let backends = table.backends().len();
         Self(Rc::new(Local {
             sequences: table.routes().iter().map(sequence).collect(),
+            allowances: table.routes().iter().map(|_| Allowance::default()).collect(),
             turns: vec![Cell::new(0); backends].into(),
             others: vec![Cell::new((0, Moment::default())); backends].into(),
             table,
@@ -137,6 +140,11 @@ impl LocalTable {
     /// The sequence of a route, for requests that no key decides.
     pub fn sequence(&self, route: usize) -> &RefCell<Sequence> {
         self.0.sequences[route].get_or_init(Rc::default)
+    }
+
+    /// How many more fallbacks a route may have.
+    pub fn allowance(&self, route: usize) -> &Allowance {
+        &self.0.allowances[route]
     }
 
     /// Whether the backend may take one more request from `worker`.

@@ -1,5 +1,6 @@
 //! What the data plane reads: one immutable [`Table`] of routes, weights and endpoints, swapped whole.
 
+mod allowance;
 mod build;
 mod endpoint;
 mod guard;
@@ -10,11 +11,12 @@ mod matcher;
 mod rollout;
 mod table;
 
+pub use allowance::Allowance;
 pub use build::{BuildError, Ingredients, build};
 pub use endpoint::{Endpoint, EndpointId, WorkerGauge};
 pub use guard::{Bell, Guard, GuardLimits, Spent};
 pub use handle::{LocalTable, TablePublisher, TableReader, TableView};
 pub use hash::BuildXxh3;
 pub use matcher::Matcher;
-pub use rollout::{Rollout, RolloutTraffic, Side};
+pub use rollout::{Detour, Rollout, RolloutTraffic, Side};
 pub use table::{Affinity, Backend, Override, Route, SeenBy, Table, Target};

@@ -19,6 +19,8 @@ pub struct RolloutTraffic {
     pub baseline: Side,
     /// Under trial. It owns the lowest buckets, whatever its name.
     pub canary: Side,
+    /// Counts the requests that go on from the canary to the baseline.
+    pub fallbacks: SeriesId,
     /// What workers and control share; the same from the rollout's start to its end.
     pub guard: Arc<Guard>,
     /// From [`Guard::begin_epoch`] at each change of weights: the judge counts the attempts that began since.
@@ -34,6 +36,17 @@ pub struct Side {
     pub series: SeriesId,
     /// For the judge: attempts of the present epoch that the split decided, and no override.
     pub judged: SeriesId,
+}
+
+/// The way of a request that the canary fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Detour {
+    /// The canary's place in the route's targets.
+    pub from: usize,
+    /// The baseline's.
+    pub to: usize,
+    /// Counts those that take it.
+    pub series: SeriesId,
 }
 
 /// The rollout that owns a route, as requests see it.
@@ -121,6 +134,7 @@ mod tests {
             salt: 42,
             baseline: side(baseline, 7),
             canary: side(canary, 8),
+            fallbacks: SeriesId(300),
             epoch: guard.begin_epoch(),
             guard,
         }
@@ -141,6 +155,7 @@ mod tests {
         let rollout = route.rollout.as_ref().unwrap();
         assert_eq!(targets(&owned), (vec!["b".into(), "a".into(), "c".into()], "c".into()));
         assert_eq!((rollout.baseline, rollout.canary, route.salt), (0, 1, 42));
+        assert_eq!(route.detour, Some(Detour { from: 1, to: 0, series: SeriesId(300) }));
         assert_eq!(route.shares.choose(Bucket::new(999).unwrap()), rollout.canary);
         assert_eq!(route.shares.choose(Bucket::new(1_000).unwrap()), rollout.baseline);
         assert_eq!(route.targets[rollout.canary].judged, Some(SeriesId(108)));
@@ -164,7 +179,7 @@ mod tests {
         let left = owned.without_rollout(0, split(&[("a", 30.0), ("b", 70.0)]));
         assert_eq!(targets(&left), targets(&plain));
         let (route, before) = (&left.routes()[0], &plain.routes()[0]);
-        assert!(route.rollout.is_none() && route.salt == before.salt);
+        assert!(route.rollout.is_none() && route.detour.is_none() && route.salt == before.salt);
         assert!(route.targets.iter().all(|target| target.judged.is_none()));
         assert_eq!(route.shares.choose(Bucket::new(0).unwrap()), 1, "b, the last by name");
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{BuildError, Endpoint, Matcher, Rollout, RolloutTraffic, Side, WorkerGauge};
+use super::{BuildError, Detour, Endpoint, Matcher, Rollout, RolloutTraffic, Side, WorkerGauge};
 use crate::{
-    config::model::{OverrideSource, Timeouts},
+    config::model::{self, OverrideSource, Timeouts},
     decision::{
         affinity::TokenKey,
         pick::Candidates,
@@ -97,6 +97,10 @@ pub struct Route {
     pub max_body: Option<u64>,
     /// Name the backend to the client.
     pub expose_backend: bool,
+    /// Which of the canary's failures the baseline answers.
+    pub fallback: Option<model::Fallback>,
+    /// Where they go, while it is known which backend is which.
+    pub detour: Option<Detour>,
 }
 
 impl Route {
@@ -114,7 +118,7 @@ impl Route {
         traffic: &RolloutTraffic,
         backends: &[Arc<Backend>],
     ) -> Result<Self, BuildError> {
-        let RolloutTraffic { split, salt, baseline, canary, guard, epoch } = traffic;
+        let RolloutTraffic { split, salt, baseline, canary, fallbacks, guard, epoch } = traffic;
         let mut known = self.targets.clone();
         known.iter_mut().for_each(|target| target.judged = None);
         let baseline = place_of(&self.name, baseline, &mut known, backends)?;
@@ -137,6 +141,7 @@ impl Route {
                 baseline,
                 canary: canary_at,
             }),
+            detour: Some(Detour { from: canary_at, to: baseline, series: *fallbacks }),
             ..route
         })
     }
@@ -146,7 +151,8 @@ impl Route {
             self.targets.iter().position(|target| target.header == *name.as_str())
         };
         let order = split.shares().iter().filter_map(named).collect();
-        let mut route = Self { rollout: None, salt: Self::own_salt(&self.name), ..self.clone() };
+        let mut route =
+            Self { rollout: None, detour: None, salt: Self::own_salt(&self.name), ..self.clone() };
         route.rearrange(order);
         route.targets.iter_mut().for_each(|target| target.judged = None);
         route.with_split(split)
@@ -268,6 +274,8 @@ pub struct Backend {
     pub pool_idle: usize,
     /// An idle connection is closed after this.
     pub pool_idle_timeout: std::time::Duration,
+    /// Header of an answer whose value begins with `HIT` where it came from a cache.
+    pub cache_status_header: Option<HeaderName>,
 }
 
 /// A backend's endpoints as one worker sees them.
