@@ -65,7 +65,7 @@ impl Operator {
     pub(super) async fn act(&self, verb: Verb) -> Result<RolloutStatus, Error> {
         let why = Signature { actor: None, reason: Some("the demo looks at the split".to_owned()) };
         let body = serde_json::to_vec(&why).map_err(wrong)?;
-        let path = format!("/v1/rollouts/{NAME}/{}", verb.label());
+        let path = format!("/v1/rollouts/{NAME}/{}", verb.word());
         self.ask(Method::POST, &path, body.into()).await
     }
 
