@@ -1,6 +1,7 @@
 //! The configuration as the rest of Tidegate sees it: valid by construction, made only by `validate`.
 
 mod outside;
+mod rollout;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -10,6 +11,7 @@ pub use self::outside::{
     Address, Check, CheckAction, CheckRequest, CheckTarget, Email, Expectations, Hook, HookAction,
     Metric, MetricUnit, Sink, SinkKind, SmtpSecurity, StatusSet,
 };
+pub use self::rollout::Rollout;
 use crate::domain::{BackendName, Balance, EndpointAddress, RouteName, Split, Weight};
 
 /// One whole, checked configuration.
@@ -31,6 +33,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Metrics from outside, by unique name.
     pub metrics: Vec<Metric>,
+    /// Rollouts by unique name, each of a route of its own.
+    pub rollouts: Vec<Rollout>,
     /// Where notifications go, by unique name.
     pub sinks: Vec<Sink>,
 }
