@@ -76,6 +76,11 @@ impl Drive {
         Self::new(run.number, run.record, recorder, workers)
     }
 
+    /// The same with the history of `old`, whose place it takes.
+    pub(super) fn after(self, old: Self) -> Self {
+        Self { number: old.number, rollbacks: old.rollbacks, ..self }
+    }
+
     fn new(
         number: u64,
         record: Record,
