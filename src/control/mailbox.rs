@@ -12,11 +12,11 @@ use super::{
     candidate::{Candidate, Refused},
     report::{self, Report},
     rollouts::{Board, RolloutStatus, Shown, Verb},
-    status::{self, EndpointStatus, Rates, ReloadOutcome, RouteStatus, Standing, Status},
+    status::{self, EndpointStatus, Rate, Rates, ReloadOutcome, RouteStatus, Standing, Status},
 };
 use crate::{
     config::Config,
-    domain::Moment,
+    domain::{BackendName, Moment},
     lifecycle::{DrainWatch, clock},
     routing::{Table, TableView},
     telemetry::{EndpointGauge, Gauges, Recorder, SplitWeight},
@@ -283,6 +283,16 @@ impl ControlHandle {
     /// The table in force.
     pub fn table(&self) -> Arc<Table> {
         self.table.current()
+    }
+
+    /// What `backend` does per second.
+    pub(super) fn rate(&self, backend: &BackendName) -> Rate {
+        self.rates.borrow().get(backend).copied().unwrap_or_default()
+    }
+
+    /// Metrics, notifications, and the client of checks and hooks.
+    pub const fn outside(&self) -> &Outside {
+        &self.outside
     }
 
     /// What `/metrics` shows beside the counters, but for the listeners' connections.

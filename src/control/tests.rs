@@ -16,7 +16,6 @@ use super::{
 };
 use crate::{
     config::model::Listener,
-    lifecycle::Tasks,
     lifecycle::{Drain, Tasks},
     telemetry::{EventKind, EventSink, Recorder},
 };
