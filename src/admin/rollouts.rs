@@ -36,8 +36,8 @@ pub(super) async fn operate(
     InPath((rollout, verb)): InPath<(String, String)>,
     body: Body,
 ) -> Result<Json<RolloutStatus>, Fault> {
-    let Some(verb) = Verb::ALL.into_iter().find(|known| known.label() == verb) else {
-        let verbs = Verb::ALL.map(Verb::label).join(", ");
+    let Some(verb) = Verb::of_word(&verb) else {
+        let verbs = Verb::ALL.map(Verb::word).join(", ");
         let message = format!("there is no such verb; a rollout knows {verbs}");
         return Err(Fault::new(StatusCode::NOT_FOUND, "not_found", message));
     };

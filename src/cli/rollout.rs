@@ -20,7 +20,7 @@ pub(super) async fn operate(
     rollout: &str,
     reason: Option<String>,
 ) -> Result<ExitCode, Failure> {
-    let path = format!("/v1/rollouts/{}/{}", segment(rollout), verb.label());
+    let path = format!("/v1/rollouts/{}/{}", segment(rollout), verb.word());
     let signature = Signature { actor: None, reason };
     let status: RolloutStatus = client.send(Method::POST, &path, &signature).await?;
     let mut out = String::new();

@@ -29,10 +29,23 @@ pub struct Config {
     pub backends: Vec<Backend>,
     /// Rules in the order of the file, by unique name; every backend they name exists.
     pub routes: Vec<Route>,
+    /// Plans to move traffic, by unique name.
+    pub rollouts: Vec<Rollout>,
     /// Metrics from outside, by unique name.
     pub metrics: Vec<Metric>,
     /// Where notifications go, by unique name.
     pub sinks: Vec<Sink>,
+}
+
+/// `[rollout.NAME]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rollout {
+    /// The plan.
+    pub plan: crate::domain::Plan,
+    /// Its checks.
+    pub checks: Vec<Check>,
+    /// Its hooks.
+    pub hooks: Vec<Hook>,
 }
 
 /// `[process]`

@@ -52,6 +52,7 @@ pub(super) fn validate(file: raw::File, reader: &mut Reader<'_>) -> Option<Confi
         listeners: listeners?,
         backends: backends?,
         routes: routes?,
+        rollouts: Vec::new(),
         metrics: metrics.unwrap_or_default(),
         sinks: sinks.unwrap_or_default(),
     })

@@ -150,8 +150,29 @@ fn log(event: &Event) {
         | EventKind::ListenerAdded
         | EventKind::ListenerRemoved
         | EventKind::NotifyRecovered
+        | EventKind::RolloutStarted
+        | EventKind::RolloutAdvanced
+        | EventKind::RolloutGateReached
+        | EventKind::RolloutAdvanceAsked
+        | EventKind::RolloutResumed
+        | EventKind::RolloutPromoted
+        | EventKind::RolloutContinued
+        | EventKind::RolloutThresholdSet
+        | EventKind::RolloutAlertResolved
+        | EventKind::RolloutLastByte
+        | EventKind::RolloutReleased
+        | EventKind::RolloutPlanDiffers
+        | EventKind::HookEnded
+        | EventKind::CheckEnded
         | EventKind::StateRecovered => tracing::info!(%kind, actor, subject, "{message}"),
         EventKind::ReloadRejected
+        | EventKind::RolloutHeld
+        | EventKind::RolloutPaused
+        | EventKind::RolloutRolledBack
+        | EventKind::RolloutFailed
+        | EventKind::RolloutAlertRaised
+        | EventKind::RolloutNotWritten
+        | EventKind::RolloutStateLost
         | EventKind::StateDamaged
         | EventKind::StateWriteFailed
         | EventKind::ConnectionPanicked

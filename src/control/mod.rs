@@ -41,7 +41,7 @@ pub use mailbox::{
 pub use notify::Notifier;
 pub use outbound::Outbound;
 pub use outside::Outside;
-pub use store::{Kept, LateRead, Store, StoreError};
+pub use store::{Kept, LateRead, Past, Store, StoreError};
 pub use watcher::watch_config;
 
 #[cfg(test)]

@@ -83,6 +83,10 @@ impl Controller {
                 may_pass: false,
             };
         }
+        let refused = self.refused_by_rollouts(&loaded.config);
+        if !refused.is_empty() {
+            return rejected(refused);
+        }
         let mut hand = self.hand.clone();
         let superseded = supersede(&mut hand, &loaded.config);
         let table = match self.publisher.build(&loaded.config, &secrets, &hand) {
@@ -100,6 +104,8 @@ impl Controller {
         (self.secrets, self.hand) = (secrets, hand);
         self.tell_listeners(&listeners);
         self.tell_superseded(superseded, actor);
+        let config = self.config.borrow().clone();
+        self.follow_config(&config, actor);
         self.show_hash(loaded.hash);
         Reloaded { outcome: ReloadOutcome::Applied, changes, errors: Vec::new(), may_pass: false }
     }

@@ -174,7 +174,9 @@ pub(super) struct Standing {
 
 /// The routes of `table`.
 pub(super) fn routes(table: &Table, hand: &HandSplits, board: &Board) -> Vec<RouteStatus> {
-    let owned = |route: &Route| board.iter().any(|shown| shown.owns(&route.name));
+    let owned = |route: &Route| {
+        board.iter().any(|shown| shown.owns_route && shown.status.route == route.name)
+    };
     let status = |route: &Route| {
         let mut status = route_status(route, hand);
         if owned(route) {

@@ -95,7 +95,8 @@ impl House {
         let (events, inbox) = EventSink::new(recorder.clone());
         let (drain, watch) = Drain::new();
         let loaded = crate::config::load(&self.path()).unwrap();
-        let outside = Outside::new(Tasks::new(|_| {}), events.clone(), recorder.clone());
+        let tasks = Tasks::new(|failure| panic!("{failure}"));
+        let outside = Outside::new(tasks, events.clone(), recorder.clone());
         let setup = Setup { loaded, workers: 1, recorder, events, inbox, drain: watch, outside };
         let mut data_plane = Box::new(data_plane);
         data_plane.listen(&setup.loaded.config.listeners).unwrap();

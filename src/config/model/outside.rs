@@ -6,6 +6,7 @@ use crate::{
     config::json_path::JsonPath,
     domain::{
         CheckCategory, CheckStage, HookPoint, MetricName, NotificationKind, Severity, SinkName,
+        condition::Unit,
     },
 };
 
@@ -39,6 +40,18 @@ pub enum MetricUnit {
     Count,
     /// `"bytes"`
     Bytes,
+}
+
+impl MetricUnit {
+    /// The unit as conditions know it.
+    pub const fn unit(self) -> Unit {
+        match self {
+            Self::Share => Unit::Share,
+            Self::Duration => Unit::Duration,
+            Self::Count => Unit::Count,
+            Self::Bytes => Unit::Bytes,
+        }
+    }
 }
 
 /// `[notify.NAME]`: where notifications go.

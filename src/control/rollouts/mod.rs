@@ -1,13 +1,35 @@
-//! Rollouts: what keeps, drives and shows them.
+//! Rollouts: what drives, keeps and shows them.
+//!
+//! The machine is [`crate::decision::rollout::Engine`], which does nothing by itself. Here it is given the time, counters and
+//! answers (`tick`, `operate`), and what it wants is done (`carry`); `life` takes it over restarts and reloads.
 
 mod board;
+mod carry;
+mod drive;
+mod life;
+mod news;
+mod operate;
+mod process_meter;
 mod run;
 mod sample;
+mod sampler;
+mod show;
 mod status;
-mod verb;
+mod tick;
 
-pub(in crate::control) use board::{Board, Shown};
-pub(in crate::control) use run::{Run, Runs};
-pub use sample::{Sample, SideSample};
-pub use status::{ConditionStatus, Exposure, RolloutStatus, StepStatus, VerdictStatus};
-pub use verb::Verb;
+pub(in crate::control) use self::{
+    board::{Board, Shown},
+    carry::Reply,
+    drive::Drive,
+    process_meter::ProcessMeter,
+    run::{Run, Runs},
+    tick::TICK,
+};
+pub use self::{
+    sample::{Sample, SideSample},
+    status::{ConditionStatus, Exposure, RolloutStatus, StepStatus, VerdictStatus},
+};
+pub use crate::decision::rollout::Verb;
+
+#[cfg(test)]
+pub(in crate::control) use self::run::tests as run_tests;

@@ -1,19 +1,22 @@
 //! Runs and samples in the state file, and what is known when that is damaged or gone.
 
-use std::fs;
+use std::{fs, time::Duration};
 
-use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::{tests::*, *};
-use crate::{control::rollouts::SideSample, domain::Weight};
+use crate::{
+    control::rollouts::{SideSample, run_tests::record},
+    domain::Weight,
+};
 
 fn api() -> RolloutName {
     RolloutName::new("api").unwrap()
 }
 
-fn run(number: u64, step: u64) -> Run {
-    Run { number, record: json!({ "step": step }) }
+/// A run that has served so many seconds.
+fn run(number: u64, seconds: u64) -> Run {
+    Run { number, record: record(Duration::from_secs(seconds)) }
 }
 
 fn sample(at_ms: u64) -> Sample {
@@ -59,7 +62,7 @@ async fn a_file_that_is_damaged_or_gone_says_that_the_past_is_lost() {
     store.keep_run(api(), run(1, 1));
     close(store).await;
     let connection = rusqlite::Connection::open(&path).unwrap();
-    connection.execute("UPDATE runs SET record = '{\"step\":'", []).unwrap();
+    connection.execute("UPDATE runs SET record = '{\"state\": 1}'", []).unwrap();
     drop(connection);
     let (store, kept, _said) = open(&path);
     assert_eq!((kept.runs.len(), kept.past), (0, Past::Lost));

@@ -35,17 +35,6 @@ impl Unit {
         }
     }
 
-    /// The configuration's word for it, of those that a metric from outside may have.
-    pub fn of_word(word: &str) -> Option<Self> {
-        match word {
-            "share" => Some(Self::Share),
-            "duration" => Some(Self::Duration),
-            "count" => Some(Self::Count),
-            "bytes" => Some(Self::Bytes),
-            _ => None,
-        }
-    }
-
     /// How a value of this unit is shown: `1.25%`, `150ms`, `2.1GB`.
     pub fn show(self, value: f64) -> String {
         let rounded = |value: f64| {
