@@ -117,7 +117,7 @@ impl Controller {
         let (number, rollout) = (drive.number, rollout.clone());
         self.store.keep_run(rollout.clone(), drive.kept(state));
         let (store, replies) = (self.store.clone(), self.replies.clone());
-        self.tasks.spawn("rollout state", async move {
+        self.outside.tasks.spawn("rollout state", async move {
             let written = tokio::time::timeout(WRITE_PATIENCE, store.flush()).await;
             let word = match written {
                 Ok(true) => Word::Written(ticket),

@@ -1,6 +1,6 @@
 //! Is state kept, and can it be?
 
-use super::{Builtin, Evidence, Finding, holds, stops};
+use super::{Builtin, Finding, holds, stops};
 use crate::{
     config::model::Check,
     domain::{CheckCategory, HookPoint, plan::OnFailure},

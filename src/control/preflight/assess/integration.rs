@@ -1,6 +1,6 @@
 //! Does what stands around fit: hooks, configuration, clocks?
 
-use super::{Builtin, Evidence, Finding, errors, holds, stops};
+use super::{Builtin, Finding, errors, holds, stops};
 
 /// Clocks that differ by less are the same: an answer takes its time, and a date has whole seconds.
 const SAME_CLOCK_S: i64 = 5;

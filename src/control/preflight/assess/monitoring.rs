@@ -1,6 +1,6 @@
 //! Would anybody notice?
 
-use super::{Builtin, Evidence, Finding, errors, holds};
+use super::{Builtin, Finding, errors, holds};
 use crate::domain::{NotificationKind, plan::ExternalSources};
 
 pub(super) const CHECKS: &[Builtin] = &[
