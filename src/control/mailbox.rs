@@ -10,12 +10,13 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use super::{
     Audit, Outside,
     candidate::{Candidate, Refused},
+    preflight::{self, Preflight, Subject},
     report::{self, Report},
     rollouts::{Board, RolloutStatus, Shown, Verb},
     status::{self, EndpointStatus, Rate, Rates, ReloadOutcome, RouteStatus, Standing, Status},
 };
 use crate::{
-    config::Config,
+    config::{Config, model::Rollout},
     domain::{BackendName, Moment},
     lifecycle::{DrainWatch, clock},
     routing::{Table, TableView},
@@ -293,6 +294,14 @@ impl ControlHandle {
     /// Metrics, notifications, and the client of checks and hooks.
     pub const fn outside(&self) -> &Outside {
         &self.outside
+    }
+
+    /// Looks at everything that `rollout` will need; `None` when there is no such rollout.
+    pub async fn preflight(&self, rollout: &str) -> Option<Preflight> {
+        let config = self.config.borrow().clone();
+        let wanted = config.rollouts.iter().find(|known| known.plan.name.as_str() == rollout)?;
+        let Rollout { plan, checks, hooks } = wanted;
+        Some(preflight::run(Subject { plan, checks, hooks }, self).await)
     }
 
     /// What `/metrics` shows beside the counters, but for the listeners' connections.

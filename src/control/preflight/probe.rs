@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join, join_all, join3};
 use reqwest::{
     Method,
     header::{CONTENT_TYPE, DATE, HOST, HeaderMap, HeaderValue},
@@ -68,15 +68,18 @@ pub(super) async fn gather(
         let path = paths.first().map_or("/", |path| path);
         client.get(&reachable(bind).to_string(), path).await.map(|answer| brief(&answer))
     };
-    let ((baseline, canary), (samples, listener)) = join(sides, join(samples, listener)).await;
     let addresses = hooks.iter().filter_map(|hook| match &hook.action {
         HookAction::Post(url) => Some((hook.name.to_string(), url)),
         HookAction::Exec(_) => None,
     });
     let addresses = addresses.map(async |(name, url)| (name, listens_at_url(url).await));
     let sinks = config.sinks.iter().map(async |sink| (sink.name.clone(), answers(sink).await));
-    let (addresses, sinks) = join(join_all(addresses), join_all(sinks)).await;
-    let (machine, programs) = local(subject, &config).await;
+    let traffic = join3(sides, samples, listener);
+    let around = join3(join_all(addresses), join_all(sinks), local(subject, &config));
+    let flushed = tokio::time::timeout(DISK_PATIENCE, handle.audit().flush());
+    let looks = join3(traffic, around, flushed).await;
+    let (((baseline, canary), samples, listener), (addresses, sinks, local), flushed) = looks;
+    let (machine, programs) = local;
     let status = handle.status();
     let known = status.rollouts.iter().find(|rollout| rollout.name == plan.name);
     Evidence {
@@ -86,7 +89,7 @@ pub(super) async fn gather(
         reload_rejected: status.config.last_reload.outcome == ReloadOutcome::Rejected,
         draining: status.draining,
         phase: known.map(|rollout| rollout.phase.clone()),
-        durable: tokio::time::timeout(DISK_PATIENCE, handle.audit().flush()).await == Ok(true),
+        durable: flushed == Ok(true),
         baseline,
         canary,
         samples,
@@ -155,7 +158,8 @@ async fn side(
     let Rate { requests_per_s, failures_per_s } = handle.rate(name);
     let latency = async {
         let endpoint = used.endpoints.first()?;
-        latency(endpoint, paths.first()?, client).await
+        let taken = latency(endpoint, paths.first()?, client);
+        tokio::time::timeout(PATIENCE, taken).await.ok().flatten()
     };
     let (endpoints, latency) = join(endpoints(backend), latency).await;
     SideEvidence {
