@@ -340,6 +340,10 @@ impl DataPlane for SharedWorkers {
         let change = self.lock().listen(listeners).map_err(|error| ListenError(error.into()))?;
         Ok(ListenChange { added: change.added, removed: change.removed })
     }
+
+    fn address(&self) -> Option<SocketAddr> {
+        self.lock().addresses().next()
+    }
 }
 
 #[cfg(test)]

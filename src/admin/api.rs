@@ -45,7 +45,7 @@ pub(super) struct Api {
 }
 
 /// Everything there is, as `openapi.json` describes it.
-fn routes() -> [(Method, &'static str, MethodRouter<Api>); 17] {
+fn routes() -> [(Method, &'static str, MethodRouter<Api>); 18] {
     [
         (Method::GET, "/", get(front_page)),
         (Method::GET, "/healthz", get(|| async { "ok\n" })),
@@ -63,6 +63,7 @@ fn routes() -> [(Method, &'static str, MethodRouter<Api>); 17] {
         (Method::GET, "/v1/rollouts/{rollout}", get(rollouts::show)),
         (Method::PATCH, "/v1/rollouts/{rollout}", patch(rollouts::set)),
         (Method::GET, "/v1/rollouts/{rollout}/report", get(rollouts::report)),
+        (Method::POST, "/v1/rollouts/{rollout}/preflight", post(rollouts::preflight)),
         (Method::POST, "/v1/rollouts/{rollout}/{verb}", post(rollouts::operate)),
     ]
 }

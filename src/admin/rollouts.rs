@@ -14,7 +14,7 @@ use super::{
     api::{Api, InPath, InQuery, from_json},
     auth::{self, Peer},
     fault::Fault,
-    wire::{ReportFormat, RolloutStatus, Signature, ThresholdWish, Verb},
+    wire::{Preflight, ReportFormat, RolloutStatus, Signature, ThresholdWish, Verb},
 };
 use crate::control::{Operate, SetThresholds};
 
@@ -64,6 +64,16 @@ pub(super) async fn set(
     let changes = changes.into_iter().map(|(key, value)| (key, as_typed(value))).collect();
     let wish = SetThresholds { rollout, changes, actor, reason: signature.reason };
     Ok(Json(api.control.set_thresholds(wish).await?))
+}
+
+/// Looks at everything that a rollout will need. Changes nothing, but asks others, and so is as good as a write.
+pub(super) async fn preflight(
+    State(api): State<Api>,
+    InPath(name): InPath<String>,
+    body: Body,
+) -> Result<Json<Preflight>, Fault> {
+    let _: Signature = from_json(body, Some(Signature::default())).await?;
+    api.control.preflight(&name).await.map(Json).ok_or_else(|| missing(&api))
 }
 
 #[derive(Debug, Deserialize)]

@@ -10,6 +10,7 @@ use serde::{
 pub use crate::{
     control::{
         EndpointVerb, Reloaded,
+        preflight::{Preflight, PreflightItem, PreflightResult, Recommendation},
         report::ReportFormat,
         rollouts::{ConditionStatus, Exposure, RolloutStatus, StepStatus, Verb, VerdictStatus},
         status::{

@@ -91,6 +91,17 @@ pub(super) enum Command {
         #[arg(long)]
         reason: Option<String>,
     },
+    /// Look at everything that a rollout will need: PROCEED, HOLD or STOP
+    #[command(after_help = "Ends with 0 for PROCEED, and with 1 for HOLD and STOP")]
+    Preflight {
+        #[command(flatten)]
+        proxy: Proxy,
+        /// Name of the rollout
+        rollout: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Tell how a rollout went, or goes
     Report {
         #[command(flatten)]

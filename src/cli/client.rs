@@ -23,6 +23,8 @@ const MAX_LINE: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Time for the answer to a wish: more than the proxy allows itself.
 const WISH_PATIENCE: Duration = Duration::from_secs(15);
+/// The same where the proxy has to ask others.
+const PREFLIGHT_PATIENCE: Duration = Duration::from_secs(65);
 
 /// The proxy behind a socket.
 #[derive(Debug)]
@@ -43,7 +45,7 @@ impl Client {
     /// The answer to a question, as it is.
     pub(super) async fn text(&self, path: &str) -> Result<String, Failure> {
         self.converse(Method::GET, path, Bytes::new(), async |response: Response<Incoming>| {
-            let body = self.body(patience(&Method::GET), response).await?;
+            let body = self.body(patience(&Method::GET, path), response).await?;
             Ok(String::from_utf8_lossy(&body).into_owned())
         })
         .await
@@ -83,7 +85,7 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<T, Failure> {
-        let patience = patience(&method);
+        let patience = patience(&method, path);
         self.converse(method, path, body, async |response: Response<Incoming>| {
             let body = self.body(patience, response).await?;
             Ok(serde_json::from_slice(&body)?)
@@ -109,7 +111,7 @@ impl Client {
         body: Bytes,
         read: impl AsyncFnOnce(Response<Incoming>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let patience = patience(&method);
+        let patience = patience(&method, path);
         let stream = self.within(PATIENCE, UnixStream::connect(&self.socket)).await?;
         let stream = stream.map_err(|error| self.unreachable(&error))?;
         let (mut sender, connection) =
@@ -173,8 +175,12 @@ impl Client {
     }
 }
 
-fn patience(method: &Method) -> Duration {
-    if *method == Method::GET { PATIENCE } else { WISH_PATIENCE }
+fn patience(method: &Method, path: &str) -> Duration {
+    match *method {
+        Method::GET => PATIENCE,
+        _ if path.ends_with("/preflight") => PREFLIGHT_PATIENCE,
+        _ => WISH_PATIENCE,
+    }
 }
 
 /// What an answer that is none says.

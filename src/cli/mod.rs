@@ -7,6 +7,7 @@ mod events;
 mod exit;
 mod operate;
 mod output;
+mod preflight;
 mod rollout;
 mod status;
 mod words;
@@ -63,6 +64,9 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Set { proxy, rollout, key, value, reason } => ask(async {
             rollout::set(&Client::new(proxy.socket), &rollout, key, value, reason).await
         }),
+        Command::Preflight { proxy, rollout, json } => {
+            ask(async { preflight::preflight(&Client::new(proxy.socket), &rollout, json).await })
+        }
         Command::Report { proxy, rollout, format, output } => ask(async {
             let client = Client::new(proxy.socket);
             rollout::report(&client, &rollout, format, output.as_deref()).await

@@ -113,8 +113,9 @@ fn name_width(rollout: &RolloutStatus) -> usize {
 
 fn step(out: &mut String, rollout: &RolloutStatus, width: usize) {
     let Some(name) = &rollout.step else { return };
-    let whole = rollout.served_s + rollout.left_s;
-    let served = if whole > 0.0 { rollout.served_s / whole * 100.0 } else { 100.0 };
+    let hold = rollout.steps.get(rollout.step_number.saturating_sub(1)).map(|step| step.hold_s);
+    let whole = hold.unwrap_or_default();
+    let served = if whole > 0.0 { (1.0 - rollout.left_s / whole) * 100.0 } else { 100.0 };
     let left = words::span(seconds(rollout.left_s));
     let of = rollout.steps.len();
     let _ = writeln!(

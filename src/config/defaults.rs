@@ -90,3 +90,24 @@ pub(super) const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A redeployment fits.
 pub(super) const HOOK_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// Long enough for a percentile to mean something, short enough to turn back within minutes.
+pub(super) const ROLLOUT_WINDOW: Duration = Duration::from_mins(1);
+
+/// One failure among fifty is 2 %: with fewer a single one would decide.
+pub(super) const MIN_REQUESTS: u64 = 50;
+
+/// New connections and cold caches are not the canary's steady state.
+pub(super) const SETTLE: Duration = Duration::from_secs(2);
+
+/// At an error rate of 10 % so many in a row happen once in ten thousand million attempts.
+pub(super) const BREAKER_FAILURES: u64 = 10;
+
+/// Whoever fails half of its requests is broken, not unlucky.
+pub(super) const BREAKER_SHARE: Weight = Weight::HALF;
+
+/// At an error rate of 10 % half of twenty fail once in a hundred thousand times.
+pub(super) const BREAKER_ATTEMPTS: u64 = 20;
+
+/// What happened five seconds ago is still the present.
+pub(super) const BREAKER_WITHIN: Duration = Duration::from_secs(5);

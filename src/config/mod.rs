@@ -19,6 +19,7 @@ mod outside;
 mod patterns;
 mod raw;
 mod reader;
+mod rollout;
 mod route;
 mod schema;
 mod section;

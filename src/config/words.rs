@@ -9,8 +9,12 @@ use super::{
     model::{CheckTarget, FallbackCause, LogFormat, LogLevel, MetricUnit},
     outside::SinkWord,
     reader::not_yet,
+    rollout::leaf::GateWord,
 };
-use crate::domain::{Balance, CheckCategory, CheckStage, HookPoint, NotificationKind, Severity};
+use crate::domain::{
+    Balance, CheckCategory, CheckStage, HookPoint, NotificationKind, Severity,
+    plan::{ExternalSources, OnFailure, OnThinTraffic},
+};
 
 /// What keeps a session on its backend, as `by` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +129,22 @@ words! {
         "baseline" => CheckTarget::Baseline,
         "both" => CheckTarget::Both,
         "proxy" => CheckTarget::Proxy,
+    } later [];
+    GateWord {
+        "none" => GateWord::None,
+        "manual" => GateWord::Manual,
+    } later [];
+    OnThinTraffic {
+        "hold" => OnThinTraffic::Hold,
+        "advance" => OnThinTraffic::Advance,
+    } later [];
+    OnFailure {
+        "rollback" => OnFailure::Rollback,
+        "pause" => OnFailure::Pause,
+    } later [];
+    ExternalSources {
+        "required" => ExternalSources::Required,
+        "optional" => ExternalSources::Optional,
     } later [];
     HookPoint {
         "start" => HookPoint::Start,

@@ -3,7 +3,7 @@
 //! Invariants: a command is answered after its table is in force; one that fails changes nothing; no command waits for a
 //! disk or a network.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Mutex, mpsc, watch},
@@ -94,6 +94,8 @@ pub struct Controller {
     inbox: mpsc::Receiver<Event>,
     drain: DrainWatch,
     pub(super) outside: Outside,
+    /// The first listener, as it is bound.
+    pub(super) listener: Option<SocketAddr>,
 }
 
 impl Controller {
@@ -139,6 +141,7 @@ impl Controller {
             inbox,
             drain,
             outside,
+            listener: None,
         };
         controller.keep_reported();
         controller.tell_superseded(given_way, SELF_ACTOR);
@@ -156,6 +159,7 @@ impl Controller {
     /// Works until the drain is over, or nobody can send a command any more.
     pub async fn run(mut self, mut data_plane: Box<dyn DataPlane>) {
         self.outside.configure(&self.config.borrow());
+        self.listener = data_plane.address();
         let [mut beats, mut ticks] = [BEAT, TICK].map(|every| {
             let mut interval = tokio::time::interval(every);
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -227,7 +231,9 @@ impl Controller {
                 drop(answer.send(self.set_thresholds(&wish)));
             }
             Command::Take { read, actor, answer } => {
-                drop(answer.send(Ok(self.take(read, &actor, data_plane))));
+                let taken = self.take(read, &actor, data_plane);
+                self.listener = data_plane.address();
+                drop(answer.send(Ok(taken)));
             }
         }
     }

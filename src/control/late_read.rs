@@ -25,7 +25,9 @@ impl Controller {
         self.hand = hand;
         self.audit.adopt(*last_event, self.hand.clone(), runs);
         self.publisher.set_cookie_secret(cookie_secret.clone());
-        let built = self.publisher.build(&self.config.borrow(), &self.secrets, &self.hand);
+        let config = self.config.borrow().clone();
+        let kept = self.kept_routes(&config);
+        let built = self.publisher.build(&config, &self.secrets, &self.hand, &kept);
         match built {
             Ok(table) => {
                 let before = self.publisher.current();

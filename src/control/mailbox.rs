@@ -10,13 +10,14 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use super::{
     Audit, Outside,
     candidate::{Candidate, Refused},
+    preflight::{self, Preflight, Subject},
     report::{self, Report},
     rollouts::{Board, RolloutStatus, Shown, Verb},
-    status::{self, EndpointStatus, Rates, ReloadOutcome, RouteStatus, Standing, Status},
+    status::{self, EndpointStatus, Rate, Rates, ReloadOutcome, RouteStatus, Standing, Status},
 };
 use crate::{
-    config::Config,
-    domain::Moment,
+    config::{Config, model::Rollout},
+    domain::{BackendName, Moment},
     lifecycle::{DrainWatch, clock},
     routing::{Table, TableView},
     telemetry::{EndpointGauge, Gauges, Recorder, SplitWeight},
@@ -283,6 +284,24 @@ impl ControlHandle {
     /// The table in force.
     pub fn table(&self) -> Arc<Table> {
         self.table.current()
+    }
+
+    /// What `backend` does per second.
+    pub(super) fn rate(&self, backend: &BackendName) -> Rate {
+        self.rates.borrow().get(backend).copied().unwrap_or_default()
+    }
+
+    /// Metrics, notifications, and the client of checks and hooks.
+    pub const fn outside(&self) -> &Outside {
+        &self.outside
+    }
+
+    /// Looks at everything that `rollout` will need; `None` when there is no such rollout.
+    pub async fn preflight(&self, rollout: &str) -> Option<Preflight> {
+        let config = self.config.borrow().clone();
+        let wanted = config.rollouts.iter().find(|known| known.plan.name.as_str() == rollout)?;
+        let Rollout { plan, checks, hooks } = wanted;
+        Some(preflight::run(Subject { plan, checks, hooks }, self).await)
     }
 
     /// What `/metrics` shows beside the counters, but for the listeners' connections.

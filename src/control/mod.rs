@@ -16,6 +16,7 @@ mod mailbox;
 mod notify;
 mod outbound;
 mod outside;
+pub mod preflight;
 mod program;
 mod publisher;
 mod pulse;

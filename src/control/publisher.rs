@@ -48,16 +48,18 @@ impl Publisher {
         Ok(Self { materials, tables: TablePublisher::new(first), owned: BTreeMap::new() })
     }
 
-    /// The table for `config` with the splits of `hand`, going on from the one in force; nothing has changed yet.
+    /// The table for `config` with the splits of `hand`, going on from the one in force; nothing has changed yet. Of the
+    /// routes that rollouts own, those in `kept` stay theirs.
     pub(super) fn build(
         &self,
         config: &Config,
         secrets: &Secrets,
         hand: &HandSplits,
+        kept: &HashSet<RouteName>,
     ) -> Result<Table, BuildError> {
         let table = build(&self.materials, config, secrets, hand, Some(&self.tables.current()))?;
-        // A rollout outlives every configuration that still has its route.
-        self.owned.iter().try_fold(table, |table, (name, traffic)| match place(&table, name) {
+        let mut owned = self.owned.iter().filter(|(name, _)| kept.contains(*name));
+        owned.try_fold(table, |table, (name, traffic)| match place(&table, name) {
             Some(at) => table.with_rollout(at, traffic),
             None => Ok(table),
         })

@@ -89,7 +89,8 @@ impl Controller {
         }
         let mut hand = self.hand.clone();
         let superseded = supersede(&mut hand, &loaded.config);
-        let table = match self.publisher.build(&loaded.config, &secrets, &hand) {
+        let kept = self.kept_routes(&loaded.config);
+        let table = match self.publisher.build(&loaded.config, &secrets, &hand, &kept) {
             Ok(table) => table,
             Err(error) => return rejected(vec![error.to_string()]),
         };

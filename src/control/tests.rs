@@ -49,6 +49,10 @@ impl DataPlane for FakeDataPlane {
         self.listening = wanted;
         Ok(ListenChange { added, removed })
     }
+
+    fn address(&self) -> Option<SocketAddr> {
+        self.listening.first().copied()
+    }
 }
 
 /// A folder with a configuration and a state file.

@@ -72,8 +72,13 @@ pub async fn run_stage(
     targets: &CheckTargets,
     outbound: &Outbound,
 ) -> Vec<CheckResult> {
-    let own = checks.iter().filter(|check| check.stages.contains(&stage));
-    let runs = own.map(|check| run_check(check, stage, targets, outbound));
+    // A loop, since the compiler cannot see that a future made by a closure may go to another thread.
+    let mut runs = Vec::new();
+    for check in checks {
+        if check.stages.contains(&stage) {
+            runs.push(run_check(check, stage, targets, outbound));
+        }
+    }
     futures_util::stream::iter(runs).buffered(AT_ONCE).collect().await
 }
 

@@ -9,7 +9,7 @@ use super::{drive::Drive, news};
 use crate::{
     control::{CommandError, Controller},
     decision::rollout::{Effect, Errand, News, NewsKind, Phase, State, Ticket},
-    domain::{HookPoint, RolloutName, Weight},
+    domain::{CheckResult, HookResult, RolloutName, Weight},
     lifecycle::clock,
     telemetry::{Event, EventKind},
 };
@@ -33,7 +33,11 @@ pub(super) enum Word {
     Written(Ticket),
     /// A move could not be written.
     NotWritten { ticket: Ticket, why: String },
-    /// Hooks or checks that a move waits for.
+    /// One hook was called.
+    Called(HookResult),
+    /// One check has run.
+    Checked(CheckResult),
+    /// All hooks or checks that a move waits for.
     Done { errand: Errand, passed: bool, detail: String },
 }
 
@@ -66,6 +70,11 @@ impl Controller {
         if self.drives.get(&rollout).is_none_or(|drive| drive.number != number) {
             return;
         }
+        let word = match word {
+            Word::Called(result) => return self.note_hook(&rollout, result),
+            Word::Checked(result) => return self.note_check(&rollout, result),
+            word @ (Word::Written(_) | Word::NotWritten { .. } | Word::Done { .. }) => word,
+        };
         let failed = matches!(word, Word::NotWritten { .. });
         let effects = self.pass_on(&rollout, word);
         if failed {
@@ -88,6 +97,7 @@ impl Controller {
                 effects
             }
             Word::Done { errand, passed, detail } => drive.engine.done(errand, passed, detail),
+            Word::Called(_) | Word::Checked(_) => Vec::new(),
         }
     }
 
@@ -117,7 +127,7 @@ impl Controller {
         let (number, rollout) = (drive.number, rollout.clone());
         self.store.keep_run(rollout.clone(), drive.kept(state));
         let (store, replies) = (self.store.clone(), self.replies.clone());
-        self.tasks.spawn("rollout state", async move {
+        self.outside.tasks.spawn("rollout state", async move {
             let written = tokio::time::timeout(WRITE_PATIENCE, store.flush()).await;
             let word = match written {
                 Ok(true) => Word::Written(ticket),
@@ -143,14 +153,14 @@ impl Controller {
         let now = clock::wall_millis();
         self.with_drive(rollout, |drive| drive.note(news));
         self.audit.keep(news::event(rollout, news, now));
+        let reasons = self
+            .drives
+            .get(rollout)
+            .map(|drive| drive.engine.judgement().reasons().map(str::to_owned).collect());
+        if let Some(told) = news::notification(rollout, news, reasons.unwrap_or_default(), now) {
+            self.outside.notifier.notify(&told);
+        }
     }
-
-    /// Begins an errand; when there is nothing to be done, gives its end at once.
-    fn run_errand(&mut self, _rollout: &RolloutName, errand: Errand) -> Option<Word> {
-        Some(Word::Done { errand, passed: true, detail: String::new() })
-    }
-
-    fn call_hooks(&mut self, _rollout: &RolloutName, _point: HookPoint) {}
 
     /// Notes when the phase or the step changed.
     fn note_phase(&mut self, rollout: &RolloutName) {

@@ -10,7 +10,7 @@ use super::{
     sampler::Sampler,
 };
 use crate::{
-    control::mailbox::Answer,
+    control::{checks::RunningChecks, mailbox::Answer},
     decision::rollout::{Engine, Hold, Phase, State},
     domain::{Moment, Plan, RolloutName, SeriesId, Split, SplitError, Weight},
     routing::{Guard, GuardLimits, RolloutTraffic, Side, Spent},
@@ -37,6 +37,8 @@ pub(in crate::control) struct Drive {
     pub(super) waiting: Vec<Waiting>,
     /// Whether the file has the last move; otherwise why not.
     pub(super) unwritten: Option<String>,
+    /// Checks that run as long as the canary has traffic.
+    pub(super) during: Option<RunningChecks>,
     /// When the canary was called back, until its last byte has gone out.
     pub(super) recalled_at: Option<Moment>,
     /// Rollbacks since the process began, by cause.
@@ -74,6 +76,11 @@ impl Drive {
         Self::new(run.number, run.record, recorder, workers)
     }
 
+    /// The same with the history of `old`, whose place it takes.
+    pub(super) fn after(self, old: Self) -> Self {
+        Self { number: old.number, rollbacks: old.rollbacks, ..self }
+    }
+
     fn new(
         number: u64,
         record: Record,
@@ -108,6 +115,7 @@ impl Drive {
             fallbacks,
             waiting: Vec::new(),
             unwritten: None,
+            during: None,
             recalled_at: None,
             rollbacks: BTreeMap::new(),
             place,
@@ -124,7 +132,7 @@ impl Drive {
         self.requests_until_now = 0;
         self.requests_before = recorder.totals(self.canary.series).judged();
         self.log = RunLog::begin(plan, file_split, now_ms);
-        self.recalled_at = None;
+        (self.recalled_at, self.during) = (None, None);
         self.is_stand_in = false;
     }
 

@@ -3,13 +3,15 @@
 //! A rollout that runs keeps the plan that it began with. One that has ended owns its route until somebody else speaks: an
 //! operator sets the split, or the file's split for the route changes. That is the rule of splits set by hand.
 
+use std::collections::HashSet;
+
 use super::{
     Run, Runs,
     drive::{self, Drive},
 };
 use crate::{
     config::Config,
-    control::{Controller, HandSplit, Past, shares, store::Kept},
+    control::{Controller, HandSplit, Past, Superseded, shares, store::Kept},
     decision::rollout::{Effect, Engine, Phase, State},
     domain::{
         BackendName, Plan, RolloutName, RouteName, Split, Weight,
@@ -155,29 +157,29 @@ impl Controller {
 
     /// Follows a configuration that has been taken.
     pub(in crate::control) fn follow_config(&mut self, config: &Config, actor: &str) {
+        self.release_overruled(config, actor);
         for rollout in &config.rollouts {
             let plan = rollout.plan.clone();
             let name = plan.name.clone();
-            match self.drives.get_mut(&name) {
+            let followed = match self.drives.get_mut(&name) {
                 Some(drive) if drive.state().phase.is_running() => {
-                    self.tell_difference(&name, &plan)
+                    self.tell_difference(&name, &plan);
+                    Ok(())
                 }
-                Some(drive) => drop(drive.engine.replan(plan)),
-                None => {
-                    if let Err(error) = self.add(plan, Past::Known) {
-                        let now = clock::wall_millis();
-                        let message = error.to_string();
-                        self.audit.keep(Event::new(
-                            EventKind::TaskFailed,
-                            now,
-                            name.as_str(),
-                            message,
-                        ));
-                    }
+                Some(drive) if has_roles_of(drive.plan(), &plan) => {
+                    drive.engine.replan(plan);
+                    Ok(())
                 }
+                Some(_) => self.recast(&name, plan),
+                None => self.add(plan, Past::Known),
+            };
+            if let Err(error) = followed {
+                let now = clock::wall_millis();
+                let event =
+                    Event::new(EventKind::TaskFailed, now, name.as_str(), error.to_string());
+                self.audit.keep(event);
             }
         }
-        self.release_overruled(config, actor);
         let configured =
             |name: &RolloutName| config.rollouts.iter().any(|known| known.plan.name == *name);
         self.drives.retain(|name, drive| configured(name) || drive.owns_route());
@@ -196,18 +198,52 @@ impl Controller {
         self.audit.keep(event);
     }
 
-    /// Gives back the routes of ended rollouts whose split in the file has changed since they began.
-    fn release_overruled(&mut self, config: &Config, actor: &str) {
-        let overruled = |drive: &Drive| {
+    /// Gives an ended rollout other roles, as for the next release: where its traffic is now becomes a split set by hand.
+    fn recast(&mut self, name: &RolloutName, plan: Plan) -> Result<(), SeriesExhausted> {
+        let workers = self.recorder.workers();
+        let idle = Drive::idle(plan, &self.recorder, workers)?;
+        let Some(old) = self.drives.remove(name) else { return Ok(()) };
+        let result = old.as_hand_split().filter(|_| old.owns_route());
+        if let Some(result) = result {
+            let route = old.plan().route.clone();
+            let message = format!(
+                "it gets another route or other backends; until the file says otherwise, {route} stays at {}",
+                shares::text(&result.split)
+            );
+            self.publisher.take_back(&route, result.split.clone());
+            self.hand.insert(route, HandSplit { actor: format!("rollout {name}"), ..result });
+            let now = clock::wall_millis();
+            let event = Event::new(EventKind::RolloutReleased, now, name.as_str(), message);
+            self.audit.keep_with(event, Some(self.hand.clone()));
+            self.show_standing(|_| {});
+        }
+        self.drives.insert(name.clone(), idle.after(old));
+        self.checkpoint(name);
+        Ok(())
+    }
+
+    /// Ended rollouts whose routes `config` takes back: its split for them is another than when they began.
+    pub(in crate::control) fn overruled(&self, config: &Config) -> Vec<(RolloutName, Superseded)> {
+        let why = |drive: &Drive| {
             if !drive.owns_route() || drive.state().phase.is_running() {
                 return None;
             }
-            let hand = drive.as_hand_split()?;
-            hand.superseded_by(&drive.plan().route, config)
+            drive.as_hand_split()?.superseded_by(&drive.plan().route, config)
         };
-        let found = self.drives.iter().filter_map(|(name, drive)| Some((name, overruled(drive)?)));
-        let found: Vec<_> = found.map(|(name, why)| (name.clone(), why)).collect();
-        for (name, why) in found {
+        let found = self.drives.iter().filter_map(|(name, drive)| Some((name.clone(), why(drive)?)));
+        found.collect()
+    }
+
+    /// Routes that stay with their rollouts under `config`.
+    pub(in crate::control) fn kept_routes(&self, config: &Config) -> HashSet<RouteName> {
+        let overruled = self.overruled(config);
+        let stays = |name: &RolloutName| overruled.iter().all(|(gone, _)| gone != name);
+        let kept = self.drives.iter().filter(|(name, drive)| drive.owns_route() && stays(name));
+        kept.map(|(_, drive)| drive.plan().route.clone()).collect()
+    }
+
+    fn release_overruled(&mut self, config: &Config, actor: &str) {
+        for (name, why) in self.overruled(config) {
             self.release(&name, actor, why.text());
         }
     }
@@ -282,6 +318,12 @@ impl Drive {
             at: self.log.since_ms,
         })
     }
+}
+
+/// Whether the two move the same route between the same backends.
+fn has_roles_of(plan: &Plan, other: &Plan) -> bool {
+    let roles = |plan: &Plan| (plan.route.clone(), plan.baseline.clone(), plan.canary.clone());
+    roles(plan) == roles(other)
 }
 
 /// All traffic on the baseline, since nobody knows better.

@@ -6,6 +6,7 @@
 mod board;
 mod carry;
 mod drive;
+mod errands;
 mod life;
 mod news;
 mod operate;

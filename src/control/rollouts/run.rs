@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     control::report::{CheckRun, HookRun},
     decision::rollout::State,
-    domain::{BackendName, Plan, RolloutName, Split, Weight},
+    domain::{BackendName, CheckResult, Plan, RolloutName, Split, Weight},
 };
 
 /// The newest run of every rollout that ever ran.
@@ -93,6 +93,13 @@ impl RunLog {
         self.checks.retain(|known| !repeats(known));
         self.checks.push(check);
         shorten(&mut self.checks);
+    }
+
+    /// Whether a check of the stage `during` goes otherwise than the last time that it was remembered.
+    pub(super) fn is_news(&self, result: &CheckResult) -> bool {
+        let same =
+            |known: &&CheckRun| known.name == result.name && known.stage == result.stage.label();
+        self.checks.iter().rfind(same).is_none_or(|known| known.ok != result.passed)
     }
 
     /// Remembers thresholds that were changed by hand.

@@ -1,17 +1,17 @@
 //! Ten times a second: counters and the time go into each rollout's machine, and what it wants is done.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::{self, FutureExt as _};
 
 use super::{drive::Drive, process_meter::ProcessLoad};
 use crate::{
-    control::Controller,
+    control::{Controller, checks::RunningChecks},
     decision::judge::{Sample, Spent},
-    domain::{BackendName, Moment, RolloutName},
+    domain::{BackendName, Moment, Queue, RolloutName},
     lifecycle::clock,
     routing::{Guard, Table},
-    telemetry::{Event, EventKind},
+    telemetry::{Event, EventKind, Recorder},
 };
 
 /// Time between two looks at the evidence.
@@ -39,8 +39,12 @@ impl Controller {
         let now = clock::now();
         let table = self.publisher.current();
         let load = self.process.load();
+        let external = self.outside.metrics.read(now);
+        let external =
+            external.into_iter().filter_map(|(name, reading)| Some((name, reading.value.ok()?)));
+        let external: BTreeMap<_, _> = external.collect();
         let Some(drive) = self.drives.get_mut(name) else { return };
-        let sample = drive.observe(&self.recorder, &table, load);
+        let sample = Sample { external, ..drive.observe(&self.recorder, &table, load) };
         let idle = !drive.state().phase.is_running();
         let effects = drive.engine.tick(now, &sample);
         if idle && drive.state().phase.is_running() {
@@ -48,6 +52,7 @@ impl Controller {
             self.begin_run(name, &config);
         }
         self.carry_out(name, effects);
+        self.tend_checks(name);
         self.sample(name, now);
         self.tell_last_byte(name, now);
     }
@@ -64,7 +69,7 @@ impl Controller {
         if let Some(sample) = taken
             && !self.store.keep_sample(name.clone(), drive.number, sample)
         {
-            self.recorder.overflow(crate::domain::Queue::State);
+            self.recorder.overflow(Queue::State);
         }
     }
 
@@ -110,12 +115,7 @@ impl Controller {
 
 impl Drive {
     /// What is measured at this moment.
-    fn observe(
-        &self,
-        recorder: &crate::telemetry::Recorder,
-        table: &Table,
-        load: ProcessLoad,
-    ) -> Sample {
+    fn observe(&self, recorder: &Recorder, table: &Table, load: ProcessLoad) -> Sample {
         let spent = self.guard.spent();
         let healthy = |name: &BackendName| {
             let backend = table.backends().iter().find(|backend| backend.name == *name)?;
@@ -128,11 +128,11 @@ impl Drive {
             failures_in_a_row: self.guard.failures_in_row().into(),
             canary_endpoints: healthy(&self.plan().canary),
             baseline_endpoints: healthy(&self.plan().baseline),
-            checks_failed: 0,
+            checks_failed: self.during.as_ref().and_then(RunningChecks::failed).unwrap_or(0),
             difference_rate: None,
             process_memory: load.memory_bytes,
             process_cpu: load.cpu_share,
-            external: std::collections::BTreeMap::new(),
+            external: BTreeMap::new(),
             spent: Spent { bad_responses: spent.bad_responses, exposed_keys: spent.exposed_keys },
         }
     }

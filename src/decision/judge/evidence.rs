@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     decision::{
         condition::{Facts, Missing},
-        stats::{Counts, Totals, Window},
+        stats::{Counts, Latencies, Totals, Window},
     },
     domain::{
         MetricName, Plan,
@@ -86,23 +86,24 @@ impl Evidence<'_> {
         }
     }
 
-    fn latency(&self, gauge: &Gauge, span: Duration) -> Result<f64, Missing> {
-        let totals = self.window(gauge.side).totals(Some(span)).ok_or(Missing::Settling)?;
-        let quantile = |q| totals.total.histogram.quantile(q);
-        let latency = match gauge.metric {
-            Metric::P50 => quantile(0.5),
-            Metric::P90 => quantile(0.9),
-            Metric::P95 => quantile(0.95),
-            Metric::P99 => quantile(0.99),
-            _ => totals.total.mean(),
-        };
-        latency.map(|latency| latency.as_secs_f64()).ok_or(Missing::Settling)
+    /// What `of` reads off the latencies to the last byte.
+    fn latency(
+        &self,
+        side: Side,
+        span: Duration,
+        of: impl Fn(&Latencies) -> Option<Duration>,
+    ) -> Result<f64, Missing> {
+        self.enough(side, span)?;
+        let totals = self.window(side).totals(Some(span)).ok_or(Missing::Settling)?;
+        of(&totals.total).map(|latency| latency.as_secs_f64()).ok_or(Missing::Settling)
     }
 }
 
 impl Facts for Evidence<'_> {
     fn read(&self, gauge: &Gauge) -> Result<f64, Missing> {
         let span = gauge.window.unwrap_or(self.plan.window);
+        let quantile =
+            |q| self.latency(gauge.side, span, |latencies| latencies.histogram.quantile(q));
         let share = |part: u64, whole: u64| {
             let unmeasured = || Missing::Unmeasured(gauge.metric.to_string());
             (whole > 0).then(|| part as f64 / whole as f64).ok_or_else(unmeasured)
@@ -132,9 +133,11 @@ impl Facts for Evidence<'_> {
             Metric::CacheHitRate => {
                 self.enough(gauge.side, span).and_then(|c| share(c.cache_hits, c.cache_answers))
             }
-            Metric::Mean | Metric::P50 | Metric::P90 | Metric::P95 | Metric::P99 => {
-                self.enough(gauge.side, span).and_then(|_| self.latency(gauge, span))
-            }
+            Metric::Mean => self.latency(gauge.side, span, Latencies::mean),
+            Metric::P50 => quantile(0.5),
+            Metric::P90 => quantile(0.9),
+            Metric::P95 => quantile(0.95),
+            Metric::P99 => quantile(0.99),
             Metric::HealthyEndpoints => known(
                 match gauge.side {
                     Side::Canary => self.sample.canary_endpoints,

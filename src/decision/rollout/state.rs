@@ -281,9 +281,10 @@ impl State {
 
     /// Whether the kept state fits its plan: no step beyond the last.
     pub fn is_sound(&self) -> bool {
-        let step = match &self.phase {
-            Phase::RolledBack { step, .. } => *step,
-            other => other.stay().map(|stay| stay.step),
+        let step = if let Phase::RolledBack { step, .. } = &self.phase {
+            *step
+        } else {
+            self.phase.stay().map(|stay| stay.step)
         };
         !self.plan.steps.is_empty() && step.is_none_or(|step| step < self.plan.steps.len())
     }

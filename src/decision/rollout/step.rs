@@ -81,7 +81,7 @@ impl State {
         }
         match (command.verb, stay) {
             (Verb::Start, _) => Ok(self.start(&command)),
-            (Verb::Rollback, _) => Ok(self.roll_back(operators(&command), Some(command.actor))),
+            (Verb::Rollback, _) => Ok(self.roll_back(operators(&command), Some(&command.actor))),
             (Verb::Pause, Some(stay)) => Ok(self.pause(stay, &command)),
             (Verb::Resume, Some(stay)) => Ok(self.resume(stay, &command)),
             (Verb::Advance, Some(stay)) => Ok(self.hurry(stay, &command)),
@@ -182,11 +182,10 @@ impl State {
         if self.plan.on_failure == OnFailure::Rollback {
             return self.roll_back(cause, None);
         }
-        let stay = match &self.phase {
-            Phase::Paused { why: PauseCause::Failure(_), .. } => return Vec::new(),
-            other => other.stay().cloned(),
-        };
-        let Some(stay) = stay else { return Vec::new() };
+        if matches!(self.phase, Phase::Paused { why: PauseCause::Failure(_), .. }) {
+            return Vec::new();
+        }
+        let Some(stay) = self.phase.stay().cloned() else { return Vec::new() };
         let message = format!("the canary fails, and the plan says to pause: {cause}");
         self.phase = Phase::Paused { stay, why: PauseCause::Failure(cause) };
         self.pending = None;
@@ -194,13 +193,13 @@ impl State {
     }
 
     /// Traffic first; whatever else there is to do comes after it.
-    fn roll_back(&mut self, cause: Cause, actor: Option<String>) -> Vec<Effect> {
+    fn roll_back(&mut self, cause: Cause, actor: Option<&str>) -> Vec<Effect> {
         let step = self.phase.stay().map(|stay| stay.step);
         let before = self.step_name().cloned();
         let message = format!("all traffic is back on {}: {cause}", self.plan.baseline);
         self.phase = Phase::RolledBack { cause, step };
         self.pending = None;
-        let mut news = self.news(NewsKind::RolledBack, actor.as_deref(), message);
+        let mut news = self.news(NewsKind::RolledBack, actor, message);
         news.step = before;
         vec![
             Effect::SetWeight(Weight::ZERO),
@@ -211,9 +210,9 @@ impl State {
         ]
     }
 
-    fn pause(&mut self, stay: Stay, command: &Command) -> Vec<Effect> {
-        self.phase =
-            Phase::Paused { stay: Stay { hurried: false, ..stay }, why: PauseCause::Operator };
+    fn pause(&mut self, mut stay: Stay, command: &Command) -> Vec<Effect> {
+        stay.hurried = false;
+        self.phase = Phase::Paused { stay, why: PauseCause::Operator };
         self.pending = None;
         let message = format!("nothing moves by itself but a rollback{}", because(&command.reason));
         vec![Effect::Checkpoint, self.tell(NewsKind::Paused, Some(&command.actor), message)]

@@ -140,7 +140,7 @@ fn syntax<'c>(
 ) -> ConditionFault {
     let what = context.fold(None, |found, context| match context {
         StrContext::Expected(what) => found.or(Some(what.to_string())),
-        _ => found,
+        StrContext::Label(_) | _ => found,
     });
     let what = what.unwrap_or_else(|| "something else".to_owned());
     let rest = text.get(offset..).unwrap_or_default();

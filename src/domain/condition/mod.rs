@@ -158,9 +158,9 @@ impl Condition {
         self.left.unit().stronger(self.right.unit())
     }
 
-    /// Whether anything of it is measured on the baseline.
-    pub fn compares_with_baseline(&self) -> bool {
-        self.gauges().any(|gauge| gauge.side == Side::Baseline)
+    /// Whether it says nothing while the baseline has no requests.
+    pub fn needs_baseline_traffic(&self) -> bool {
+        self.gauges().any(|gauge| gauge.side == Side::Baseline && gauge.metric.needs_requests())
     }
 
     /// The longest window that it names itself.

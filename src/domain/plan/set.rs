@@ -221,7 +221,7 @@ impl Slot<'_> {
         match &mut self {
             Self::Duration { value, least } => **value = duration(text, *least)?,
             Self::Deadline(value) => {
-                **value = limit(text, |text| duration(text, SHORTEST_WINDOW).map(Span))?
+                **value = limit(text, |text| duration(text, SHORTEST_WINDOW).map(Span))?;
             }
             Self::Count(value) => **value = count(text)?,
             Self::Limit(value) => **value = limit(text, count)?,
