@@ -10,6 +10,7 @@ mod connection;
 mod context;
 mod downstream;
 mod error;
+mod fallback;
 mod forward;
 mod head;
 mod headers;
