@@ -291,12 +291,12 @@ impl Exchange<'_> {
 
     /// Leaves HTTP: from here on bytes go both ways as they come. Only the change itself is measured.
     fn switch(&self, upstream: UpstreamConnection, mut attempt: Attempt) -> Result<(), ProxyError> {
-        if self.context.upgrade.is_none() {
+        let Some(protocol) = &self.context.upgrade else {
             let why = "the endpoint switches protocols unasked";
             let error = ProxyError::new(ErrorReason::MalformedResponse, why);
             attempt.fail(error);
             return Err(error);
-        }
+        };
         upstream.shared().end();
         let Some(remains) = upstream.into_remains() else {
             let error = ProxyError::new(ErrorReason::UpstreamReset, "the connection broke");
@@ -304,7 +304,8 @@ impl Exchange<'_> {
             return Err(error);
         };
         attempt.complete(clock::now());
-        self.context.downstream.set_tunnel(Tunnel::new(remains, attempt));
+        let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+        self.context.downstream.set_tunnel(Tunnel::new(remains, attempt, is_websocket));
         Ok(())
     }
 

@@ -12,6 +12,7 @@ mod downstream;
 mod error;
 mod fallback;
 mod forward;
+mod frames;
 mod head;
 mod headers;
 mod interim;

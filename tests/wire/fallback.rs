@@ -97,11 +97,13 @@ fn what_cannot_be_sent_twice_is_answered_by_the_canary() {
     assert!(blue.log().requests.is_empty());
 }
 
+type Script = fn(&mut crate::support::upstream::Peer);
+
 #[test]
 fn every_way_to_fail_before_an_answer_leads_to_the_baseline() {
     let refusing = Reserved::bind();
     let blue = baseline();
-    let scripts: [(&str, fn(&mut crate::support::upstream::Peer)); 4] = [
+    let scripts: [(&str, Script); 4] = [
         ("silence", |peer| peer.until_closed()),
         ("a closed connection", |peer| drop(peer.request())),
         ("a reset", |peer| {

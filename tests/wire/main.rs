@@ -20,6 +20,7 @@ mod malformed;
 mod messages;
 mod oracle;
 mod pool;
+mod recall;
 mod stage;
 mod upgrade;
 mod upstream_faults;
