@@ -238,6 +238,7 @@ async fn obey(mut parts: Parts) {
     while !worker.connections.borrow().is_empty() && clock::now() < deadline {
         tokio::select! {
             () = worker.emptied.notified() => {}
+            () = bell.notified() => worker.each_connection(Downstream::nudge),
             () = clock::sleep_until(deadline) => {}
         }
     }
