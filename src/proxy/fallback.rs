@@ -59,14 +59,20 @@ impl Fallback {
     }
 
     /// Takes the whole body in, which [`Fallback::of`] has found small enough, to be sent as often as it takes.
+    ///
+    /// Within an attempt, so that no more bodies are held than the backend may have requests under way.
     pub(super) async fn keep(
         &mut self,
         context: &RequestContext,
-        incoming: Incoming,
+        sending: Sending,
     ) -> Result<Sending, ProxyError> {
-        if incoming.is_end_stream() {
-            return Ok(Sending::Kept(Bytes::new()));
-        }
+        let incoming = match sending {
+            Sending::Kept(bytes) => return Ok(Sending::Kept(bytes)),
+            Sending::Streamed(incoming) if incoming.is_end_stream() => {
+                return Ok(Sending::Kept(Bytes::new()));
+            }
+            Sending::Streamed(incoming) => incoming,
+        };
         let route = context.route(&self.choice);
         let rules = BodyRules {
             max_bytes: route.max_body,

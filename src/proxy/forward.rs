@@ -69,11 +69,7 @@ impl Exchange<'_> {
         sending: Sending,
         mut attempt: Attempt,
     ) -> Result<Attempted, ProxyError> {
-        let kept = match &sending {
-            Sending::Streamed(_) => Bytes::new(),
-            Sending::Kept(bytes) => bytes.clone(),
-        };
-        match self.exchange(parts, sending, kept).await {
+        match self.exchange(parts, sending).await {
             Ok((upstream, answer)) => self.take_answer(upstream, answer, attempt),
             Err(error) => {
                 attempt.fail(error);
@@ -87,16 +83,23 @@ impl Exchange<'_> {
     }
 
     async fn exchange(
-        &self,
+        &mut self,
         parts: request::Parts,
-        sending: Sending,
-        kept: Bytes,
+        mut sending: Sending,
     ) -> Result<(Box<UpstreamConnection>, Response<Incoming>), ProxyError> {
+        if let Some(fallback) = &mut self.fallback {
+            sending = fallback.keep(self.context, sending).await?;
+        }
+        let kept = match &sending {
+            Sending::Streamed(_) => Bytes::new(),
+            Sending::Kept(bytes) => bytes.clone(),
+        };
         let (body, progress) = self.body(sending);
         let has_body = !body.is_end_stream();
         let mut request = Request::from_parts(parts, body);
         let pooled = self.pooled(has_body);
-        let mut now = self.begun;
+        // A body that was kept took the client's time.
+        let mut now = if kept.is_empty() { self.begun } else { clock::now() };
         let mut upstream = match pooled {
             Some(upstream) => upstream,
             None => self.connect(&mut now).await?,

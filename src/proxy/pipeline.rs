@@ -55,10 +55,7 @@ async fn run(
     let mut choice = affinity::choose(&context, route, &parts.uri, &parts.headers);
     admit_body(&context, &choice, &body)?;
     let mut fallback = Fallback::of(&context, &choice, &body);
-    let mut sending = match &mut fallback {
-        Some(fallback) => fallback.keep(&context, body).await?,
-        None => Sending::Streamed(body),
-    };
+    let mut sending = Sending::Streamed(body);
     let mut begun = context.begun;
     // Once, or twice where there is a fallback: the second attempt has none.
     loop {
@@ -87,7 +84,8 @@ async fn attempt(
         // Without an endpoint there is no attempt to count, and so no failure to hide.
         Err(error) => {
             let left = fallback.take_if(|fallback| fallback.follows_error(context, error));
-            let left = left.ok_or(error)?;
+            let mut left = left.ok_or(error)?;
+            left.keep(context, sending).await?;
             context.downstream.worker.shard().fallback(left.series());
             return Ok(Attempted::Left(left));
         }

@@ -133,6 +133,46 @@ fn every_way_to_fail_before_an_answer_leads_to_the_baseline() {
 }
 
 #[test]
+fn a_slow_client_is_not_the_canarys_fault() {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let blue = baseline();
+    let green = Upstream::scripted(move |peer| {
+        while let Some(request) = peer.request() {
+            match request.target() {
+                "/silent" => return peer.until_closed(),
+                "/slow" => released.lock().unwrap().recv().unwrap(),
+                _ => {}
+            }
+            peer.write(ok("green")).ok();
+        }
+    });
+    let stage = stage(&blue, &green, "timeouts = { first_byte = \"1s\" }");
+    // So that a kept connection is there, on either worker: nothing else takes time between body and answer.
+    (0..8).for_each(|_| assert_eq!(stage.client().get("/").text(), "green"));
+    let mut slow = stage.client();
+    slow.send("PUT /slow HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nx");
+    // By the time that this one was given up, the canary would have had to answer the other too.
+    assert_eq!(stage.client().get("/silent").text(), "blue GET /silent");
+    slow.send("y");
+    assert_eq!(stage.client().get("/").text(), "green");
+    release.send(()).unwrap();
+    assert_eq!(slow.answer_to("PUT").text(), "green");
+}
+
+#[test]
+fn a_client_that_leaves_within_its_body_is_nobodys_failure() {
+    let (blue, green) = (baseline(), failing());
+    let stage = stage(&blue, &green, "");
+    let mut client = stage.client();
+    client.send("PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nx");
+    drop(client);
+    let canary = stage.await_attempts("green", 1);
+    assert_eq!((canary.excluded, canary.failure, stage.fallen_back()), (1, 0, 0));
+    assert!(blue.log().requests.is_empty() && green.log().requests.is_empty());
+}
+
+#[test]
 fn only_named_causes_lead_to_the_baseline() {
     let (blue, green) = (baseline(), failing());
     let mut rules = on_everything();
