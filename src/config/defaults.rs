@@ -72,3 +72,42 @@ pub(super) const FALLBACK_METHODS: [Method; 5] =
 
 /// More would be an outage, and bury the baseline under the canary's load.
 pub(super) const FALLBACK_BUDGET: Weight = Weight::FIFTH;
+
+/// Prometheus itself scrapes every 15 s or more: asking more often would repeat the answer.
+pub(super) const METRIC_INTERVAL: Duration = Duration::from_secs(10);
+
+/// An instant query takes milliseconds; three of them fit into the time after which a value is stale.
+pub(super) const METRIC_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Mail servers greet late on purpose, to scare off senders of junk.
+pub(super) const NOTIFY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Often enough to notice, seldom enough not to be load.
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// A transaction that takes longer has failed its users.
+pub(super) const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A redeployment fits.
+pub(super) const HOOK_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// Long enough for a percentile to mean something, short enough to turn back within minutes.
+pub(super) const ROLLOUT_WINDOW: Duration = Duration::from_mins(1);
+
+/// One failure among fifty is 2 %: with fewer a single one would decide.
+pub(super) const MIN_REQUESTS: u64 = 50;
+
+/// New connections and cold caches are not the canary's steady state.
+pub(super) const SETTLE: Duration = Duration::from_secs(2);
+
+/// At an error rate of 10 % so many in a row happen once in ten thousand million attempts.
+pub(super) const BREAKER_FAILURES: u64 = 10;
+
+/// Whoever fails half of its requests is broken, not unlucky.
+pub(super) const BREAKER_SHARE: Weight = Weight::HALF;
+
+/// At an error rate of 10 % half of twenty fail once in a hundred thousand times.
+pub(super) const BREAKER_ATTEMPTS: u64 = 20;
+
+/// What happened five seconds ago is still the present.
+pub(super) const BREAKER_WITHIN: Duration = Duration::from_secs(5);

@@ -29,6 +29,9 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
     changes.items("listener", &old.listeners, &new.listeners, |listener| &listener.bind);
     changes.items("backend", &old.backends, &new.backends, |backend| &backend.name);
     changes.items("route", &old.routes, &new.routes, |route| &route.name);
+    changes.items("rollout", &old.rollouts, &new.rollouts, |rollout| &rollout.plan.name);
+    changes.items("metric", &old.metrics, &new.metrics, |metric| &metric.name);
+    changes.items("notify", &old.sinks, &new.sinks, |sink| &sink.name);
     changes.0
 }
 

@@ -7,6 +7,7 @@ use super::{
     Config,
     facts::{balance_name, describe_split, list},
     model::{Admin, Backend, HostPattern, Listener, PathPattern, Route},
+    rollout,
     units::{format_duration, format_size},
     warning::warnings,
 };
@@ -22,6 +23,13 @@ pub fn explain(config: &Config) -> String {
         route.overrides.iter().map(row)
     });
     table(&mut out, "Overrides, before the split", overrides);
+    table(&mut out, "Rollouts", config.rollouts.iter().map(rollout::explain::row));
+    table(&mut out, "Steps", config.rollouts.iter().flat_map(rollout::explain::steps));
+    table(
+        &mut out,
+        "What turns back or tells",
+        config.rollouts.iter().flat_map(rollout::explain::rules),
+    );
     table(&mut out, "Operator's side", [admin(&config.admin)].into_iter());
     let row = |warning: super::Warning| vec![warning.subject, warning.message];
     table(&mut out, "Warnings", warnings(config).into_iter().map(row));

@@ -34,7 +34,7 @@ pub(super) trait Facts {
     fn facts(&self) -> Vec<Fact<'_>>;
 }
 
-fn fact(key: &'static str, text: &dyn ToString) -> Fact<'static> {
+pub(super) fn fact(key: &'static str, text: &dyn ToString) -> Fact<'static> {
     Fact { key, value: Value::Text(text.to_string()) }
 }
 

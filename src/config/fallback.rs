@@ -71,7 +71,7 @@ pub(super) fn fallback(
     let (on, methods) = (section.on.value, section.methods.value);
     refuse_repeated(&on.0, |at| key(&format!("fallback.on[{at}]")), reader);
     refuse_repeated(&methods.0, |at| key(&format!("fallback.methods[{at}]")), reader);
-    (!on.0.is_empty()).then(|| model::Fallback {
+    (section.enabled.value && !on.0.is_empty()).then(|| model::Fallback {
         on: on.into_values(),
         max_body: section.max_body.value.0,
         methods: methods.into_values(),
@@ -89,8 +89,9 @@ impl Wanted {
         let wish = |(index, route): (usize, &At<raw::Route>)| {
             let route = &route.value;
             let (on, name) = (&route.fallback.on, route.name.as_ref()?);
+            let enabled = route.fallback.enabled.value;
             let place = (on.span, format!("route[{index}].fallback.on"));
-            (!on.value.0.is_empty()).then(|| (name.value.clone(), place))
+            (enabled && !on.value.0.is_empty()).then(|| (name.value.clone(), place))
         };
         Self(routes.iter().enumerate().filter_map(wish).collect())
     }

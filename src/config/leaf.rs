@@ -11,7 +11,7 @@ use super::{
     reader::{Read, Reader, expected, not_yet},
     units::{MAX_DURATION, format_duration, format_size, parse_duration, parse_size},
 };
-use crate::domain::{BackendName, EndpointAddress, RouteName, Weight};
+use crate::domain::{BackendName, EndpointAddress, RouteName, StepName, Weight};
 
 /// A value that is read in one piece.
 pub(super) trait Leaf: Sized {
@@ -304,6 +304,7 @@ from_text! {
     EndpointAddress, "an endpoint such as \"127.0.0.1:9001\"", parse_endpoint;
     RouteName, "a name", |text| Self::new(text).map_err(say);
     BackendName, "a name", |text| Self::new(text).map_err(say);
+    StepName, "a name", |text| Self::new(text).map_err(say);
 }
 
 fn say(error: impl std::fmt::Display) -> Refusal {

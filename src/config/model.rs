@@ -1,9 +1,17 @@
 //! The configuration as the rest of Tidegate sees it: valid by construction, made only by `validate`.
 
+mod outside;
+mod rollout;
+
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
+pub use self::outside::{
+    Address, Check, CheckAction, CheckRequest, CheckTarget, Email, Expectations, Hook, HookAction,
+    Metric, MetricUnit, Sink, SinkKind, SmtpSecurity, StatusSet,
+};
+pub use self::rollout::Rollout;
 use crate::domain::{BackendName, Balance, EndpointAddress, RouteName, Split, Weight};
 
 /// One whole, checked configuration.
@@ -23,6 +31,12 @@ pub struct Config {
     pub backends: Vec<Backend>,
     /// Rules in the order of the file, by unique name; every backend they name exists.
     pub routes: Vec<Route>,
+    /// Metrics from outside, by unique name.
+    pub metrics: Vec<Metric>,
+    /// Rollouts by unique name, each of a route of its own.
+    pub rollouts: Vec<Rollout>,
+    /// Where notifications go, by unique name.
+    pub sinks: Vec<Sink>,
 }
 
 /// `[process]`

@@ -12,11 +12,15 @@ use super::{
     fallback::HeaderOrNone,
     leaf::{DurationOrOff, Line, Mode, Size, SizeOrUnlimited, Whole, Workers},
     model::{FallbackCause, HostPattern, LogFormat, LogLevel, PathPattern},
+    outside::raw::{MAX_OUTSIDE, Metric, Notify},
     patterns::HostName,
+    rollout::raw::{MAX_ROLLOUTS, Rollout},
     section::section,
     words::AffinityBy,
 };
-use crate::domain::{BackendName, Balance, EndpointAddress, RouteName, Weight};
+use crate::domain::{
+    BackendName, Balance, EndpointAddress, MetricName, RolloutName, RouteName, SinkName, Weight,
+};
 
 /// Most backends in one file.
 pub(super) const MAX_BACKENDS: usize = 1_000;
@@ -48,8 +52,13 @@ section! {
         /// "*.example.com" before "*"; there an exact path, then regular expressions in the order
         /// of the file, then the longest prefix.
         required route: List<Route, 1, MAX_ROUTES>;
+        /// Rollouts, by name: each moves the split of one route.
+        optional rollout: Named<RolloutName, Rollout, MAX_ROLLOUTS>;
+        /// Metrics of Prometheus servers, by name: external.NAME in conditions.
+        optional metric: Named<MetricName, Metric, MAX_OUTSIDE>;
+        /// Where notifications go, by name.
+        optional notify: Named<SinkName, Notify, MAX_OUTSIDE>;
     }
-    later { "rollout"; "metric"; "notify"; }
 }
 
 section! {
@@ -235,6 +244,8 @@ section! {
     /// What becomes of a request that a rollout's canary fails before a byte of its answer went out:
     /// the baseline answers it, and the canary is judged by its failure all the same.
     Fallback {
+        /// False: none, whatever else stands here.
+        default enabled: bool = true;
         /// Failures that lead there: "connect", "timeout", "reset", "5xx"; empty: none.
         default on: List<FallbackCause, 0, 4> = List::unwritten([]);
         /// Largest request body that is kept until the canary has answered; a request with a larger

@@ -107,6 +107,12 @@ impl<'s> Reader<'s> {
         self.faults.push(Fault::new(line, column, key.into(), refusal));
     }
 
+    /// Whether something is wrong at `key` or below it.
+    pub(super) fn has_fault_at(&self, key: &str) -> bool {
+        let below = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
+        self.faults.iter().any(|fault| fault.key.strip_prefix(key).is_some_and(below))
+    }
+
     /// Records what is wrong with the value being read.
     pub(super) fn refuse(&mut self, span: Span, refusal: Refusal) {
         self.fault(span, self.path.clone(), refusal);

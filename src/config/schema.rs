@@ -76,7 +76,7 @@ mod tests {
         ] {
             assert!(found.iter().any(|path| path == key), "{key} is not in {found:?}");
         }
-        assert_eq!(found.len(), 47, "{found:?}");
+        assert_eq!(found.len(), 60, "{found:?}");
     }
 
     #[test]

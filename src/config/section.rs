@@ -17,8 +17,8 @@ macro_rules! section {
     ) => {
         $(#[doc = $about])+
         #[derive(Debug)]
-        pub(super) struct $name {
-            $( $(#[doc = $doc])+ pub(super) $key: section!(@field $kind $type), )*
+        pub(in crate::config) struct $name {
+            $( $(#[doc = $doc])+ pub(in crate::config) $key: section!(@field $kind $type), )*
         }
 
         impl $crate::config::reader::Section for $name {

@@ -12,9 +12,9 @@ use super::{
     fallback::Wanted,
     fault::{Refusal, nearest, quote},
     model::{self, Config},
-    raw,
+    outside, raw,
     reader::{At, Reader},
-    route,
+    rollout, route,
     source::Span,
 };
 use crate::domain::BackendName;
@@ -33,8 +33,23 @@ pub(super) fn validate(file: raw::File, reader: &mut Reader<'_>) -> Option<Confi
     let names = backends.iter().flatten().map(|backend| backend.name.clone()).collect();
     let known = KnownBackends { names, complete };
     let fallbacks = file.route.as_ref().map(|list| Wanted::of(&list.value.0)).unwrap_or_default();
+    let written = file.route.as_ref().map(|list| list.value.0.len());
     let routes = file.route.map(|list| route::routes(list.value.0, &known, reader));
-    fallbacks.check(std::iter::empty(), reader);
+    let readable = file.metric.as_ref().is_none_or(|named| named.value.complete);
+    let metrics = file.metric.map(|named| outside::metrics(named.value.entries, reader));
+    let metrics = metrics.unwrap_or_default();
+    let around = rollout::Surroundings::new(
+        // A route or metric with a fault of its own is missing here: then no name can be called unknown.
+        routes.as_deref().filter(|routes| Some(routes.len()) == written),
+        &known,
+        Some(metrics.as_slice()).filter(|_| readable),
+    );
+    let moved: Vec<_> =
+        file.rollout.iter().flat_map(|named| rollout::routes_of(&named.value.entries)).collect();
+    fallbacks.check(moved.iter(), reader);
+    let rollouts =
+        file.rollout.map(|named| rollout::rollouts(named.value.entries, &around, reader));
+    let sinks = file.notify.map(|named| outside::sinks(named.value.entries, reader));
     Some(Config {
         process: model::Process {
             workers: file.process.workers.value.0,
@@ -50,6 +65,9 @@ pub(super) fn validate(file: raw::File, reader: &mut Reader<'_>) -> Option<Confi
         listeners: listeners?,
         backends: backends?,
         routes: routes?,
+        rollouts: rollouts.unwrap_or_default(),
+        metrics,
+        sinks: sinks.unwrap_or_default(),
     })
 }
 

@@ -5,6 +5,7 @@ use std::{collections::HashMap, fmt};
 use super::{
     Config,
     model::{HostPattern, Listener, PathPattern},
+    rollout,
 };
 
 /// Something that works as written, and probably not as meant.
@@ -25,7 +26,10 @@ impl fmt::Display for Warning {
 /// Whatever is odd in `config`, in the order of the file.
 pub fn warnings(config: &Config) -> Vec<Warning> {
     let open = open_admin(config).into_iter().chain(trusts_everyone(config));
-    open.chain(unused_backends(config)).chain(unreachable_routes(config)).collect()
+    open.chain(unused_backends(config))
+        .chain(unreachable_routes(config))
+        .chain(rollout::warning::warnings(config))
+        .collect()
 }
 
 fn open_admin(config: &Config) -> Option<Warning> {
@@ -49,6 +53,9 @@ fn unused_backends(config: &Config) -> impl Iterator<Item = Warning> {
     for route in &config.routes {
         used.extend(route.split.shares().iter().map(|(name, _)| name));
         used.extend(route.overrides.iter().map(|exception| &exception.backend));
+    }
+    for rollout in &config.rollouts {
+        used.extend([&rollout.plan.baseline, &rollout.plan.canary]);
     }
     let unused = config.backends.iter().filter(move |backend| !used.contains(&backend.name));
     unused.map(|backend| Warning {

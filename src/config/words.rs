@@ -6,10 +6,15 @@ use toml::de::DeValue;
 use super::{
     fault::{Refusal, nearest, quote},
     leaf::{Leaf, text},
-    model::{FallbackCause, LogFormat, LogLevel},
+    model::{CheckTarget, FallbackCause, LogFormat, LogLevel, MetricUnit},
+    outside::SinkWord,
     reader::not_yet,
+    rollout::leaf::GateWord,
 };
-use crate::domain::Balance;
+use crate::domain::{
+    Balance, CheckCategory, CheckStage, HookPoint, NotificationKind, Severity,
+    plan::{ExternalSources, OnFailure, OnThinTraffic},
+};
 
 /// What keeps a session on its backend, as `by` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +81,77 @@ words! {
         "header" => AffinityBy::Header,
         "client_ip" => AffinityBy::ClientIp,
         "none" => AffinityBy::None,
+    } later [];
+    MetricUnit {
+        "share" => MetricUnit::Share,
+        "duration" => MetricUnit::Duration,
+        "count" => MetricUnit::Count,
+        "bytes" => MetricUnit::Bytes,
+    } later [];
+    SinkWord {
+        "slack" => SinkWord::Slack,
+        "webhook" => SinkWord::Webhook,
+        "email" => SinkWord::Email,
+        "alertmanager" => SinkWord::Alertmanager,
+    } later [];
+    NotificationKind {
+        "started" => NotificationKind::Started,
+        "advanced" => NotificationKind::Advanced,
+        "held" => NotificationKind::Held,
+        "alert" => NotificationKind::Alert,
+        "resolved" => NotificationKind::Resolved,
+        "paused" => NotificationKind::Paused,
+        "resumed" => NotificationKind::Resumed,
+        "rolled_back" => NotificationKind::RolledBack,
+        "promoted" => NotificationKind::Promoted,
+        "failed" => NotificationKind::Failed,
+    } later [];
+    Severity {
+        "info" => Severity::Info,
+        "warning" => Severity::Warning,
+        "critical" => Severity::Critical,
+    } later [];
+    CheckCategory {
+        "api" => CheckCategory::Api,
+        "database" => CheckCategory::Database,
+        "performance" => CheckCategory::Performance,
+        "feature" => CheckCategory::Feature,
+        "integration" => CheckCategory::Integration,
+        "monitoring" => CheckCategory::Monitoring,
+    } later [];
+    CheckStage {
+        "pre" => CheckStage::Pre,
+        "during" => CheckStage::During,
+        "post" => CheckStage::Post,
+    } later [];
+    CheckTarget {
+        "canary" => CheckTarget::Canary,
+        "baseline" => CheckTarget::Baseline,
+        "both" => CheckTarget::Both,
+        "proxy" => CheckTarget::Proxy,
+    } later [];
+    GateWord {
+        "none" => GateWord::None,
+        "manual" => GateWord::Manual,
+    } later [];
+    OnThinTraffic {
+        "hold" => OnThinTraffic::Hold,
+        "advance" => OnThinTraffic::Advance,
+    } later [];
+    OnFailure {
+        "rollback" => OnFailure::Rollback,
+        "pause" => OnFailure::Pause,
+    } later [];
+    ExternalSources {
+        "required" => ExternalSources::Required,
+        "optional" => ExternalSources::Optional,
+    } later [];
+    HookPoint {
+        "start" => HookPoint::Start,
+        "before_step" => HookPoint::BeforeStep,
+        "after_step" => HookPoint::AfterStep,
+        "promote" => HookPoint::Promote,
+        "rollback" => HookPoint::Rollback,
     } later [];
 }
 

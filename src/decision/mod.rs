@@ -4,8 +4,12 @@
 //! decision can be replayed and tested on its inputs alone.
 
 pub mod affinity;
+pub mod breaker;
 pub mod classify;
+pub mod condition;
+pub mod judge;
 pub mod pick;
+pub mod rollout;
 pub mod sequence;
 pub mod split;
 pub mod stats;

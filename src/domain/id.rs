@@ -93,6 +93,22 @@ name! {
     /// Name of a backend, as the configuration gives it.
     BackendName
 }
+name! {
+    /// Name of a rollout, as the configuration gives it.
+    RolloutName
+}
+name! {
+    /// Name of a rollout's step, as the configuration gives it.
+    StepName
+}
+name! {
+    /// Name of a metric from outside, as the configuration gives it.
+    MetricName
+}
+name! {
+    /// Name of a sink of notifications, as the configuration gives it.
+    SinkName
+}
 
 /// The counters of one (route, backend) pair; an index into every worker's shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

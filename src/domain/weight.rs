@@ -40,6 +40,8 @@ impl Weight {
     pub const ZERO: Self = Self(0);
     /// One in five.
     pub const FIFTH: Self = Self(2_000);
+    /// Half of everything.
+    pub const HALF: Self = Self(5_000);
     /// Everything.
     pub const FULL: Self = Self(10_000);
 

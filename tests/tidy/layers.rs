@@ -54,12 +54,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("toml", &["config"]),
     ("tracing_subscriber", &["telemetry"]),
+    ("winnow", &["domain"]),
 ];
 
 /// Modules without effects, and the only crates they may use.
 const PURE: &[(&str, &[&str])] = &[
-    ("domain", &["serde"]),
+    ("domain", &["serde", "winnow"]),
     ("decision", &["xxhash_rust"]),
+    ("decision/judge", &["serde"]),
+    ("decision/rollout", &["serde"]),
     ("decision/affinity", &["xxhash_rust", "hmac", "sha2", "base64"]),
 ];
 

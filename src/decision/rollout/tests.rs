@@ -1,0 +1,1 @@
+//! The machine, held against every input in every phase.

@@ -1,0 +1,227 @@
+//! What was counted over the last while, by difference of two states of counters that only grow.
+//!
+//! Marks are kept close together for the recent past and ever wider apart for what lies further back: no two closer than
+//! a 32nd of their age, so that a window's begin is off by about 3 % of its length at most and a day needs some hundred
+//! marks.
+
+use std::{collections::VecDeque, time::Duration};
+
+use super::Totals;
+use crate::domain::Moment;
+
+/// Marks may stand apart by this part of their age.
+const FINENESS: u32 = 32;
+
+/// Marks are thinned out each time so many have come.
+const THIN_EVERY: usize = 64;
+
+/// Marks kept at most; never reached by windows of up to a week.
+const MAX_MARKS: usize = 1_024;
+
+/// The recent past of one side's counters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Window {
+    longest: Duration,
+    /// The first mark, from which everything since the begin is counted.
+    begin: Option<Mark>,
+    /// Ascending in time; the first is not older than the longest window needs.
+    marks: VecDeque<Mark>,
+    since_thinned: usize,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Mark {
+    at: Moment,
+    totals: Totals,
+}
+
+/// Counts without latencies over some time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Attempts that succeeded.
+    pub success: u64,
+    /// Attempts that failed.
+    pub failure: u64,
+    /// Attempts that say nothing.
+    pub excluded: u64,
+    /// Attempts that another backend then answered.
+    pub fallbacks: u64,
+    /// Answers that said whether they came from a cache.
+    pub cache_answers: u64,
+    /// Those that did.
+    pub cache_hits: u64,
+    /// Over how long.
+    pub lasted: Duration,
+}
+
+impl Counts {
+    /// Attempts that the backend is judged by.
+    pub const fn judged(&self) -> u64 {
+        self.success + self.failure
+    }
+}
+
+impl Window {
+    /// An empty window that can look back as far as `longest`.
+    pub const fn new(longest: Duration) -> Self {
+        Self { longest, begin: None, marks: VecDeque::new(), since_thinned: 0 }
+    }
+
+    /// Forgets everything: the next mark is the begin.
+    pub fn restart(&mut self, longest: Duration) {
+        *self = Self::new(longest);
+    }
+
+    /// Looks back as far as `longest` from now on; what was let go is not there.
+    pub const fn look_back(&mut self, longest: Duration) {
+        self.longest = longest;
+    }
+
+    /// Whether there is anything to count from.
+    pub const fn has_begun(&self) -> bool {
+        self.begin.is_some()
+    }
+
+    /// The counters as they stand at `at`, which is not before the last mark.
+    pub fn mark(&mut self, at: Moment, totals: &Totals) {
+        let mark = Mark { at, totals: totals.clone() };
+        if self.begin.is_none() {
+            self.begin = Some(mark.clone());
+        }
+        self.marks.push_back(mark);
+        self.since_thinned += 1;
+        if self.since_thinned >= THIN_EVERY {
+            self.thin(at);
+        }
+    }
+
+    /// What was counted over the last `span`, or since the begin; `None` before the second mark.
+    pub fn totals(&self, span: Option<Duration>) -> Option<Totals> {
+        let (first, last) = self.ends(span)?;
+        Some(last.totals.difference(&first.totals))
+    }
+
+    /// The same without codes and latencies, at next to no cost.
+    pub fn counts(&self, span: Option<Duration>) -> Option<Counts> {
+        let (first, last) = self.ends(span)?;
+        let since =
+            |read: fn(&Totals) -> u64| read(&last.totals).saturating_sub(read(&first.totals));
+        Some(Counts {
+            success: since(|totals| totals.success),
+            failure: since(|totals| totals.failure),
+            excluded: since(|totals| totals.excluded),
+            fallbacks: since(|totals| totals.fallbacks),
+            cache_answers: since(|totals| totals.cache_answers),
+            cache_hits: since(|totals| totals.cache_hits),
+            lasted: last.at.since(first.at),
+        })
+    }
+
+    /// Number of marks kept.
+    pub fn len(&self) -> usize {
+        self.marks.len()
+    }
+
+    /// Whether nothing was marked yet.
+    pub fn is_empty(&self) -> bool {
+        self.marks.is_empty()
+    }
+
+    fn ends(&self, span: Option<Duration>) -> Option<(&Mark, &Mark)> {
+        let (begin, last) = (self.begin.as_ref()?, self.marks.back()?);
+        let first = match span {
+            None => begin,
+            Some(span) => {
+                let after = self.marks.partition_point(|mark| last.at.since(mark.at) >= span);
+                after.checked_sub(1).and_then(|at| self.marks.get(at)).unwrap_or(begin)
+            }
+        };
+        (first.at < last.at).then_some((first, last))
+    }
+
+    fn thin(&mut self, now: Moment) {
+        self.since_thinned = 0;
+        let needed = self.marks.partition_point(|mark| now.since(mark.at) >= self.longest);
+        self.marks.drain(..needed.saturating_sub(1));
+        let mut kept: VecDeque<Mark> = VecDeque::with_capacity(self.marks.len());
+        while let Some(mark) = self.marks.pop_back() {
+            let apart = kept.front().map(|later| later.at.since(mark.at));
+            let far = apart.is_none_or(|apart| apart >= now.since(mark.at) / FINENESS);
+            // The oldest stays, or the longest window would shrink.
+            if (far || self.marks.is_empty()) && kept.len() < MAX_MARKS {
+                kept.push_front(mark);
+            }
+        }
+        self.marks = kept;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(millis: u64) -> Moment {
+        Moment::from_nanos(millis * 1_000_000)
+    }
+
+    fn counted(success: u64) -> Totals {
+        Totals { success, ..Totals::default() }
+    }
+
+    #[test]
+    fn it_counts_from_its_begin_and_over_its_last_part() {
+        let mut window = Window::new(Duration::from_mins(1));
+        assert_eq!(window.counts(None), None);
+        window.mark(at(0), &counted(1_000));
+        assert_eq!(window.counts(None), None);
+        for tick in 1..=100 {
+            window.mark(at(tick * 100), &counted(1_000 + tick));
+        }
+        assert_eq!(window.counts(None).unwrap().success, 100);
+        let last = window.counts(Some(Duration::from_secs(1))).unwrap();
+        assert_eq!((last.success, last.lasted), (10, Duration::from_secs(1)));
+        assert_eq!(window.totals(Some(Duration::from_secs(1))).unwrap().success, 10);
+        let more_than_there_is = window.counts(Some(Duration::from_hours(1))).unwrap();
+        assert_eq!(more_than_there_is.lasted, Duration::from_secs(10));
+        window.restart(Duration::from_mins(1));
+        assert!(!window.has_begun() && window.is_empty());
+    }
+
+    #[test]
+    fn a_day_of_ticks_needs_some_hundred_marks_and_stays_exact_to_three_percent() {
+        let day = Duration::from_hours(24);
+        let mut window = Window::new(day);
+        let ticks = 2 * 864_000;
+        for tick in 0..=ticks {
+            window.mark(at(tick * 100), &counted(tick));
+        }
+        assert!(window.len() < 600, "{} marks", window.len());
+        assert_eq!(window.counts(None).unwrap().success, ticks);
+        for span_s in [1, 5, 60, 300, 3_600, 86_400] {
+            let span = Duration::from_secs(span_s);
+            let counts = window.counts(Some(span)).unwrap();
+            assert_eq!(counts.success * 100, counts.lasted.as_millis() as u64);
+            assert!(counts.lasted >= span, "{span:?}: {:?}", counts.lasted);
+            let off = (counts.lasted - span).as_secs_f64() / span.as_secs_f64();
+            assert!(off < 0.07, "{span:?}: {:?}", counts.lasted);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_counted_is_what_came_between(steps in prop::collection::vec((1..5_000u64, 0..50u64), 2..300), span in 1..100u64) {
+            let mut window = Window::new(Duration::from_secs(100));
+            let (mut now, mut sum, mut history) = (0, 0, Vec::new());
+            for (wait, more) in steps {
+                (now, sum) = (now + wait, sum + more);
+                window.mark(at(now), &counted(sum));
+                history.push((at(now), sum));
+            }
+            let counts = window.counts(Some(Duration::from_secs(span))).unwrap();
+            let begun = history.iter().find(|(at, _)| history.last().unwrap().0.since(*at) == counts.lasted);
+            prop_assert_eq!(counts.success, sum - begun.unwrap().1);
+        }
+    }
+}
