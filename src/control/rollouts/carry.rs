@@ -82,6 +82,7 @@ impl Controller {
             self.checkpoint(&rollout);
         }
         self.carry_out(&rollout, effects);
+        self.show_rollouts();
     }
 
     fn pass_on(&mut self, rollout: &RolloutName, word: Word) -> Vec<Effect> {
