@@ -82,6 +82,7 @@ impl Controller {
             self.checkpoint(&rollout);
         }
         self.carry_out(&rollout, effects);
+        self.show_rollouts();
     }
 
     fn pass_on(&mut self, rollout: &RolloutName, word: Word) -> Vec<Effect> {
@@ -145,6 +146,7 @@ impl Controller {
         // What stands in for a file that cannot be read must not go over it.
         if drive.number > 0 && !drive.is_stand_in {
             drive.log.requests = drive.requests(&self.recorder);
+            drive.log.sessions = drive.sessions();
             self.store.keep_run(rollout.clone(), drive.kept(drive.state().clone()));
         }
     }
