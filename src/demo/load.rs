@@ -216,7 +216,8 @@ impl Visitor {
         let body = Limited::new(body, MAX_ANSWER).collect().await;
         let body = body.map_err(|error| format!("cut short: {error}"))?.to_bytes();
         if parts.status != StatusCode::OK {
-            return Err(format!("{}: {}", parts.status, String::from_utf8_lossy(&body).trim_end()));
+            let text = String::from_utf8_lossy(&body);
+            return Err(format!("{}: {}", parts.status, text.lines().nth(1).unwrap_or(&text).trim()));
         }
         for line in parts.headers.get_all(header::SET_COOKIE) {
             if let Some(pair) = line.to_str().ok().and_then(|line| line.split(';').next()) {
