@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use super::{
-    carry::{Reply, Word},
+    carry::{MoveAnswer, Reply, Word},
     drive::Drive,
 };
 use crate::{
@@ -31,7 +31,7 @@ const TOLD_OUTPUT: usize = 2 << 10;
 
 impl Controller {
     /// Begins an errand; when there is nothing to be done, gives its end at once.
-    pub(super) fn run_errand(&mut self, name: &RolloutName, errand: Errand) -> Option<Word> {
+    pub(super) fn run_errand(&mut self, name: &RolloutName, errand: Errand) -> Option<MoveAnswer> {
         let written = self.written(name);
         match errand {
             Errand::Checks(stage) => {
@@ -44,7 +44,7 @@ impl Controller {
                     self.spawn_hooks(name, hooks, point, step, Some(errand));
                     return None;
                 }
-                Some(Word::Done { errand, passed: true, detail: String::new() })
+                Some(MoveAnswer::Done { errand, passed: true, detail: String::new() })
             }
         }
     }
@@ -68,10 +68,10 @@ impl Controller {
         stage: CheckStage,
         checks: Vec<Check>,
         errand: Errand,
-    ) -> Option<Word> {
+    ) -> Option<MoveAnswer> {
         let drive = self.drives.get(name)?;
         if !checks.iter().any(|check| check.stages.contains(&stage)) {
-            return Some(Word::Done { errand, passed: true, detail: String::new() });
+            return Some(MoveAnswer::Done { errand, passed: true, detail: String::new() });
         }
         let targets =
             drive.targets(&self.config.borrow(), &self.publisher.current(), self.listener);
@@ -84,8 +84,9 @@ impl Controller {
                 .filter(|result| result.counts_as_failed())
                 .map(|result| format!("{}: {}", result.name, result.detail))
                 .collect();
-            let done = Word::Done { errand, passed: failed.is_empty(), detail: failed.join("; ") };
-            let words = results.into_iter().map(Word::Checked).chain([done]);
+            let (passed, detail) = (failed.is_empty(), failed.join("; "));
+            let done = MoveAnswer::Done { errand, passed, detail };
+            let words = results.into_iter().map(Word::Checked).chain([Word::Answer(done)]);
             for word in words {
                 // Without a receiver the process is ending.
                 let _ = replies.send(Reply { rollout: rollout.clone(), number, word }).await;
@@ -129,7 +130,8 @@ impl Controller {
             };
             let (holds, ()) = futures_util::future::join(calls, passing_on).await;
             if let Some(errand) = errand {
-                let word = Word::Done { errand, passed: !holds, detail: failed };
+                let done = MoveAnswer::Done { errand, passed: !holds, detail: failed };
+                let word = Word::Answer(done);
                 let _ = replies.send(Reply { rollout, number, word }).await;
             }
         });
