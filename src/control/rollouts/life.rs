@@ -230,7 +230,8 @@ impl Controller {
             }
             drive.as_hand_split()?.superseded_by(&drive.plan().route, config)
         };
-        let found = self.drives.iter().filter_map(|(name, drive)| Some((name.clone(), why(drive)?)));
+        let found =
+            self.drives.iter().filter_map(|(name, drive)| Some((name.clone(), why(drive)?)));
         found.collect()
     }
 
