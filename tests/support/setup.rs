@@ -11,6 +11,7 @@ pub(crate) struct Setup {
     listeners: Vec<String>,
     backends: Vec<String>,
     routes: Vec<String>,
+    more: String,
 }
 
 impl Setup {
@@ -23,6 +24,7 @@ impl Setup {
             listeners: Vec::new(),
             backends: Vec::new(),
             routes: Vec::new(),
+            more: String::new(),
         }
     }
 
@@ -86,6 +88,12 @@ impl Setup {
         self
     }
 
+    /// More sections at the end of the file.
+    pub(crate) fn more(mut self, sections: &str) -> Self {
+        self.more += sections;
+        self
+    }
+
     /// Takes a route out.
     pub(crate) fn without_route(mut self, name: &str) -> Self {
         let head = format!("[[route]]\nname = \"{name}\"\n");
@@ -107,7 +115,7 @@ impl Setup {
             let bind = if lines.contains("bind") { "" } else { "bind = \"127.0.0.1:0\"\n" };
             write!(text, "[[listener]]\n{bind}{lines}\n").expect("memory");
         }
-        text + &self.backends.concat() + &self.routes.concat()
+        text + &self.backends.concat() + &self.routes.concat() + &self.more
     }
 }
 
