@@ -20,6 +20,7 @@ mod disk;
 mod drain;
 mod follow;
 mod load;
+mod mail;
 mod outside;
 mod python;
 mod reload;

@@ -2,8 +2,7 @@
 
 use std::{
     fs,
-    path::Path,
-    process::Command,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering::SeqCst},
@@ -18,7 +17,7 @@ use crate::{
     python::Script,
     support::{
         eventually,
-        gate::{BINARY, Gate},
+        gate::Gate,
         message::Message,
         setup::{NONE, Setup},
         upstream::{Upstream, ok},
@@ -53,7 +52,7 @@ impl Thermometer {
 }
 
 /// Blue and green behind route `app`, with more sections.
-fn setup(sides: &(Upstream, Upstream), more: &str) -> Setup {
+pub(crate) fn setup(sides: &(Upstream, Upstream), more: &str) -> Setup {
     Setup::empty()
         .backend("blue", sides.0.address(), "")
         .backend("green", sides.1.address(), "")
@@ -61,11 +60,11 @@ fn setup(sides: &(Upstream, Upstream), more: &str) -> Setup {
         .more(more)
 }
 
-fn sides() -> (Upstream, Upstream) {
+pub(crate) fn sides() -> (Upstream, Upstream) {
     (Upstream::saying("page"), Upstream::saying("page"))
 }
 
-const PLAN: &str = "[rollout.app]\nroute = \"app\"\nbaseline = \"blue\"\ncanary = \"green\"\n\
+pub(crate) const PLAN: &str = "[rollout.app]\nroute = \"app\"\nbaseline = \"blue\"\ncanary = \"green\"\n\
     settle = \"100ms\"\n[[rollout.app.step]]\nname = \"canary\"\nweight = 10\nhold = \"1h\"\n";
 
 fn phase(gate: &Gate) -> String {
@@ -149,46 +148,80 @@ fn kinds(sink: &Upstream) -> Vec<String> {
     sink.log().requests.iter().map(kind).collect()
 }
 
+/// Everybody who has to do with one rollout.
+struct World {
+    thermometer: Thermometer,
+    alertmanager: Daemon,
+    mail: Script,
+    slack: Upstream,
+    webhook: Upstream,
+    flags: Upstream,
+    folder: tempfile::TempDir,
+}
+
+const KEY: &str = "a key for signing";
+
+impl World {
+    fn start() -> Self {
+        let [slack, webhook, flags] = [(); 3].map(|()| Upstream::saying("noted"));
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("key"), format!("{KEY}\n")).unwrap();
+        Self {
+            thermometer: Thermometer::start(),
+            alertmanager: Daemon::alertmanager(),
+            mail: Script::smtp_server("plain"),
+            slack,
+            webhook,
+            flags,
+            folder,
+        }
+    }
+
+    /// What the rollback's program writes.
+    fn undone(&self) -> PathBuf {
+        self.folder.path().join("undone")
+    }
+
+    fn sections(&self) -> String {
+        format!(
+            "{metric}{PLAN}\
+             [[rollout.app.rollback]]\nwhen = \"external.heat > 30\"\n\
+             [[rollout.app.alert]]\nwhen = \"external.heat > 20\"\nseverity = \"critical\"\n\
+             [[rollout.app.hook]]\non = \"rollback\"\nlevel = 3\nname = \"undo\"\n\
+             exec = [\"sh\", \"-c\", 'echo \"$TIDEGATE_CANARY $TIDEGATE_REASON\" > {undone}']\n\
+             [[rollout.app.hook]]\non = \"rollback\"\nlevel = 1\nname = \"flags\"\nurl = \"{flags}\"\n\
+             [notify.chat]\nkind = \"slack\"\nurl = \"{slack}/services/x\"\nmin_severity = \"critical\"\n\
+             [notify.any]\nkind = \"webhook\"\nurl = \"{webhook}\"\nsecret_file = \"{key}\"\n\
+             [notify.page]\nkind = \"alertmanager\"\nurl = \"{page}\"\n\
+             [notify.mail]\nkind = \"email\"\nsmtp = \"smtp://127.0.0.1:{port}\"\n\
+             from = \"tidegate@example.com\"\nto = [\"a@example.com\", \"b@example.com\"]\n\
+             events = [\"rolled_back\"]\n",
+            metric = self.thermometer.metric("heat", "temperature"),
+            undone = self.undone().display(),
+            key = self.folder.path().join("key").display(),
+            page = self.alertmanager.url(),
+            port = self.mail.line(),
+            slack = url(&self.slack),
+            webhook = url(&self.webhook),
+            flags = url(&self.flags),
+        )
+    }
+}
+
 #[test]
 fn a_rollout_turns_back_on_a_metric_and_everybody_hears_of_it() {
-    let thermometer = Thermometer::start();
-    let alertmanager = Daemon::alertmanager();
-    let mail = Script::smtp_server("plain");
-    let [slack, webhook, flags] = [(); 3].map(|()| Upstream::saying("noted"));
+    let world = World::start();
+    let World { thermometer, alertmanager, mail, slack, webhook, flags, .. } = &world;
     let sides = sides();
-    let folder = tempfile::tempdir().unwrap();
-    let (key, undone) = (folder.path().join("key"), folder.path().join("undone"));
-    fs::write(&key, "a key for signing\n").unwrap();
-    let more = format!(
-        "{metric}{PLAN}\
-         [[rollout.app.rollback]]\nwhen = \"external.heat > 30\"\n\
-         [[rollout.app.alert]]\nwhen = \"external.heat > 20\"\nseverity = \"critical\"\n\
-         [[rollout.app.hook]]\non = \"rollback\"\nlevel = 3\nname = \"undo\"\n\
-         exec = [\"sh\", \"-c\", 'echo \"$TIDEGATE_CANARY $TIDEGATE_REASON\" > {undone}; echo done']\n\
-         [[rollout.app.hook]]\non = \"rollback\"\nlevel = 1\nname = \"flags\"\nurl = \"{flags}\"\n\
-         [notify.chat]\nkind = \"slack\"\nurl = \"{slack}/services/x\"\nmin_severity = \"critical\"\n\
-         [notify.any]\nkind = \"webhook\"\nurl = \"{webhook}\"\nsecret_file = \"{key}\"\n\
-         [notify.page]\nkind = \"alertmanager\"\nurl = \"{page}\"\n\
-         [notify.mail]\nkind = \"email\"\nsmtp = \"smtp://127.0.0.1:{port}\"\n\
-         from = \"tidegate@example.com\"\nto = [\"a@example.com\", \"b@example.com\"]\n\
-         events = [\"rolled_back\"]\n",
-        metric = thermometer.metric("heat", "temperature"),
-        undone = undone.display(),
-        key = key.display(),
-        page = alertmanager.url(),
-        port = mail.line(),
-        slack = url(&slack),
-        webhook = url(&webhook),
-        flags = url(&flags),
-    );
+    let more = world.sections();
     let gate = Gate::start(&setup(&sides, &more));
     gate.run_ok(&["start", "app"]);
     await_phase(&gate, "baking");
 
     thermometer.degrees.store(25, SeqCst);
-    await_alerts(&alertmanager, &[("TidegateRolloutAlert", "external.heat > 20")]);
+    await_alerts(alertmanager, &[("TidegateRolloutAlert", "external.heat > 20")]);
     thermometer.degrees.store(1, SeqCst);
-    await_alerts(&alertmanager, &[]);
+    await_alerts(alertmanager, &[]);
 
     thermometer.degrees.store(99, SeqCst);
     await_phase(&gate, "rolled_back");
@@ -198,23 +231,23 @@ fn a_rollout_turns_back_on_a_metric_and_everybody_hears_of_it() {
     let subject = message["subject"].as_str().unwrap();
     assert!(subject.starts_with("[tidegate] critical: app rolled back:"), "{subject}");
     eventually("Alertmanager knows of the rollback", || {
-        let names: Vec<_> = alerts(&alertmanager).into_iter().map(|(name, _)| name).collect();
+        let names: Vec<_> = alerts(alertmanager).into_iter().map(|(name, _)| name).collect();
         (names == ["TidegateRolloutRolledBack"]).then_some(())
     });
     eventually("the webhook got everything", || {
-        (kinds(&webhook).last().map(String::as_str) == Some("rolled_back")).then_some(())
+        (kinds(webhook).last().map(String::as_str) == Some("rolled_back")).then_some(())
     });
-    let told = kinds(&webhook);
+    let told = kinds(webhook);
     for kind in ["started", "alert", "resolved", "rolled_back"] {
         assert!(told.iter().any(|known| known == kind), "{kind} is not in {told:?}");
     }
-    assert!(webhook.log().requests.iter().all(|request| is_signed(request, b"a key for signing")));
+    assert!(webhook.log().requests.iter().all(|request| is_signed(request, KEY.as_bytes())));
     let chat = slack.wait_until("Slack hears of it", |log| {
         log.requests.last().is_some_and(|request| request.text().contains("rolled back"))
     });
     assert!(chat.requests.iter().all(|request| request.target() == "/services/x"));
     assert!(chat.requests.iter().all(|request| request.text().contains("critical: app")));
-    assert_hooks(&gate, &flags, &undone);
+    assert_hooks(&gate, flags, &world.undone());
     eventually("the deliveries are counted", || {
         let sent = |sink| {
             gate.metric("tidegate_notifications_total", &[("sink", sink), ("result", "sent")])
@@ -242,75 +275,6 @@ fn assert_hooks(gate: &Gate, flags: &Upstream, undone: &Path) {
 
 fn url(upstream: &Upstream) -> String {
     format!("http://{}", upstream.address())
-}
-
-/// A certificate for `localhost` with its key in one file, made by OpenSSL.
-fn certificate(folder: &Path) -> String {
-    let [key, certificate, both] =
-        ["key", "crt", "pem"].map(|end| folder.join(format!("mail.{end}")));
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
-        .args(["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
-        .arg(&key)
-        .arg("-out")
-        .arg(&certificate)
-        .output()
-        .expect("openssl: run `make setup`");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let text = [certificate, key].map(|file| fs::read_to_string(file).unwrap()).concat();
-    fs::write(&both, text).unwrap();
-    both.display().to_string()
-}
-
-#[test]
-fn mail_is_encrypted_with_a_certificate_that_is_checked() {
-    let folder = tempfile::tempdir().unwrap();
-    let certificate = certificate(folder.path());
-    let password = folder.path().join("password");
-    fs::write(&password, "let-me-in\n").unwrap();
-    let [starttls, tls] =
-        ["starttls", "tls"].map(|how| Script::smtp_server(&format!("{how},{certificate}")));
-    let sides = sides();
-    let sink = |name: &str, smtp: String, more: &str| {
-        format!(
-            "[notify.{name}]\nkind = \"email\"\nsmtp = \"{smtp}\"\nfrom = \"tidegate@example.com\"\n\
-             to = [\"oncall@example.com\"]\nevents = [\"started\"]\n{more}\n"
-        )
-    };
-    let login = format!("user = \"tidegate\"\npassword_file = \"{}\"", password.display());
-    let (first, second) = (starttls.line(), tls.line());
-    let more = [
-        PLAN.to_owned(),
-        sink("one", format!("starttls://localhost:{first}"), &login),
-        sink("two", format!("smtps://localhost:{second}"), ""),
-    ];
-    let config = setup(&sides, &more.concat());
-    let start = |trusted: Option<&str>| {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("tidegate.toml"), config.text(folder.path())).unwrap();
-        Gate::start_by(Command::new(BINARY), folder, |command| {
-            command.env_remove("SSL_CERT_DIR").env_remove("SSL_CERT_FILE");
-            trusted.iter().for_each(|file| drop(command.env("SSL_CERT_FILE", file)));
-        })
-    };
-    let gate = start(Some(&certificate));
-    gate.run_ok(&["start", "app"]);
-    for (server, login) in [(&starttls, "tidegate".into()), (&tls, Value::Null)] {
-        let message: Value = serde_json::from_str(&server.line()).unwrap();
-        assert_eq!(message["encrypted"], true, "{message}");
-        assert_eq!(message["login"], login);
-        assert_eq!(message["from"], "tidegate@example.com");
-        assert!(message["text"].as_str().unwrap().contains("Rollout: app"), "{message}");
-    }
-    drop(gate);
-
-    let gate = start(None);
-    gate.run_ok(&["start", "app"]);
-    let event = eventually("a certificate that nobody vouches for is refused", || {
-        gate.events().into_iter().find(|event| event["kind"] == "notify_failed")
-    });
-    assert!(event["message"].to_string().contains("ertificate"), "{event}");
 }
 
 #[test]
