@@ -214,7 +214,6 @@ const ROUTE: &[Case] = &[
 
 /// Faults of the other sections, of the syntax, and of the environment.
 const REST: &[Case] = &[
-    (AtEnd("[rollout.api]"), "rollout", "rollout", "not supported by this version yet"),
     (AtEnd("[process]\nworkers = 300"), "process.workers", "300", "\"auto\" or a whole number"),
     (AtEnd("[admin]\nsocket_mode = \"0999\""), "admin.socket_mode", "\"0999\"", "octal"),
     (AtEnd(LONG_SOCKET), "admin.socket", "\"/x", "107"),
@@ -285,7 +284,7 @@ fn hints_say_how_to_mend_it() {
         (with_route("[log]\nlevel = \"wran\""), "did you mean \"warn\"?"),
         (
             with_route("[timeouts]"),
-            "known here: process, admin, state, log, listener, backend, route, metric, notify",
+            "known here: process, admin, state, log, listener, backend, route, rollout, metric, notify",
         ),
     ] {
         let hints: Vec<_> = faults(&text).into_iter().filter_map(|fault| fault.hint).collect();
