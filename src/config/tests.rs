@@ -44,6 +44,11 @@ fn the_examples_are_good_and_give_no_warning() {
         MINIMAL,
         include_str!("../../config/examples/two-apps.toml"),
         include_str!("../../config/examples/ab-test.toml"),
+        include_str!("../../config/examples/hourly-four-step.toml"),
+        include_str!("../../config/examples/five-stage.toml"),
+        include_str!("../../config/examples/phased-with-fallback.toml"),
+        include_str!("../../config/examples/feature-flags.toml"),
+        include_str!("../../config/examples/blue-green.toml"),
     ] {
         assert_eq!(warnings(&config(text)), []);
     }
