@@ -187,6 +187,10 @@ impl World {
         }
         self.carry_out(effects);
         self.check(step);
+        let verdict = &self.engine.judgement().verdict;
+        let failed = verdict.level() < 0 && self.phase().is_running();
+        let paused = matches!(self.phase(), Phase::Paused { .. });
+        assert!(!failed || paused, "it goes on in spite of {verdict:?}");
     }
 
     fn sample(&self) -> Sample {
@@ -349,9 +353,5 @@ impl World {
         if now != before {
             (self.served, self.meddled) = (Duration::ZERO, false);
         }
-        let verdict = &self.engine.judgement().verdict;
-        let failed = verdict.level() < 0 && self.phase().is_running();
-        let paused = matches!(self.phase(), Phase::Paused { .. });
-        assert!(!failed || paused, "it goes on in spite of {verdict:?}");
     }
 }
