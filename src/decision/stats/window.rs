@@ -210,7 +210,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_counted_is_what_came_between(steps in prop::collection::vec((1..5_000u64, 0..50u64), 2..300), span in 1..100u64) {
+        fn what_is_counted_is_what_came_between(
+            steps in prop::collection::vec((1..5_000u64, 0..50u64), 2..300),
+            span in 1..100u64,
+        ) {
             let mut window = Window::new(Duration::from_secs(100));
             let (mut now, mut sum, mut history) = (0, 0, Vec::new());
             for (wait, more) in steps {

@@ -4,12 +4,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{
-    super::{state::Target, *},
-    baking, cause, command, tick, weights,
-};
+use super::{super::*, cause, command, tick, weights};
 use crate::domain::{
-    HookPoint, Plan, StepName, Verdict, Weight,
+    Plan, StepName, Verdict, Weight,
     plan::{Limit, OnFailure, OnThinTraffic, Span, Step, tests::plan},
     verdict::Lack,
 };
@@ -31,10 +28,9 @@ fn plans() -> impl Strategy<Value = Plan> {
                 steps: steps.into_iter().enumerate().map(step).collect(),
                 on_thin_traffic: if thin { OnThinTraffic::Advance } else { OnThinTraffic::Hold },
                 on_failure: if pause { OnFailure::Pause } else { OnFailure::Rollback },
-                deadline: if deadline < 1_000 {
-                    Limit::Off
-                } else {
-                    Limit::At(Span(Duration::from_secs(deadline)))
+                deadline: match deadline {
+                    0..1_000 => Limit::Off,
+                    late => Limit::At(Span(Duration::from_secs(late))),
                 },
                 ..plan()
             }
@@ -65,71 +61,129 @@ fn moves() -> impl Strategy<Value = Move> {
     ]
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
-    #[test]
-    fn weights_stay_within_the_plan_and_every_running_phase_turns_back(plan in plans(), moves in prop::collection::vec(moves(), 1..80)) {
-        let mut state = State::idle(plan);
-        let mut open: Vec<Effect> = Vec::new();
-        let mut weight = Weight::ZERO;
-        let mut forced = false;
-        for next in moves {
-            let input = match next {
-                Move::Input(input) => input,
-                Move::Answer(good) if !open.is_empty() => match (open.remove(0), good) {
-                    (Effect::Persist { ticket, .. }, true) => Input::Persisted(ticket),
-                    (Effect::Persist { ticket, .. }, false) => Input::PersistFailed { ticket, why: "full".into() },
-                    (Effect::Run(errand), passed) => Input::Done { errand, passed, detail: "x".into() },
-                    _ => continue,
-                },
-                Move::Answer(_) => continue,
-            };
-            if input == Input::Restarted {
-                open.clear();
+/// A life under way: the machine, what it waits for, and what was seen of it.
+struct Life {
+    state: State,
+    open: Vec<Effect>,
+    weight: Weight,
+    /// An operator let the present step go on.
+    hurried: bool,
+}
+
+impl Life {
+    fn new(plan: Plan) -> Self {
+        let (weight, open) = (Weight::ZERO, Vec::new());
+        Self { state: State::idle(plan), open, weight, hurried: false }
+    }
+
+    /// The input that `next` stands for; an answer goes to the oldest question.
+    fn input(&mut self, next: Move) -> Option<Input> {
+        let good = match next {
+            Move::Input(input) => return Some(input),
+            Move::Answer(_) if self.open.is_empty() => return None,
+            Move::Answer(good) => good,
+        };
+        match (self.open.remove(0), good) {
+            (Effect::Persist { ticket, .. }, true) => Some(Input::Persisted(ticket)),
+            (Effect::Persist { ticket, .. }, false) => {
+                Some(Input::PersistFailed { ticket, why: "full".into() })
             }
-            let by_hand = matches!(&input, Input::Command(command) if matches!(command.verb, Verb::Advance | Verb::Promote | Verb::Start));
-            let doubt = matches!(&input, Input::Tick { verdict: Verdict::Inconclusive(_), .. });
-            let before = state.clone();
-            let Ok(effects) = state.step(input.clone()) else {
-                prop_assert_eq!(&before, &state);
-                continue;
-            };
-            forced |= by_hand;
-            for set in weights(&effects) {
-                let planned = state.plan.steps.iter().map(|step| step.weight);
-                prop_assert!(set == Weight::ZERO || set == Weight::FULL || planned.clone().any(|w| w == set));
-                if set > weight {
-                    prop_assert!(matches!(input, Input::Persisted(_)), "{input:?} raised the weight");
-                }
-                prop_assert_eq!(Some(set), state.weight());
-                weight = set;
+            (Effect::Run(errand), passed) => {
+                Some(Input::Done { errand, passed, detail: "x".into() })
             }
-            if doubt && !forced && state.plan.on_thin_traffic == OnThinTraffic::Hold {
-                prop_assert!(!effects.iter().any(|effect| matches!(effect, Effect::Persist { .. } | Effect::Run(Errand::Hooks { point: HookPoint::BeforeStep | HookPoint::AfterStep, .. })) ), "went on in doubt");
-            }
-            prop_assert!(state.is_sound());
-            if state.phase.is_running() {
-                let mut back = state.clone();
-                let undone = back.step(command(Verb::Rollback)).unwrap();
-                prop_assert_eq!(weights(&undone), vec![Weight::ZERO]);
-                let waits = undone.iter().any(|effect| matches!(effect, Effect::Persist { .. }));
-                prop_assert!(!waits);
-            }
-            if let Some(stay) = state.phase.stay() && !forced && let Some(old) = before.phase.stay() {
-                prop_assert!(stay.step <= old.step || before.left() == Some(Duration::ZERO), "cut short");
-            }
-            open.extend(effects.into_iter().filter(|effect| matches!(effect, Effect::Persist { .. } | Effect::Run(_))));
+            (
+                Effect::SetWeight(_)
+                | Effect::RecallCanary
+                | Effect::Checkpoint
+                | Effect::CallHooks(_)
+                | Effect::Tell(_),
+                _,
+            ) => None,
         }
     }
 
+    fn step(&mut self, input: Input) {
+        if input == Input::Restarted {
+            self.open.clear();
+        }
+        let before = self.state.clone();
+        let Ok(effects) = self.state.step(input.clone()) else {
+            assert_eq!(before, self.state, "a refusal changed something");
+            return;
+        };
+        self.hurried |= matches!(&input, Input::Command(command)
+            if matches!(command.verb, Verb::Advance | Verb::Promote));
+        self.check_weights(&input, &effects);
+        self.check_doubt(&before, &input, &effects);
+        self.check_way_back();
+        let place = |state: &State| state.phase.stay().map(|stay| stay.step);
+        let (was, is) = (place(&before), place(&self.state));
+        if let (Some(was), Some(is)) = (was, is)
+            && was != is
+        {
+            assert_eq!(is, was + 1, "a step was left out");
+            assert!(self.hurried || before.left() == Some(Duration::ZERO), "a hold was cut short");
+        }
+        if was != is {
+            self.hurried = false;
+        }
+        let asks = |effect: &Effect| matches!(effect, Effect::Persist { .. } | Effect::Run(_));
+        self.open.extend(effects.into_iter().filter(asks));
+        assert!(self.state.is_sound());
+    }
+
+    fn check_weights(&mut self, input: &Input, effects: &[Effect]) {
+        for set in weights(effects) {
+            let planned = self.state.plan.steps.iter().any(|step| step.weight == set);
+            assert!(
+                planned || set == Weight::ZERO || set == Weight::FULL,
+                "{set} % is not planned"
+            );
+            let raised = set > self.weight;
+            let after_restart = *input == Input::Restarted;
+            let durable = matches!(input, Input::Persisted(_)) || after_restart;
+            assert!(!raised || durable, "{input:?} raised the weight");
+            assert_eq!(Some(set), self.state.weight());
+            self.weight = set;
+        }
+    }
+
+    /// A tick in doubt begins nothing at a step that would lead forward.
+    fn check_doubt(&self, before: &State, input: &Input, effects: &[Effect]) {
+        let doubt = matches!(input, Input::Tick { verdict: Verdict::Inconclusive(_), .. });
+        let free = self.hurried || self.state.plan.on_thin_traffic == OnThinTraffic::Advance;
+        if doubt && !free && before.phase.stay().is_some() {
+            let forward =
+                |effect: &Effect| matches!(effect, Effect::Persist { .. } | Effect::Run(_));
+            assert!(!effects.iter().any(forward), "{effects:?} in doubt");
+        }
+    }
+
+    /// Whatever runs can be turned back in one step that waits for nothing.
+    fn check_way_back(&self) {
+        if self.state.phase.is_running() {
+            let undone = self.state.clone().step(command(Verb::Rollback)).unwrap();
+            assert_eq!(undone.first(), Some(&Effect::SetWeight(Weight::ZERO)));
+            let waits = |effect: &Effect| matches!(effect, Effect::Persist { .. } | Effect::Run(_));
+            assert!(!undone.iter().any(waits), "{undone:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
     #[test]
-    fn what_is_kept_leads_where_the_move_leads(step in 0..2usize) {
-        let mut state = baking();
-        let effects = state.begin_move(Target::Step(step), None, String::new());
-        let [Effect::Persist { ticket, state: kept }] = effects.as_slice() else { panic!("{effects:?}") };
-        let kept = kept.clone();
-        state.step(Input::Persisted(*ticket)).unwrap();
-        prop_assert_eq!(&state.phase, &kept.phase);
-        prop_assert_eq!(state.weight(), kept.weight());
+    fn weights_stay_within_the_plan_and_whatever_runs_can_turn_back(
+        plan in plans(),
+        moves in prop::collection::vec(moves(), 1..120),
+    ) {
+        let mut life = Life::new(plan);
+        life.step(command(Verb::Start));
+        for next in moves {
+            if let Some(input) = life.input(next) {
+                life.step(input);
+            }
+        }
     }
 }
