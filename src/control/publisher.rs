@@ -133,9 +133,18 @@ fn build(
     let mut series = |route: &_, backend: &_| {
         materials.recorder.series(route, backend).map_err(|error| error.to_string())
     };
-    let (secret, series) = (&mut secret, &mut series);
-    let workers = materials.workers;
-    routing::build(config, Ingredients { splits: &splits, secret, series, previous, workers })
+    let mut fallbacks = |route: &_, from: &_, to: &_| {
+        materials.recorder.fallback(route, from, to).map_err(|error| error.to_string())
+    };
+    let ingredients = Ingredients {
+        splits: &splits,
+        secret: &mut secret,
+        series: &mut series,
+        fallbacks: &mut fallbacks,
+        previous,
+        workers: materials.workers,
+    };
+    routing::build(config, ingredients)
 }
 
 /// Lets `/metrics` show the counters of `table`, and no others.
