@@ -37,8 +37,16 @@ pub(crate) fn rollout(gate: &Gate) -> Value {
     gate.admin_json("/v1/rollouts/app")
 }
 
+/// Waits for a phase, and no longer than until the rollout has ended otherwise.
 pub(crate) fn await_phase(gate: &Gate, phase: &str) -> Value {
-    eventually(phase, || Some(rollout(gate)).filter(|rollout| rollout["phase"] == phase))
+    const ENDS: [&str; 3] = ["promoted", "rolled_back", "failed"];
+    eventually(phase, || {
+        let status = rollout(gate);
+        let present = status["phase"].as_str().unwrap_or_default().to_owned();
+        let lost = present != phase && ENDS.contains(&present.as_str());
+        assert!(!lost, "{status:#} instead of {phase}");
+        (present == phase).then_some(status)
+    })
 }
 
 pub(crate) fn event(gate: &Gate, kind: &str) -> Option<Value> {

@@ -169,8 +169,15 @@ fn a_disk_that_takes_nothing_stops_the_way_forward_alone() {
 
 #[test]
 fn lost_state_means_all_traffic_to_the_baseline() {
-    let damage =
-        |folder: &Path| fs::write(folder.join("tidegate.db"), "no database ".repeat(500)).unwrap();
+    let removal = |folder: &Path| {
+        for name in ["tidegate.db", "tidegate.db-wal", "tidegate.db-shm"] {
+            fs::remove_file(folder.join(name)).ok();
+        }
+    };
+    let damage = |folder: &Path| {
+        removal(folder);
+        fs::write(folder.join("tidegate.db"), "no database ".repeat(500)).unwrap();
+    };
     let nonsense = |folder: &Path| {
         let connection = rusqlite::Connection::open(folder.join("tidegate.db")).unwrap();
         connection.execute("UPDATE runs SET record = '{\"state\": 7}'", []).unwrap();

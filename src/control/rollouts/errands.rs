@@ -2,27 +2,21 @@
 //!
 //! They run as tasks of their own. What they wait for holds up a move forward at most, never a rollback.
 
-use std::net::SocketAddr;
-
 use super::{
-    carry::{Reply, Word},
+    carry::{MoveAnswer, Reply, Word},
     drive::Drive,
 };
 use crate::{
-    config::{
-        Config,
-        model::{Check, Hook, HostPattern, Rollout},
-    },
+    config::model::{Check, Hook, Rollout},
     control::{
         Controller,
-        checks::{CheckTargets, RunningChecks, Side, run_stage},
+        checks::{CheckTargets, RunningChecks, run_stage},
         hooks::{HookContext, run_hooks},
         report::{CheckRun, HookRun},
     },
     decision::rollout::Errand,
-    domain::{BackendName, CheckResult, CheckStage, HookPoint, HookResult, RolloutName},
+    domain::{CheckResult, CheckStage, HookPoint, HookResult, RolloutName},
     lifecycle::clock,
-    routing::Table,
     telemetry::{Event, EventKind},
 };
 
@@ -31,7 +25,7 @@ const TOLD_OUTPUT: usize = 2 << 10;
 
 impl Controller {
     /// Begins an errand; when there is nothing to be done, gives its end at once.
-    pub(super) fn run_errand(&mut self, name: &RolloutName, errand: Errand) -> Option<Word> {
+    pub(super) fn run_errand(&mut self, name: &RolloutName, errand: Errand) -> Option<MoveAnswer> {
         let written = self.written(name);
         match errand {
             Errand::Checks(stage) => {
@@ -44,7 +38,7 @@ impl Controller {
                     self.spawn_hooks(name, hooks, point, step, Some(errand));
                     return None;
                 }
-                Some(Word::Done { errand, passed: true, detail: String::new() })
+                Some(MoveAnswer::Done { errand, passed: true, detail: String::new() })
             }
         }
     }
@@ -68,13 +62,17 @@ impl Controller {
         stage: CheckStage,
         checks: Vec<Check>,
         errand: Errand,
-    ) -> Option<Word> {
+    ) -> Option<MoveAnswer> {
         let drive = self.drives.get(name)?;
         if !checks.iter().any(|check| check.stages.contains(&stage)) {
-            return Some(Word::Done { errand, passed: true, detail: String::new() });
+            return Some(MoveAnswer::Done { errand, passed: true, detail: String::new() });
         }
-        let targets =
-            drive.targets(&self.config.borrow(), &self.publisher.current(), self.listener);
+        let targets = CheckTargets::of(
+            drive.plan(),
+            &self.config.borrow(),
+            &self.publisher.current(),
+            self.standing.borrow().listener,
+        );
         let (number, rollout) = (drive.number, name.clone());
         let (replies, outbound) = (self.replies.clone(), self.outside.outbound.clone());
         self.outside.tasks.spawn("rollout checks", async move {
@@ -84,8 +82,9 @@ impl Controller {
                 .filter(|result| result.counts_as_failed())
                 .map(|result| format!("{}: {}", result.name, result.detail))
                 .collect();
-            let done = Word::Done { errand, passed: failed.is_empty(), detail: failed.join("; ") };
-            let words = results.into_iter().map(Word::Checked).chain([done]);
+            let (passed, detail) = (failed.is_empty(), failed.join("; "));
+            let done = MoveAnswer::Done { errand, passed, detail };
+            let words = results.into_iter().map(Word::Checked).chain([Word::Answer(done)]);
             for word in words {
                 // Without a receiver the process is ending.
                 let _ = replies.send(Reply { rollout: rollout.clone(), number, word }).await;
@@ -129,7 +128,8 @@ impl Controller {
             };
             let (holds, ()) = futures_util::future::join(calls, passing_on).await;
             if let Some(errand) = errand {
-                let word = Word::Done { errand, passed: !holds, detail: failed };
+                let done = MoveAnswer::Done { errand, passed: !holds, detail: failed };
+                let word = Word::Answer(done);
                 let _ = replies.send(Reply { rollout, number, word }).await;
             }
         });
@@ -192,8 +192,12 @@ impl Controller {
         }
         if drive.during.is_none() {
             let checks = written.map(|rollout| rollout.checks).unwrap_or_default();
-            let config = self.config.borrow().clone();
-            let targets = drive.targets(&config, &self.publisher.current(), self.listener);
+            let targets = CheckTargets::of(
+                drive.plan(),
+                &self.config.borrow(),
+                &self.publisher.current(),
+                self.standing.borrow().listener,
+            );
             let (tasks, outbound) = (&self.outside.tasks, &self.outside.outbound);
             drive.during = Some(RunningChecks::start(&checks, &targets, tasks, outbound));
         }
@@ -220,36 +224,6 @@ impl Drive {
             step: planned.map(|step| &step.name).or(state.step_name()).map(ToString::to_string),
             weight: planned.map_or(state.weight().unwrap_or_default(), |step| step.weight),
             reason: self.log.because.clone(),
-        }
-    }
-
-    fn targets(
-        &self,
-        config: &Config,
-        table: &Table,
-        listener: Option<SocketAddr>,
-    ) -> CheckTargets {
-        let plan = self.plan();
-        let side = |name: &BackendName| {
-            let backend = table.backends().iter().find(|known| known.name == *name);
-            let usable = backend.into_iter().flat_map(|backend| &backend.endpoints);
-            let usable = usable.filter(|endpoint| endpoint.is_usable());
-            Side {
-                name: name.clone(),
-                endpoints: usable.map(|endpoint| endpoint.address().clone()).collect(),
-            }
-        };
-        let route = config.routes.iter().find(|route| route.name == plan.route);
-        let host = route.into_iter().flat_map(|route| &route.hosts).find_map(|host| match host {
-            HostPattern::Exact(host) => Some(host.to_string()),
-            HostPattern::Any | HostPattern::Suffix(_) => None,
-        });
-        CheckTargets {
-            rollout: plan.name.clone(),
-            baseline: side(&plan.baseline),
-            canary: side(&plan.canary),
-            listener,
-            host,
         }
     }
 }
