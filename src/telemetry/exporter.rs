@@ -17,7 +17,7 @@ use prometheus::{
 };
 
 use super::{
-    Error, FallbackSnapshot, Gauges, Recorder, SeriesSnapshot, Snapshot,
+    Error, FallbackSnapshot, Gauges, Recorder, RolloutGauge, SeriesSnapshot, Snapshot,
     names::{self, Metric, MetricKind},
 };
 use crate::{
@@ -150,11 +150,39 @@ fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {
     successful.gauge(&[], f64::from(u8::from(gauges.reload_successful)));
     let mut success_at = Family::new(&names::RELOAD_SUCCESS_AT);
     success_at.gauge(&[], gauges.reload_success_at_ms as f64 / 1_000.0);
+    let mut notifications = Family::new(&names::NOTIFICATIONS);
+    for end in &gauges.notifications {
+        notifications.count(&[end.sink.as_str(), end.result], end.count);
+    }
     let mut build = Family::new(&names::BUILD);
     build.gauge(&[env!("CARGO_PKG_VERSION")], 1.0);
-    [weight, healthy, in_flight, connections, successful, success_at, build]
-        .map(Family::finish)
-        .into()
+    let mut families: Vec<_> =
+        [weight, healthy, in_flight, connections, successful, success_at, notifications, build]
+            .map(Family::finish)
+            .into();
+    families.extend(rollout_families(&gauges.rollouts));
+    families
+}
+
+fn rollout_families(rollouts: &[RolloutGauge]) -> [MetricFamily; 5] {
+    let mut phase = Family::new(&names::ROLLOUT_PHASE);
+    let mut step = Family::new(&names::ROLLOUT_STEP);
+    let mut weight = Family::new(&names::ROLLOUT_WEIGHT);
+    let mut rollbacks = Family::new(&names::ROLLBACKS);
+    let mut verdict = Family::new(&names::VERDICT);
+    for gauge in rollouts {
+        let rollout = gauge.rollout.as_str();
+        for (label, present) in &gauge.phases {
+            phase.gauge(&[rollout, label], f64::from(u8::from(*present)));
+        }
+        step.gauge(&[rollout], gauge.step as f64);
+        weight.gauge(&[rollout], gauge.weight.share());
+        for (cause, count) in &gauge.rollbacks {
+            rollbacks.count(&[rollout, cause], *count);
+        }
+        verdict.gauge(&[rollout], f64::from(gauge.verdict));
+    }
+    [phase, step, weight, rollbacks, verdict].map(Family::finish)
 }
 
 /// A metric with its samples.

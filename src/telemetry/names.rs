@@ -156,6 +156,54 @@ pub const OVERFLOW: Metric = Metric {
     labels: &["queue"],
 };
 
+/// Where rollouts are.
+pub const ROLLOUT_PHASE: Metric = Metric {
+    name: "tidegate_rollout_phase",
+    help: "Phase of a rollout: 1 for the one that it is in, else 0.",
+    kind: MetricKind::Gauge,
+    labels: &["rollout", "phase"],
+};
+
+/// At which step rollouts are.
+pub const ROLLOUT_STEP: Metric = Metric {
+    name: "tidegate_rollout_step",
+    help: "Step of a rollout, counted from 1; 0 outside the steps.",
+    kind: MetricKind::Gauge,
+    labels: &["rollout"],
+};
+
+/// How much canaries get.
+pub const ROLLOUT_WEIGHT: Metric = Metric {
+    name: "tidegate_rollout_weight",
+    help: "Share of its route's requests that a rollout gives to the canary, 0 to 1.",
+    kind: MetricKind::Gauge,
+    labels: &["rollout"],
+};
+
+/// Rollouts that turned back.
+pub const ROLLBACKS: Metric = Metric {
+    name: "tidegate_rollbacks_total",
+    help: "Rollbacks, by what caused them.",
+    kind: MetricKind::Counter,
+    labels: &["rollout", "cause"],
+};
+
+/// What the evidence says.
+pub const VERDICT: Metric = Metric {
+    name: "tidegate_verdict",
+    help: "What the evidence says of a rollout's canary: 1 good, 0 not known, -1 bad.",
+    kind: MetricKind::Gauge,
+    labels: &["rollout"],
+};
+
+/// What became of notifications.
+pub const NOTIFICATIONS: Metric = Metric {
+    name: "tidegate_notifications_total",
+    help: "Notifications of a sink, by result: sent, failed (given up), dropped (by a full queue).",
+    kind: MetricKind::Counter,
+    labels: &["sink", "result"],
+};
+
 /// The version that runs.
 pub const BUILD: Metric = Metric {
     name: "tidegate_build_info",
@@ -165,7 +213,7 @@ pub const BUILD: Metric = Metric {
 };
 
 /// Every metric of our own.
-pub const ALL: [&Metric; 17] = [
+pub const ALL: [&Metric; 23] = [
     &REQUESTS,
     &RESPONSES,
     &RETRIES,
@@ -182,6 +230,12 @@ pub const ALL: [&Metric; 17] = [
     &RELOAD_SUCCESSFUL,
     &RELOAD_SUCCESS_AT,
     &OVERFLOW,
+    &ROLLOUT_PHASE,
+    &ROLLOUT_STEP,
+    &ROLLOUT_WEIGHT,
+    &ROLLBACKS,
+    &VERDICT,
+    &NOTIFICATIONS,
     &BUILD,
 ];
 
