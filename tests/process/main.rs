@@ -19,6 +19,7 @@ mod disk;
 mod drain;
 mod follow;
 mod load;
+mod masked;
 mod python;
 mod reload;
 mod resources;
