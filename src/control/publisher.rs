@@ -88,7 +88,7 @@ impl Publisher {
         if self.owned.remove(route).is_some()
             && let Some(at) = place(&table, route)
         {
-            self.publish(table.without_rollout(at, split));
+            self.publish(table.with_split(at, split));
         }
     }
 

@@ -17,7 +17,7 @@ use prometheus::{
 };
 
 use super::{
-    Error, Gauges, Recorder, RolloutGauge, SeriesSnapshot, Snapshot,
+    Error, FallbackSnapshot, Gauges, Recorder, RolloutGauge, SeriesSnapshot, Snapshot,
     names::{self, Metric, MetricKind},
 };
 use crate::{
@@ -93,6 +93,8 @@ fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     let mut requests = Family::new(&names::REQUESTS);
     let mut responses = Family::new(&names::RESPONSES);
     let mut retries = Family::new(&names::RETRIES);
+    let mut cache_answers = Family::new(&names::CACHE_ANSWERS);
+    let mut cache_hits = Family::new(&names::CACHE_HITS);
     let mut duration = Family::new(&names::DURATION);
     let mut first_byte = Family::new(&names::FIRST_BYTE);
     for SeriesSnapshot { route, backend, totals, .. } in snapshot.live() {
@@ -104,8 +106,17 @@ fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
             responses.count(&[route, backend, &code.to_string()], *count);
         }
         retries.count(&[route, backend], totals.retries);
+        // Most backends never speak of a cache.
+        if totals.cache_answers > 0 {
+            cache_answers.count(&[route, backend], totals.cache_answers);
+            cache_hits.count(&[route, backend], totals.cache_hits);
+        }
         duration.spread(&[route, backend], &totals.total);
         first_byte.spread(&[route, backend], &totals.first_byte);
+    }
+    let mut fallbacks = Family::new(&names::FALLBACKS);
+    for FallbackSnapshot { route, from, to, count, .. } in snapshot.live_fallbacks() {
+        fallbacks.count(&[route.as_str(), from.as_str(), to.as_str()], *count);
     }
     let mut errors = Family::new(&names::ERRORS);
     for reason in ErrorReason::ALL {
@@ -115,9 +126,8 @@ fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     for queue in Queue::ALL {
         overflow.count(&[queue.label()], snapshot.overflows_of(queue));
     }
-    [requests, responses, retries, duration, first_byte, errors, overflow]
-        .map(Family::finish)
-        .into()
+    let attempts = [requests, responses, retries, cache_answers, cache_hits, duration, first_byte];
+    attempts.into_iter().chain([fallbacks, errors, overflow]).map(Family::finish).collect()
 }
 
 fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {

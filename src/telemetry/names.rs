@@ -52,6 +52,30 @@ pub const RETRIES: Metric = Metric {
     labels: &["route", "backend"],
 };
 
+/// Requests that the baseline answers for the canary.
+pub const FALLBACKS: Metric = Metric {
+    name: "tidegate_fallbacks_total",
+    help: "Requests that one backend failed, or was made to give up, and that were sent on to another.",
+    kind: MetricKind::Counter,
+    labels: &["route", "from", "to"],
+};
+
+/// Answers that tell of a cache.
+pub const CACHE_ANSWERS: Metric = Metric {
+    name: "tidegate_cache_answers_total",
+    help: "Answers of a backend that have its cache_status_header.",
+    kind: MetricKind::Counter,
+    labels: &["route", "backend"],
+};
+
+/// Those that came from it.
+pub const CACHE_HITS: Metric = Metric {
+    name: "tidegate_cache_hits_total",
+    help: "Answers of a backend whose cache_status_header begins with HIT.",
+    kind: MetricKind::Counter,
+    labels: &["route", "backend"],
+};
+
 /// Latency to the last byte.
 pub const DURATION: Metric = Metric {
     name: "tidegate_request_duration_seconds",
@@ -189,10 +213,13 @@ pub const BUILD: Metric = Metric {
 };
 
 /// Every metric of our own.
-pub const ALL: [&Metric; 20] = [
+pub const ALL: [&Metric; 23] = [
     &REQUESTS,
     &RESPONSES,
     &RETRIES,
+    &FALLBACKS,
+    &CACHE_ANSWERS,
+    &CACHE_HITS,
     &DURATION,
     &FIRST_BYTE,
     &ERRORS,

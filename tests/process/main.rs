@@ -25,6 +25,8 @@ mod outside;
 mod python;
 mod reload;
 mod resources;
+mod rollout;
+mod rollout_state;
 mod service;
 mod split;
 mod state;

@@ -29,15 +29,22 @@ pub(in crate::control) struct Reply {
 /// What has ended.
 #[derive(Debug)]
 pub(super) enum Word {
-    /// A move is in the state file.
-    Written(Ticket),
-    /// A move could not be written.
-    NotWritten { ticket: Ticket, why: String },
-    /// One hook was called.
+    /// One hook.
     Called(HookResult),
-    /// One check has run.
+    /// One check.
     Checked(CheckResult),
-    /// All hooks or checks that a move waits for.
+    /// What a move waits for.
+    Answer(MoveAnswer),
+}
+
+/// What a move forward waits for.
+#[derive(Debug)]
+pub(super) enum MoveAnswer {
+    /// It is in the state file.
+    Written(Ticket),
+    /// It could not be written.
+    NotWritten { ticket: Ticket, why: String },
+    /// All hooks or checks that stand before it have ended.
     Done { errand: Errand, passed: bool, detail: String },
 }
 
@@ -52,8 +59,8 @@ impl Controller {
                 Effect::Persist { ticket, state } => self.persist(rollout, ticket, *state),
                 Effect::Checkpoint => self.checkpoint(rollout),
                 Effect::Run(errand) => {
-                    if let Some(word) = self.run_errand(rollout, errand) {
-                        queue.extend(self.pass_on(rollout, word));
+                    if let Some(answer) = self.run_errand(rollout, errand) {
+                        queue.extend(self.pass_on(rollout, answer));
                     }
                 }
                 Effect::CallHooks(point) => self.call_hooks(rollout, point),
@@ -70,34 +77,35 @@ impl Controller {
         if self.drives.get(&rollout).is_none_or(|drive| drive.number != number) {
             return;
         }
-        let word = match word {
-            Word::Called(result) => return self.note_hook(&rollout, result),
-            Word::Checked(result) => return self.note_check(&rollout, result),
-            word @ (Word::Written(_) | Word::NotWritten { .. } | Word::Done { .. }) => word,
-        };
-        let failed = matches!(word, Word::NotWritten { .. });
-        let effects = self.pass_on(&rollout, word);
-        if failed {
-            // Where the move would have led is on its way to the disk: what is so goes over it.
-            self.checkpoint(&rollout);
+        match word {
+            Word::Called(result) => self.note_hook(&rollout, result),
+            Word::Checked(result) => self.note_check(&rollout, result),
+            Word::Answer(answer) => {
+                let effects = self.pass_on(&rollout, answer);
+                self.carry_out(&rollout, effects);
+            }
         }
-        self.carry_out(&rollout, effects);
+        self.show_rollouts();
     }
 
-    fn pass_on(&mut self, rollout: &RolloutName, word: Word) -> Vec<Effect> {
+    /// Tells the machine what it waits for.
+    fn pass_on(&mut self, rollout: &RolloutName, answer: MoveAnswer) -> Vec<Effect> {
         let Some(drive) = self.drives.get_mut(rollout) else { return Vec::new() };
-        match word {
-            Word::Written(ticket) => {
+        match answer {
+            MoveAnswer::Written(ticket) => {
                 drive.unwritten = None;
                 drive.engine.persisted(ticket)
             }
-            Word::NotWritten { ticket, why } => {
+            MoveAnswer::NotWritten { ticket, why } => {
                 let effects = drive.engine.persist_failed(ticket, why.as_str());
                 drive.unwritten = Some(why);
+                // Where the move would have led is on its way to the disk: what is so goes over it.
+                self.checkpoint(rollout);
                 effects
             }
-            Word::Done { errand, passed, detail } => drive.engine.done(errand, passed, detail),
-            Word::Called(_) | Word::Checked(_) => Vec::new(),
+            MoveAnswer::Done { errand, passed, detail } => {
+                drive.engine.done(errand, passed, detail)
+            }
         }
     }
 
@@ -129,12 +137,13 @@ impl Controller {
         let (store, replies) = (self.store.clone(), self.replies.clone());
         self.outside.tasks.spawn("rollout state", async move {
             let written = tokio::time::timeout(WRITE_PATIENCE, store.flush()).await;
-            let word = match written {
-                Ok(true) => Word::Written(ticket),
+            let answer = match written {
+                Ok(true) => MoveAnswer::Written(ticket),
                 Ok(false) => not_written(ticket, "the state file does not take it"),
                 Err(_) => not_written(ticket, "the disk takes too long"),
             };
             // Without a receiver the process is ending.
+            let word = Word::Answer(answer);
             let _ = replies.send(Reply { rollout, number, word }).await;
         });
     }
@@ -145,6 +154,7 @@ impl Controller {
         // What stands in for a file that cannot be read must not go over it.
         if drive.number > 0 && !drive.is_stand_in {
             drive.log.requests = drive.requests(&self.recorder);
+            drive.log.sessions = drive.sessions();
             self.store.keep_run(rollout.clone(), drive.kept(drive.state().clone()));
         }
     }
@@ -236,6 +246,6 @@ impl Drive {
     }
 }
 
-fn not_written(ticket: Ticket, why: &str) -> Word {
-    Word::NotWritten { ticket, why: why.to_owned() }
+fn not_written(ticket: Ticket, why: &str) -> MoveAnswer {
+    MoveAnswer::NotWritten { ticket, why: why.to_owned() }
 }

@@ -31,6 +31,8 @@ pub(in crate::control) struct Drive {
     pub(super) sampler: Sampler,
     /// Attempts of the canary in this run, before this process took it over.
     requests_until_now: u64,
+    /// Sessions that had seen the canary then.
+    sessions_until_now: u64,
     /// What the counters had then.
     requests_before: u64,
     /// Whoever waits for a move to take effect.
@@ -105,6 +107,7 @@ impl Drive {
         Ok(Self {
             sampler: Sampler::new(&state.plan),
             requests_until_now: log.requests,
+            sessions_until_now: log.sessions,
             requests_before: recorder.totals(canary.series).judged(),
             engine: Engine::new(state),
             number,
@@ -129,11 +132,16 @@ impl Drive {
         self.number += 1;
         self.guard = guard(&plan, recorder.workers());
         self.sampler = Sampler::new(&plan);
-        self.requests_until_now = 0;
+        (self.requests_until_now, self.sessions_until_now) = (0, 0);
         self.requests_before = recorder.totals(self.canary.series).judged();
         self.log = RunLog::begin(plan, file_split, now_ms);
         (self.recalled_at, self.during) = (None, None);
         self.is_stand_in = false;
+    }
+
+    /// Sessions that saw the canary in this run, at most: who came back after a restart counts again.
+    pub(super) fn sessions(&self) -> u64 {
+        self.sessions_until_now + self.guard.sessions()
     }
 
     pub(super) fn state(&self) -> &State {

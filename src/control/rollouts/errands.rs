@@ -3,7 +3,7 @@
 //! They run as tasks of their own. What they wait for holds up a move forward at most, never a rollback.
 
 use super::{
-    carry::{Reply, Word},
+    carry::{MoveAnswer, Reply, Word},
     drive::Drive,
 };
 use crate::{
@@ -25,7 +25,7 @@ const TOLD_OUTPUT: usize = 2 << 10;
 
 impl Controller {
     /// Begins an errand; when there is nothing to be done, gives its end at once.
-    pub(super) fn run_errand(&mut self, name: &RolloutName, errand: Errand) -> Option<Word> {
+    pub(super) fn run_errand(&mut self, name: &RolloutName, errand: Errand) -> Option<MoveAnswer> {
         let written = self.written(name);
         match errand {
             Errand::Checks(stage) => {
@@ -38,7 +38,7 @@ impl Controller {
                     self.spawn_hooks(name, hooks, point, step, Some(errand));
                     return None;
                 }
-                Some(Word::Done { errand, passed: true, detail: String::new() })
+                Some(MoveAnswer::Done { errand, passed: true, detail: String::new() })
             }
         }
     }
@@ -62,10 +62,10 @@ impl Controller {
         stage: CheckStage,
         checks: Vec<Check>,
         errand: Errand,
-    ) -> Option<Word> {
+    ) -> Option<MoveAnswer> {
         let drive = self.drives.get(name)?;
         if !checks.iter().any(|check| check.stages.contains(&stage)) {
-            return Some(Word::Done { errand, passed: true, detail: String::new() });
+            return Some(MoveAnswer::Done { errand, passed: true, detail: String::new() });
         }
         let targets = CheckTargets::of(
             drive.plan(),
@@ -82,8 +82,9 @@ impl Controller {
                 .filter(|result| result.counts_as_failed())
                 .map(|result| format!("{}: {}", result.name, result.detail))
                 .collect();
-            let done = Word::Done { errand, passed: failed.is_empty(), detail: failed.join("; ") };
-            let words = results.into_iter().map(Word::Checked).chain([done]);
+            let (passed, detail) = (failed.is_empty(), failed.join("; "));
+            let done = MoveAnswer::Done { errand, passed, detail };
+            let words = results.into_iter().map(Word::Checked).chain([Word::Answer(done)]);
             for word in words {
                 // Without a receiver the process is ending.
                 let _ = replies.send(Reply { rollout: rollout.clone(), number, word }).await;
@@ -127,7 +128,8 @@ impl Controller {
             };
             let (holds, ()) = futures_util::future::join(calls, passing_on).await;
             if let Some(errand) = errand {
-                let word = Word::Done { errand, passed: !holds, detail: failed };
+                let done = MoveAnswer::Done { errand, passed: !holds, detail: failed };
+                let word = Word::Answer(done);
                 let _ = replies.send(Reply { rollout, number, word }).await;
             }
         });

@@ -51,6 +51,8 @@ pub(in crate::control) struct RunLog {
     pub(super) because: String,
     /// Attempts of the canary.
     pub(super) requests: u64,
+    /// Sessions that saw it.
+    pub(super) sessions: u64,
     /// Thresholds changed by hand.
     pub(super) changed: Vec<String>,
     pub(super) checks: Vec<CheckRun>,
@@ -69,6 +71,7 @@ impl RunLog {
             released: false,
             because: String::new(),
             requests: 0,
+            sessions: 0,
             changed: Vec::new(),
             checks: Vec::new(),
             hooks: Vec::new(),

@@ -124,7 +124,7 @@ impl Drive {
             requests: if self.number > 0 { self.requests(recorder) } else { 0 },
             bad_responses: spent.bad_responses,
             max_bad_responses: budget.max_bad_responses.value(),
-            keys: max_keys.map(|_| spent.exposed_keys),
+            keys: Some(max_keys.map_or_else(|| self.sessions(), |_| spent.exposed_keys)),
             max_keys,
         }
     }

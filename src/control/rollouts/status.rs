@@ -111,7 +111,7 @@ pub struct Exposure {
     pub bad_responses: u64,
     /// How many it may fail.
     pub max_bad_responses: Option<u64>,
-    /// Split keys that have seen it, where they are counted.
+    /// Sessions that have seen it, known by their split keys; a close estimate where there is no limit.
     pub keys: Option<u64>,
     /// How many may see it.
     pub max_keys: Option<u64>,

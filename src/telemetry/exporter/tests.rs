@@ -65,6 +65,12 @@ fn recorder() -> Arc<Recorder> {
     recorder.shard(1).record(blue, &outcome(Class::Excluded, 200, 5));
     shard.record(old, &outcome(Class::Success, 200, 1));
     recorder.retain(&HashSet::from([blue, green]));
+    let (route, [blue_name, green_name, old_name]) =
+        (names("api", "blue").0, ["blue", "green", "old"].map(|backend| names("api", backend).1));
+    shard.fallback(recorder.fallback(&route, &green_name, &blue_name).unwrap());
+    shard.fallback(recorder.fallback(&route, &old_name, &blue_name).unwrap());
+    shard.cache_answer(blue, true);
+    shard.cache_answer(blue, false);
     shard.error(ErrorReason::NoRoute);
     recorder.overflow(Queue::Events);
     Arc::new(recorder)
