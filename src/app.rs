@@ -16,7 +16,7 @@ use crate::{
     admin::{self, AdminError},
     config::{self, Config, ConfigErrors, Loaded, model::Listener},
     control::{
-        ControlError, ControlHandle, Controller, DataPlane, ListenChange, ListenError,
+        ControlError, ControlHandle, Controller, DataPlane, ListenChange, ListenError, Outside,
         SIGNAL_ACTOR, Setup, check_files, watch_config,
     },
     domain::Moment,
@@ -167,6 +167,7 @@ impl App {
             events: events.clone(),
             inbox,
             drain: watch,
+            outside: Outside::new(tasks.clone(), events.clone(), recorder.clone()),
         };
         let (controller, handle) = Controller::new(setup)?;
         let table = controller.table();
@@ -338,6 +339,10 @@ impl DataPlane for SharedWorkers {
     fn listen(&mut self, listeners: &[Listener]) -> Result<ListenChange, ListenError> {
         let change = self.lock().listen(listeners).map_err(|error| ListenError(error.into()))?;
         Ok(ListenChange { added: change.added, removed: change.removed })
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        self.lock().addresses().next()
     }
 }
 

@@ -9,13 +9,14 @@ use axum::{
     http::{HeaderMap, Method, StatusCode, header, request::Parts},
     middleware,
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get, post, put},
+    routing::{MethodRouter, get, patch, post, put},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     auth::{self, Admission, Peer},
     fault::Fault,
+    rollouts,
     stream::{self, Streams},
     wire::{
         EndpointStatus, EndpointVerb, Events, Reloaded, RouteStatus, Signature, SplitSet,
@@ -44,7 +45,7 @@ pub(super) struct Api {
 }
 
 /// Everything there is, as `openapi.json` describes it.
-fn routes() -> [(Method, &'static str, MethodRouter<Api>); 13] {
+fn routes() -> [(Method, &'static str, MethodRouter<Api>); 18] {
     [
         (Method::GET, "/", get(front_page)),
         (Method::GET, "/healthz", get(|| async { "ok\n" })),
@@ -59,6 +60,11 @@ fn routes() -> [(Method, &'static str, MethodRouter<Api>); 13] {
         (Method::POST, "/v1/backends/{backend}/endpoints/{address}/ready", post(make_ready)),
         (Method::POST, "/v1/reload", post(reload)),
         (Method::GET, "/v1/routes/{route}", get(route)),
+        (Method::GET, "/v1/rollouts/{rollout}", get(rollouts::show)),
+        (Method::PATCH, "/v1/rollouts/{rollout}", patch(rollouts::set)),
+        (Method::GET, "/v1/rollouts/{rollout}/report", get(rollouts::report)),
+        (Method::POST, "/v1/rollouts/{rollout}/preflight", post(rollouts::preflight)),
+        (Method::POST, "/v1/rollouts/{rollout}/{verb}", post(rollouts::operate)),
     ]
 }
 
@@ -219,7 +225,7 @@ async fn event_stream(
 }
 
 /// Parameters in the path.
-struct InPath<T>(T);
+pub(super) struct InPath<T>(pub(super) T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for InPath<T> {
     type Rejection = Fault;
@@ -231,7 +237,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for InPath<
 }
 
 /// Parameters in the query.
-struct InQuery<T>(T);
+pub(super) struct InQuery<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for InQuery<T> {
     type Rejection = Fault;
@@ -243,7 +249,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for InQuery<T> {
 }
 
 /// Reads a body; `absent` stands for an empty one.
-async fn from_json<T: DeserializeOwned>(body: Body, absent: Option<T>) -> Result<T, Fault> {
+pub(super) async fn from_json<T: DeserializeOwned>(
+    body: Body,
+    absent: Option<T>,
+) -> Result<T, Fault> {
     let bytes = to_bytes(body, MAX_BODY).await.map_err(|_| {
         let message = format!("the body is broken off, or longer than {MAX_BODY} bytes");
         Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)

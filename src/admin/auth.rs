@@ -21,6 +21,8 @@ use crate::domain::is_steering;
 
 /// A request is answered within this; streams go on after their head.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The same for a preflight, which runs the rollout's own checks.
+const PREFLIGHT_PATIENCE: Duration = Duration::from_secs(60);
 const MAX_ACTOR: usize = 100;
 const MAX_REASON: usize = 500;
 /// Bytes of the user database that are looked through for a name.
@@ -77,9 +79,11 @@ pub(super) async fn guard(
         }
         return response;
     }
-    let answer = tokio::time::timeout(PATIENCE, next.run(request)).await;
+    let asks_others = request.uri().path().ends_with("/preflight");
+    let patience = if asks_others { PREFLIGHT_PATIENCE } else { PATIENCE };
+    let answer = tokio::time::timeout(patience, next.run(request)).await;
     answer.unwrap_or_else(|_| {
-        let message = format!("no answer within {} s", PATIENCE.as_secs());
+        let message = format!("no answer within {} s", patience.as_secs());
         Fault::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", message).into_response()
     })
 }

@@ -46,6 +46,10 @@ impl From<CommandError> for Fault {
         match error {
             CommandError::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, "not_found", message),
             CommandError::Invalid(faults) => Self::invalid(message, faults),
+            CommandError::Conflict { .. } => Self::new(StatusCode::CONFLICT, "conflict", message),
+            CommandError::NotDurable(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_durable", message)
+            }
             CommandError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message),
             CommandError::Stopped => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopped", message),
         }

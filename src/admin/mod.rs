@@ -6,6 +6,7 @@ mod api;
 mod auth;
 mod fault;
 mod reserve;
+mod rollouts;
 mod server;
 mod socket_file;
 mod stream;

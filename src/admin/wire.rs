@@ -10,6 +10,9 @@ use serde::{
 pub use crate::{
     control::{
         EndpointVerb, Reloaded,
+        preflight::{Preflight, PreflightItem, PreflightResult, Recommendation},
+        report::ReportFormat,
+        rollouts::{ConditionStatus, Exposure, RolloutStatus, StepStatus, Verb, VerdictStatus},
         status::{
             BackendStatus, ConfigStatus, EndpointState, EndpointStatus, LastReload, Rate,
             ReloadOutcome, RouteStatus, SetBy, SplitSource, Status,
@@ -64,6 +67,21 @@ pub struct Signature {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// Body of `PATCH /v1/rollouts/{name}`: thresholds by their key, as in `"rollback.0.for": "5s"`. The keys `actor` and
+/// `reason` sign the change.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ThresholdWish {
+    /// Who and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What is to change: texts, or numbers where a threshold is one.
+    #[serde(flatten)]
+    pub changes: BTreeMap<String, serde_json::Value>,
 }
 
 /// Body of `PUT /v1/routes/{route}/split`: percents by backend. Of the keys `actor` and `reason` the *texts* sign the

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::admin::wire::EndpointVerb;
+use crate::admin::wire::{EndpointVerb, ReportFormat};
 
 /// A reverse proxy that splits traffic between a blue and a green backend, measures both, and moves the weights.
 #[derive(Debug, Parser)]
@@ -33,7 +33,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
         port: u16,
     },
-    /// Show routes, weights and their source, backends and endpoints
+    /// Show routes, weights and their source, rollouts, backends and endpoints
     Status {
         #[command(flatten)]
         proxy: Proxy,
@@ -57,6 +57,57 @@ pub(super) enum Command {
         /// Why, for the audit trail
         #[arg(long)]
         reason: Option<String>,
+    },
+    /// Begin a rollout: its checks, then its first step
+    Start(Operation),
+    /// Hold a rollout where it is: nothing moves by itself but a rollback
+    Pause(Operation),
+    /// Go on after a pause
+    Resume(Operation),
+    /// Pass a gate, or skip what is left of a step
+    Advance(Operation),
+    /// All requests to the canary, now
+    Promote(Operation),
+    /// All requests to the baseline, now
+    Rollback(Operation),
+    /// Change a threshold of a running rollout
+    #[command(after_help = "Example: tidegate set api rollback.0.for 5s")]
+    Set {
+        #[command(flatten)]
+        proxy: Proxy,
+        /// Name of the rollout
+        rollout: String,
+        /// Which threshold; a wrong one is answered with those that there are
+        key: String,
+        /// Its new value, as the configuration would write it
+        value: String,
+        /// Why, for the audit trail
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Look at everything that a rollout will need: PROCEED, HOLD or STOP
+    #[command(after_help = "Ends with 0 for PROCEED, and with 1 for HOLD and STOP")]
+    Preflight {
+        #[command(flatten)]
+        proxy: Proxy,
+        /// Name of the rollout
+        rollout: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell how a rollout went, or goes
+    Report {
+        #[command(flatten)]
+        proxy: Proxy,
+        /// Name of the rollout
+        rollout: String,
+        /// As Markdown, as a page with charts, or as JSON
+        #[arg(long, value_name = "md|html|json", value_parser = format, default_value = "md")]
+        format: ReportFormat,
+        /// Write it to a file
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
     /// Take an endpoint out of use, or back
     Endpoint {
@@ -101,6 +152,18 @@ pub(super) enum Command {
     },
 }
 
+/// What to do with a rollout.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Operation {
+    #[command(flatten)]
+    pub(super) proxy: Proxy,
+    /// Name of the rollout
+    pub(super) rollout: String,
+    /// Why, for the audit trail
+    #[arg(long)]
+    pub(super) reason: Option<String>,
+}
+
 /// Where the configuration is.
 #[derive(Debug, ClapArgs)]
 pub(super) struct ConfigFile {
@@ -133,6 +196,15 @@ fn verb(text: &str) -> Result<EndpointVerb, &'static str> {
         "drain" => Ok(EndpointVerb::Drain),
         "ready" => Ok(EndpointVerb::Ready),
         _ => Err("it is either drain or ready"),
+    }
+}
+
+fn format(text: &str) -> Result<ReportFormat, &'static str> {
+    match text {
+        "md" => Ok(ReportFormat::Md),
+        "html" => Ok(ReportFormat::Html),
+        "json" => Ok(ReportFormat::Json),
+        _ => Err("it is md, html or json"),
     }
 }
 

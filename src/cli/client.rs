@@ -23,6 +23,8 @@ const MAX_LINE: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Time for the answer to a wish: more than the proxy allows itself.
 const WISH_PATIENCE: Duration = Duration::from_secs(15);
+/// The same where the proxy has to ask others.
+const PREFLIGHT_PATIENCE: Duration = Duration::from_secs(65);
 
 /// The proxy behind a socket.
 #[derive(Debug)]
@@ -38,6 +40,15 @@ impl Client {
     /// The answer to a question.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.exchange(Method::GET, path, Bytes::new()).await
+    }
+
+    /// The answer to a question, as it is.
+    pub(super) async fn text(&self, path: &str) -> Result<String, Failure> {
+        self.converse(Method::GET, path, Bytes::new(), async |response: Response<Incoming>| {
+            let body = self.body(patience(&Method::GET, path), response).await?;
+            Ok(String::from_utf8_lossy(&body).into_owned())
+        })
+        .await
     }
 
     /// The answer to a wish.
@@ -74,14 +85,22 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<T, Failure> {
-        let patience = patience(&method);
+        let patience = patience(&method, path);
         self.converse(method, path, body, async |response: Response<Incoming>| {
-            let body = Limited::new(response.into_body(), MAX_ANSWER).collect();
-            let body = self.within(patience, body).await?;
-            let body = body.map_err(|error| self.lost(error.as_ref()))?.to_bytes();
+            let body = self.body(patience, response).await?;
             Ok(serde_json::from_slice(&body)?)
         })
         .await
+    }
+
+    async fn body(
+        &self,
+        patience: Duration,
+        response: Response<Incoming>,
+    ) -> Result<Bytes, Failure> {
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect();
+        let body = self.within(patience, body).await?;
+        Ok(body.map_err(|error| self.lost(error.as_ref()))?.to_bytes())
     }
 
     /// Sends a request and reads its answer with `read`, while the connection is driven beside it.
@@ -92,7 +111,7 @@ impl Client {
         body: Bytes,
         read: impl AsyncFnOnce(Response<Incoming>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let patience = patience(&method);
+        let patience = patience(&method, path);
         let stream = self.within(PATIENCE, UnixStream::connect(&self.socket)).await?;
         let stream = stream.map_err(|error| self.unreachable(&error))?;
         let (mut sender, connection) =
@@ -156,8 +175,12 @@ impl Client {
     }
 }
 
-fn patience(method: &Method) -> Duration {
-    if *method == Method::GET { PATIENCE } else { WISH_PATIENCE }
+fn patience(method: &Method, path: &str) -> Duration {
+    match *method {
+        Method::GET => PATIENCE,
+        _ if path.ends_with("/preflight") => PREFLIGHT_PATIENCE,
+        _ => WISH_PATIENCE,
+    }
 }
 
 /// What an answer that is none says.

@@ -7,6 +7,8 @@ mod events;
 mod exit;
 mod operate;
 mod output;
+mod preflight;
+mod rollout;
 mod status;
 mod words;
 
@@ -15,11 +17,11 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use self::{
-    args::{Args, Command},
+    args::{Args, Command, Operation},
     client::Client,
     exit::Failure,
 };
-use crate::demo;
+use crate::{admin::wire::Verb, demo};
 
 /// Parses the arguments and does what they ask.
 pub fn main() -> ExitCode {
@@ -52,6 +54,22 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Split { proxy, route, shares, reason } => {
             ask(async { operate::split(&Client::new(proxy.socket), &route, &shares, reason).await })
         }
+        Command::Start(wish) => operate_rollout(Verb::Start, wish),
+        Command::Pause(wish) => operate_rollout(Verb::Pause, wish),
+        Command::Resume(wish) => operate_rollout(Verb::Resume, wish),
+        Command::Advance(wish) => operate_rollout(Verb::Advance, wish),
+        Command::Promote(wish) => operate_rollout(Verb::Promote, wish),
+        Command::Rollback(wish) => operate_rollout(Verb::Rollback, wish),
+        Command::Set { proxy, rollout, key, value, reason } => ask(async {
+            rollout::set(&Client::new(proxy.socket), &rollout, key, value, reason).await
+        }),
+        Command::Preflight { proxy, rollout, json } => {
+            ask(async { preflight::preflight(&Client::new(proxy.socket), &rollout, json).await })
+        }
+        Command::Report { proxy, rollout, format, output } => ask(async {
+            let client = Client::new(proxy.socket);
+            rollout::report(&client, &rollout, format, output.as_deref()).await
+        }),
         Command::Endpoint { proxy, backend, address, verb, reason } => ask(async {
             let client = Client::new(proxy.socket);
             operate::endpoint(&client, &backend, &address, verb, reason).await
@@ -63,6 +81,11 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
             ask(async { operate::reload(&Client::new(proxy.socket)).await })
         }
     }
+}
+
+fn operate_rollout(verb: Verb, wish: Operation) -> Result<ExitCode, Failure> {
+    let Operation { proxy, rollout, reason } = wish;
+    ask(async { rollout::operate(&Client::new(proxy.socket), verb, &rollout, reason).await })
 }
 
 /// Waits for the answer of a running proxy.

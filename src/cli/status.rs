@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{client::Client, exit::Failure, output, words};
+use super::{client::Client, exit::Failure, output, rollout, words};
 use crate::admin::wire::{
     BackendStatus, ConfigStatus, EndpointState, ReloadOutcome, RouteStatus, SplitSource, Status,
 };
@@ -54,6 +54,7 @@ fn render(status: &Status) -> String {
     let _ = writeln!(out, "tidegate {}  up {up}{draining}", status.version);
     config(&mut out, &status.config);
     status.routes.iter().for_each(|known| route(&mut out, known));
+    status.rollouts.iter().for_each(|known| rollout::show(&mut out, known));
     status.backends.iter().for_each(|known| backend(&mut out, known));
     words::plain(&out)
 }
@@ -73,6 +74,7 @@ fn route(out: &mut String, route: &RouteStatus) {
     let source = match (route.source, &route.set) {
         (SplitSource::Admin, Some(set)) => format!("set by {} at {}", set.actor, set.at),
         (SplitSource::Admin, None) => "set by hand".to_owned(),
+        (SplitSource::Rollout, _) => "by its rollout".to_owned(),
         (SplitSource::Config, _) => "as configured".to_owned(),
     };
     let _ = writeln!(out, "\nroute {}  ({source})", route.name);

@@ -6,18 +6,25 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::watch;
 
-use super::{hand_split::HandSplits, store::Store};
+use super::{
+    hand_split::HandSplits,
+    rollouts::Runs,
+    store::{Store, Story},
+};
 use crate::{
-    domain::Queue,
+    domain::{Queue, RolloutName},
     telemetry::{Event, EventKind, Recorder},
 };
 
 /// Events kept in memory, for followers and for when the disk is away.
 const IN_MEMORY: usize = 1_000;
+/// How long a report waits for the disk.
+const STORY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The trail, for reading on any thread.
 #[derive(Debug, Clone)]
@@ -61,12 +68,12 @@ impl Audit {
     }
 
     /// Goes on from a file that could not be read before: every event so far moves behind its `last_event`.
-    pub(super) fn adopt(&self, last_event: u64, splits: HandSplits) {
+    pub(super) fn adopt(&self, last_event: u64, splits: HandSplits, runs: &Runs) {
         let mut recent = self.recent();
         for event in recent.iter_mut() {
             event.id += last_event;
         }
-        self.0.store.adopt(last_event, splits);
+        self.0.store.adopt(last_event, splits, runs);
         drop(recent);
         self.0.latest.send_modify(|latest| *latest += last_event);
     }
@@ -82,6 +89,19 @@ impl Audit {
         let room = limit - events.len().min(limit);
         events.extend(self.recent().iter().filter(|event| event.id > last).take(room).cloned());
         events
+    }
+
+    /// Events and samples of a rollout's run that began at `since_ms`; `None` when the state file cannot be read now.
+    pub(super) async fn story(
+        &self,
+        rollout: &RolloutName,
+        number: u64,
+        since_ms: u64,
+    ) -> Option<Story> {
+        // What waits for the disk belongs to the story too; a disk that takes nothing more has the rest.
+        let _ = tokio::time::timeout(STORY_PATIENCE, self.flush()).await;
+        let story = self.0.store.story(rollout.clone(), number, since_ms);
+        tokio::time::timeout(STORY_PATIENCE, story).await.ok().flatten()
     }
 
     /// Waits until every event so far, and the splits kept with them, are written: `true`, or `false` when the disk did not
@@ -129,12 +149,35 @@ fn log(event: &Event) {
         | EventKind::ReloadUnchanged
         | EventKind::ListenerAdded
         | EventKind::ListenerRemoved
+        | EventKind::NotifyRecovered
+        | EventKind::RolloutStarted
+        | EventKind::RolloutAdvanced
+        | EventKind::RolloutGateReached
+        | EventKind::RolloutAdvanceAsked
+        | EventKind::RolloutResumed
+        | EventKind::RolloutPromoted
+        | EventKind::RolloutContinued
+        | EventKind::RolloutThresholdSet
+        | EventKind::RolloutAlertResolved
+        | EventKind::RolloutLastByte
+        | EventKind::RolloutReleased
+        | EventKind::RolloutPlanDiffers
+        | EventKind::HookEnded
+        | EventKind::CheckEnded
         | EventKind::StateRecovered => tracing::info!(%kind, actor, subject, "{message}"),
         EventKind::ReloadRejected
+        | EventKind::RolloutHeld
+        | EventKind::RolloutPaused
+        | EventKind::RolloutRolledBack
+        | EventKind::RolloutFailed
+        | EventKind::RolloutAlertRaised
+        | EventKind::RolloutNotWritten
+        | EventKind::RolloutStateLost
         | EventKind::StateDamaged
         | EventKind::StateWriteFailed
         | EventKind::ConnectionPanicked
         | EventKind::AcceptFailed
+        | EventKind::NotifyFailed
         | EventKind::TaskFailed => tracing::warn!(%kind, actor, subject, "{message}"),
     }
 }

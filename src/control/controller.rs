@@ -3,7 +3,7 @@
 //! Invariants: a command is answered after its table is in force; one that fails changes nothing; no command waits for a
 //! disk or a network.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Mutex, mpsc, watch},
@@ -11,13 +11,14 @@ use tokio::{
 };
 
 use super::{
-    Audit, CommandError, ControlHandle, DataPlane, HandSplit, HandSplits, LateRead, SetEndpoint,
-    SetSplit, Store, StoreError,
+    Audit, CommandError, ControlHandle, DataPlane, HandSplit, HandSplits, LateRead, Outside,
+    SetEndpoint, SetSplit, Store, StoreError,
     candidate::{Candidate, Secrets},
     mailbox::{Command, EndpointVerb, MAILBOX},
     publisher::{Materials, Publisher},
     pulse::Pulse,
     reload::supersede,
+    rollouts::{Board, Drive, ProcessMeter, Reply, TICK},
     shares,
     status::{
         self, ConfigStatus, EndpointStatus, LastReload, Rates, ReloadOutcome, RouteStatus, Standing,
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::{
     config::{Config, Loaded},
-    domain::{RouteName, Split},
+    domain::{RolloutName, RouteName, Split},
     lifecycle::{DrainWatch, clock},
     routing::{BuildError, TableView},
     telemetry::{Event, EventKind, EventSink, Recorder, SELF_ACTOR},
@@ -33,6 +34,8 @@ use crate::{
 
 /// Time between two looks at the counters.
 const BEAT: Duration = Duration::from_secs(1);
+/// What tasks have to say may wait here; each task waits for its own place.
+const REPLIES: usize = 64;
 /// How long the end of the process waits for the state file.
 const LAST_WRITE: Duration = Duration::from_secs(2);
 
@@ -51,6 +54,8 @@ pub struct Setup {
     pub inbox: mpsc::Receiver<Event>,
     /// Sees the process end.
     pub drain: DrainWatch,
+    /// Metrics and notifications.
+    pub outside: Outside,
 }
 
 /// Why the control plane cannot begin.
@@ -75,14 +80,22 @@ pub struct Controller {
     pub(super) hand: HandSplits,
     pub(super) publisher: Publisher,
     pub(super) standing: watch::Sender<Arc<Standing>>,
-    store: Store,
+    pub(super) drives: BTreeMap<RolloutName, Drive>,
+    pub(super) board: watch::Sender<Board>,
+    pub(super) process: ProcessMeter,
+    pub(super) replies: mpsc::Sender<Reply>,
+    heard: mpsc::Receiver<Reply>,
+    pub(super) store: Store,
     late_read: LateRead,
     pub(super) audit: Audit,
-    recorder: Arc<Recorder>,
+    pub(super) recorder: Arc<Recorder>,
     rates: watch::Sender<Arc<Rates>>,
     mailbox: mpsc::Receiver<Command>,
     inbox: mpsc::Receiver<Event>,
     drain: DrainWatch,
+    pub(super) outside: Outside,
+    /// The first listener, as it is bound.
+    pub(super) listener: Option<SocketAddr>,
 }
 
 impl Controller {
@@ -91,28 +104,34 @@ impl Controller {
     /// # Errors
     /// [`ControlError`]; nothing serves then.
     pub fn new(setup: Setup) -> Result<(Self, ControlHandle), ControlError> {
-        let Setup { loaded, workers, recorder, events, inbox, drain } = setup;
+        let Setup { loaded, workers, recorder, events, inbox, drain, outside } = setup;
         let candidate = Candidate::complete(loaded).map_err(ControlError::Files)?;
         let file = candidate.loaded.config.state.file.clone();
         let (store, kept, late_read) = Store::open(file, events)?;
         let audit = Audit::new(store.clone(), kept.last_event, recorder.clone());
         let standing = first_standing(&candidate.loaded);
         let Candidate { loaded: Loaded { config, path, .. }, secrets } = candidate;
-        let mut hand = kept.splits;
+        let mut hand = kept.splits.clone();
         let given_way = supersede(&mut hand, &config);
-        let cookie_secret = kept.cookie_secret;
+        let cookie_secret = kept.cookie_secret.clone();
         let materials = Materials { cookie_secret, recorder: recorder.clone(), workers };
         let publisher = Publisher::new(materials, &config, &secrets, &hand)?;
         let config = watch::Sender::new(Arc::new(config));
         let standing = watch::Sender::new(Arc::new(standing));
         let (sender, mailbox) = mpsc::channel(MAILBOX);
         let rates = watch::Sender::default();
+        let (replies, heard) = mpsc::channel(REPLIES);
         let mut controller = Self {
             config,
             secrets,
             hand,
             publisher,
             standing,
+            drives: BTreeMap::new(),
+            board: watch::Sender::default(),
+            process: ProcessMeter::default(),
+            replies,
+            heard,
             store,
             late_read,
             audit,
@@ -121,10 +140,13 @@ impl Controller {
             mailbox,
             inbox,
             drain,
+            outside,
+            listener: None,
         };
         controller.keep_reported();
         controller.tell_superseded(given_way, SELF_ACTOR);
         controller.show_standing(|_| {});
+        controller.open_rollouts(kept.runs, kept.past)?;
         let handle = controller.handle(sender, path.into());
         Ok((controller, handle))
     }
@@ -136,11 +158,17 @@ impl Controller {
 
     /// Works until the drain is over, or nobody can send a command any more.
     pub async fn run(mut self, mut data_plane: Box<dyn DataPlane>) {
-        let mut ticks = tokio::time::interval(BEAT);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.outside.configure(&self.config.borrow());
+        self.listener = data_plane.address();
+        let [mut beats, mut ticks] = [BEAT, TICK].map(|every| {
+            let mut interval = tokio::time::interval(every);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            interval
+        });
         let mut pulse = Pulse::new(clock::now());
         let mut drain = self.drain.clone();
         loop {
+            let (alarm, busy) = (self.alarm(), self.has_busy_rollouts());
             tokio::select! {
                 command = self.mailbox.recv() => match command {
                     Some(command) => self.obey(command, data_plane.as_mut()),
@@ -148,7 +176,10 @@ impl Controller {
                 },
                 Some(kept) = self.late_read.recv() => self.adopt(kept),
                 Some(event) = self.inbox.recv() => self.audit.keep(event),
-                _ = ticks.tick() => {
+                Some(reply) = self.heard.recv() => self.take_reply(reply),
+                () = alarm => self.tick_rollouts(),
+                _ = ticks.tick(), if busy => self.tick_rollouts(),
+                _ = beats.tick() => {
                     let every = self.config.borrow().log.summary_every;
                     let rates = pulse.beat(clock::now(), self.recorder.snapshot(), every);
                     self.rates.send_replace(Arc::new(rates));
@@ -180,9 +211,11 @@ impl Controller {
             config: self.config.subscribe(),
             standing: self.standing.subscribe(),
             rates: self.rates.subscribe(),
+            board: self.board.subscribe(),
             audit: self.audit.clone(),
             recorder: self.recorder.clone(),
             drain: self.drain.clone(),
+            outside: self.outside.clone(),
             path,
             reloading: Arc::new(Mutex::new(())),
         }
@@ -193,8 +226,14 @@ impl Controller {
         match command {
             Command::SetSplit(wish, answer) => drop(answer.send(self.set_split(wish))),
             Command::SetEndpoint(wish, answer) => drop(answer.send(self.set_endpoint(&wish))),
+            Command::Operate(wish, answer) => self.operate(wish, answer),
+            Command::SetThresholds(wish, answer) => {
+                drop(answer.send(self.set_thresholds(&wish)));
+            }
             Command::Take { read, actor, answer } => {
-                drop(answer.send(Ok(self.take(read, &actor, data_plane))));
+                let taken = self.take(read, &actor, data_plane);
+                self.listener = data_plane.address();
+                drop(answer.send(Ok(taken)));
             }
         }
     }
@@ -207,8 +246,12 @@ impl Controller {
             return Err(not_found("route", &wish.route, names));
         };
         let route = &table.routes()[place];
+        if let Some(drive) = self.running_owner(&wish.route) {
+            return Err(drive.refuses_split());
+        }
         let split = shares::parse(&wish.shares, &route.split).map_err(CommandError::Invalid)?;
-        let next = table.with_split(place, split.clone());
+        self.release_route(&route.name, &wish.actor);
+        let next = self.publisher.current().with_split(place, split.clone());
         self.publisher.publish(next);
         let file_split = self.file_split(&route.name).unwrap_or_else(|| route.split.clone());
         let event = Event::new(
@@ -227,11 +270,12 @@ impl Controller {
         self.hand.insert(route.name.clone(), HandSplit { split, file_split, actor, reason, at });
         self.audit.keep_with(event, Some(self.hand.clone()));
         self.show_standing(|_| {});
+        self.show_rollouts();
         let table = self.publisher.current();
         Ok(status::route_status(&table.routes()[place], &self.hand))
     }
 
-    fn file_split(&self, route: &RouteName) -> Option<Split> {
+    pub(super) fn file_split(&self, route: &RouteName) -> Option<Split> {
         self.config
             .borrow()
             .routes
@@ -296,7 +340,11 @@ fn with_reason(text: &str, reason: Option<&str>) -> String {
     reason.map_or_else(|| text.to_owned(), |reason| format!("{text}: {reason}"))
 }
 
-fn not_found<'n>(kind: &str, given: &str, names: impl Iterator<Item = &'n str>) -> CommandError {
+pub(super) fn not_found<'n>(
+    kind: &str,
+    given: &str,
+    names: impl Iterator<Item = &'n str>,
+) -> CommandError {
     // A configuration may have thousands; the first few show what a name looks like.
     const SHOWN: usize = 10;
     let known: Vec<_> = names.take(SHOWN).collect();

@@ -12,6 +12,9 @@ pub trait DataPlane: Send {
     /// # Errors
     /// [`ListenError`] when a new one cannot be bound; then nothing has changed.
     fn listen(&mut self, listeners: &[Listener]) -> Result<ListenChange, ListenError>;
+
+    /// Where the first listener is bound; `None` without any.
+    fn address(&self) -> Option<SocketAddr>;
 }
 
 /// What changed among the listeners.

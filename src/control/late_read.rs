@@ -12,14 +12,22 @@ use crate::{
 impl Controller {
     /// Puts the file's splits and its key in force, and goes on from its last event.
     pub(super) fn adopt(&mut self, kept: Kept) {
-        let Kept { splits: mut hand, cookie_secret, last_event } = kept;
+        self.adopt_events_and_splits(&kept);
+        self.adopt_runs(&kept);
+    }
+
+    fn adopt_events_and_splits(&mut self, kept: &Kept) {
+        let Kept { splits, runs, cookie_secret, last_event, past: _ } = kept;
+        let mut hand = splits.clone();
         let meanwhile = std::mem::take(&mut self.hand);
         hand.extend(meanwhile.clone());
         let given_way = supersede(&mut hand, &self.config.borrow());
         self.hand = hand;
-        self.audit.adopt(last_event, self.hand.clone());
-        self.publisher.set_cookie_secret(cookie_secret);
-        let built = self.publisher.build(&self.config.borrow(), &self.secrets, &self.hand);
+        self.audit.adopt(*last_event, self.hand.clone(), runs);
+        self.publisher.set_cookie_secret(cookie_secret.clone());
+        let config = self.config.borrow().clone();
+        let kept = self.kept_routes(&config);
+        let built = self.publisher.build(&config, &self.secrets, &self.hand, &kept);
         match built {
             Ok(table) => {
                 let before = self.publisher.current();

@@ -8,13 +8,16 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::{
-    Audit,
+    Audit, Outside,
     candidate::{Candidate, Refused},
-    status::{self, EndpointStatus, Rates, ReloadOutcome, RouteStatus, Standing, Status},
+    preflight::{self, Preflight, Subject},
+    report::{self, Report},
+    rollouts::{Board, RolloutStatus, Shown, Verb},
+    status::{self, EndpointStatus, Rate, Rates, ReloadOutcome, RouteStatus, Standing, Status},
 };
 use crate::{
-    config::Config,
-    domain::Moment,
+    config::{Config, model::Rollout},
+    domain::{BackendName, Moment},
     lifecycle::{DrainWatch, clock},
     routing::{Table, TableView},
     telemetry::{EndpointGauge, Gauges, Recorder, SplitWeight},
@@ -49,6 +52,32 @@ pub struct SetEndpoint {
     pub address: String,
     /// Out or in.
     pub verb: EndpointVerb,
+    /// Who wants it.
+    pub actor: String,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// A verb for a rollout.
+#[derive(Debug, Clone)]
+pub struct Operate {
+    /// Which rollout.
+    pub rollout: String,
+    /// What to do with it.
+    pub verb: Verb,
+    /// Who wants it.
+    pub actor: String,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// Thresholds to be changed while a rollout runs: all of them, or none.
+#[derive(Debug, Clone)]
+pub struct SetThresholds {
+    /// Whose thresholds.
+    pub rollout: String,
+    /// Keys of the plan and their new values, as in `rollback.0.for` and `5s`.
+    pub changes: Vec<(String, String)>,
     /// Who wants it.
     pub actor: String,
     /// Why.
@@ -93,6 +122,17 @@ pub enum CommandError {
     /// The command makes no sense.
     #[error("{}", .0.join("; "))]
     Invalid(Vec<String>),
+    /// It does not fit how things stand.
+    #[error("{what}; {hint}")]
+    Conflict {
+        /// How things stand.
+        what: String,
+        /// What would fit.
+        hint: String,
+    },
+    /// It cannot be kept: nothing goes forward that a restart would not know of.
+    #[error("{0}")]
+    NotDurable(String),
     /// Too many commands wait already.
     #[error("too many commands wait already; try again")]
     Busy,
@@ -101,13 +141,15 @@ pub enum CommandError {
     Stopped,
 }
 
-type Answer<T> = oneshot::Sender<Result<T, CommandError>>;
+pub(super) type Answer<T> = oneshot::Sender<Result<T, CommandError>>;
 
 /// A command and where its answer goes.
 #[derive(Debug)]
 pub(super) enum Command {
     SetSplit(SetSplit, Answer<RouteStatus>),
     SetEndpoint(SetEndpoint, Answer<EndpointStatus>),
+    Operate(Operate, Answer<RolloutStatus>),
+    SetThresholds(SetThresholds, Answer<RolloutStatus>),
     Take { read: Result<Box<Candidate>, Refused>, actor: String, answer: Answer<Reloaded> },
 }
 
@@ -119,9 +161,11 @@ pub struct ControlHandle {
     pub(super) config: watch::Receiver<Arc<Config>>,
     pub(super) standing: watch::Receiver<Arc<Standing>>,
     pub(super) rates: watch::Receiver<Arc<Rates>>,
+    pub(super) board: watch::Receiver<Board>,
     pub(super) audit: Audit,
     pub(super) recorder: Arc<Recorder>,
     pub(super) drain: DrainWatch,
+    pub(super) outside: Outside,
     pub(super) path: Arc<Path>,
     /// Of two reloads, the one that read the file later must be taken later.
     pub(super) reloading: Arc<Mutex<()>>,
@@ -142,6 +186,22 @@ impl ControlHandle {
     /// [`CommandError`] when there is no such endpoint.
     pub async fn set_endpoint(&self, wish: SetEndpoint) -> Result<EndpointStatus, CommandError> {
         self.ask(|answer| Command::SetEndpoint(wish, answer)).await
+    }
+
+    /// Starts, pauses, resumes, advances, promotes or rolls back; answered when every new request follows it.
+    ///
+    /// # Errors
+    /// [`CommandError::Conflict`] when the verb does not fit the phase.
+    pub async fn operate(&self, wish: Operate) -> Result<RolloutStatus, CommandError> {
+        self.ask(|answer| Command::Operate(wish, answer)).await
+    }
+
+    /// Changes thresholds of a running rollout.
+    ///
+    /// # Errors
+    /// [`CommandError`] with every fault of the wish.
+    pub async fn set_thresholds(&self, wish: SetThresholds) -> Result<RolloutStatus, CommandError> {
+        self.ask(|answer| Command::SetThresholds(wish, answer)).await
     }
 
     /// Reads the configuration again and takes it if it is good. A rejected file is an answer, not an error.
@@ -175,10 +235,35 @@ impl ControlHandle {
             uptime_s: clock::now().since(Moment::default()).as_secs(),
             draining: self.drain.is_draining(),
             config: standing.config.clone(),
-            routes: status::routes(&table, &standing.hand),
+            routes: status::routes(&table, &standing.hand, &self.board.borrow()),
             backends: status::backends(&table, &self.rates.borrow()),
-            rollouts: Vec::new(),
+            rollouts: self.board.borrow().iter().map(|shown| shown.status.clone()).collect(),
         }
+    }
+
+    /// Everything about a rollout's newest run; `None` when there is no such rollout.
+    pub async fn report(&self, rollout: &str) -> Option<Report> {
+        let board = self.board.borrow().clone();
+        let shown = board.iter().find(|shown| shown.status.name.as_str() == rollout)?;
+        let status = shown.status.clone();
+        let since_ms = shown.started_at_ms.unwrap_or(u64::MAX);
+        let story = self.audit.story(&status.name, status.run, since_ms).await;
+        let complete = story.is_some();
+        let story = story.unwrap_or_default();
+        let failed = shown.hooks.iter().filter(|hook| !hook.ok).map(|hook| hook.name.clone());
+        Some(Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            made_at_ms: clock::wall_millis(),
+            started_at_ms: shown.started_at_ms,
+            ended_at_ms: shown.ended_at_ms,
+            recommendation: report::recommend(&status, &failed.collect::<Vec<_>>()),
+            rollout: status,
+            checks: shown.checks.clone(),
+            hooks: shown.hooks.clone(),
+            events: story.events,
+            samples: story.samples,
+            complete,
+        })
     }
 
     /// The configuration in force, as it changes.
@@ -199,6 +284,24 @@ impl ControlHandle {
     /// The table in force.
     pub fn table(&self) -> Arc<Table> {
         self.table.current()
+    }
+
+    /// What `backend` does per second.
+    pub(super) fn rate(&self, backend: &BackendName) -> Rate {
+        self.rates.borrow().get(backend).copied().unwrap_or_default()
+    }
+
+    /// Metrics, notifications, and the client of checks and hooks.
+    pub const fn outside(&self) -> &Outside {
+        &self.outside
+    }
+
+    /// Looks at everything that `rollout` will need; `None` when there is no such rollout.
+    pub async fn preflight(&self, rollout: &str) -> Option<Preflight> {
+        let config = self.config.borrow().clone();
+        let wanted = config.rollouts.iter().find(|known| known.plan.name.as_str() == rollout)?;
+        let Rollout { plan, checks, hooks } = wanted;
+        Some(preflight::run(Subject { plan, checks, hooks }, self).await)
     }
 
     /// What `/metrics` shows beside the counters, but for the listeners' connections.
@@ -225,8 +328,10 @@ impl ControlHandle {
             weights: weights.collect(),
             endpoints: endpoints.collect(),
             connections: Vec::new(),
+            rollouts: self.board.borrow().iter().map(Shown::gauge).collect(),
             reload_successful: !rejected,
             reload_success_at_ms: standing.taken_at_ms,
+            notifications: self.outside.notifier.counts(),
         }
     }
 

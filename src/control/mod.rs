@@ -5,14 +5,24 @@
 
 mod audit;
 mod candidate;
+pub mod checks;
 mod controller;
 mod data_plane;
+mod external;
 mod hand_split;
+pub mod hooks;
 mod late_read;
 mod mailbox;
+mod notify;
+mod outbound;
+mod outside;
+pub mod preflight;
+mod program;
 mod publisher;
 mod pulse;
 mod reload;
+pub mod report;
+pub mod rollouts;
 mod shares;
 pub mod status;
 mod store;
@@ -22,11 +32,16 @@ pub use audit::Audit;
 pub use candidate::check_files;
 pub use controller::{ControlError, Controller, Setup};
 pub use data_plane::{DataPlane, ListenChange, ListenError};
+pub use external::{ExternalMetrics, ExternalReading};
 pub use hand_split::{HandSplit, HandSplits, Superseded};
 pub use mailbox::{
-    CommandError, ControlHandle, EndpointVerb, Reloaded, SIGNAL_ACTOR, SetEndpoint, SetSplit,
+    CommandError, ControlHandle, EndpointVerb, Operate, Reloaded, SIGNAL_ACTOR, SetEndpoint,
+    SetSplit, SetThresholds,
 };
-pub use store::{Kept, LateRead, Store, StoreError};
+pub use notify::Notifier;
+pub use outbound::Outbound;
+pub use outside::Outside;
+pub use store::{Kept, LateRead, Past, Store, StoreError};
 pub use watcher::watch_config;
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Builds tables and puts them in force; the only part of the control plane that does.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use super::{
     HandSplits,
@@ -8,7 +11,8 @@ use super::{
 };
 use crate::{
     config::{Config, model::Route},
-    routing::{self, BuildError, Ingredients, Table, TablePublisher, TableView},
+    domain::{RouteName, Split},
+    routing::{self, BuildError, Ingredients, RolloutTraffic, Table, TablePublisher, TableView},
     telemetry::Recorder,
 };
 
@@ -27,6 +31,8 @@ pub(super) struct Materials {
 pub(super) struct Publisher {
     materials: Materials,
     tables: TablePublisher,
+    /// Routes that a rollout owns, and how.
+    owned: BTreeMap<RouteName, RolloutTraffic>,
 }
 
 impl Publisher {
@@ -39,17 +45,51 @@ impl Publisher {
     ) -> Result<Self, BuildError> {
         let first = build(&materials, config, secrets, hand, None)?;
         show_series(&materials.recorder, &first);
-        Ok(Self { materials, tables: TablePublisher::new(first) })
+        Ok(Self { materials, tables: TablePublisher::new(first), owned: BTreeMap::new() })
     }
 
-    /// The table for `config` with the splits of `hand`, going on from the one in force; nothing has changed yet.
+    /// The table for `config` with the splits of `hand`, going on from the one in force; nothing has changed yet. Of the
+    /// routes that rollouts own, those in `kept` stay theirs.
     pub(super) fn build(
         &self,
         config: &Config,
         secrets: &Secrets,
         hand: &HandSplits,
+        kept: &HashSet<RouteName>,
     ) -> Result<Table, BuildError> {
-        build(&self.materials, config, secrets, hand, Some(&self.tables.current()))
+        let table = build(&self.materials, config, secrets, hand, Some(&self.tables.current()))?;
+        let mut owned = self.owned.iter().filter(|(name, _)| kept.contains(*name));
+        owned.try_fold(table, |table, (name, traffic)| match place(&table, name) {
+            Some(at) => table.with_rollout(at, traffic),
+            None => Ok(table),
+        })
+    }
+
+    /// Hands `route` to a rollout, or moves the traffic of the one that owns it; in force on return.
+    ///
+    /// # Errors
+    /// [`BuildError`] when the route has gone, or a backend; nothing has changed then.
+    pub(super) fn hand_over(
+        &mut self,
+        route: &RouteName,
+        traffic: RolloutTraffic,
+    ) -> Result<(), BuildError> {
+        let table = self.tables.current();
+        if let Some(at) = place(&table, route) {
+            self.publish(table.with_rollout(at, &traffic)?);
+        }
+        self.owned.insert(route.clone(), traffic);
+        Ok(())
+    }
+
+    /// Takes `route` back from its rollout, and splits it by `split`; in force on return.
+    pub(super) fn take_back(&mut self, route: &RouteName, split: Split) {
+        let table = self.tables.current();
+        if self.owned.remove(route).is_some()
+            && let Some(at) = place(&table, route)
+        {
+            self.publish(table.with_split(at, split));
+        }
     }
 
     /// Tables built from now on issue and know cookies by `secret`.
@@ -72,6 +112,10 @@ impl Publisher {
     pub(super) fn view(&self) -> TableView {
         self.tables.view()
     }
+}
+
+fn place(table: &Table, route: &RouteName) -> Option<usize> {
+    table.routes().iter().position(|known| known.name == *route)
 }
 
 fn build(

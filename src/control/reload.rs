@@ -83,9 +83,14 @@ impl Controller {
                 may_pass: false,
             };
         }
+        let refused = self.refused_by_rollouts(&loaded.config);
+        if !refused.is_empty() {
+            return rejected(refused);
+        }
         let mut hand = self.hand.clone();
         let superseded = supersede(&mut hand, &loaded.config);
-        let table = match self.publisher.build(&loaded.config, &secrets, &hand) {
+        let kept = self.kept_routes(&loaded.config);
+        let table = match self.publisher.build(&loaded.config, &secrets, &hand, &kept) {
             Ok(table) => table,
             Err(error) => return rejected(vec![error.to_string()]),
         };
@@ -95,10 +100,13 @@ impl Controller {
             Err(error) => return Reloaded { may_pass: true, ..rejected(vec![error.to_string()]) },
         };
         self.publisher.publish(table);
+        self.outside.configure(&loaded.config);
         self.config.send_replace(Arc::new(loaded.config));
         (self.secrets, self.hand) = (secrets, hand);
         self.tell_listeners(&listeners);
         self.tell_superseded(superseded, actor);
+        let config = self.config.borrow().clone();
+        self.follow_config(&config, actor);
         self.show_hash(loaded.hash);
         Reloaded { outcome: ReloadOutcome::Applied, changes, errors: Vec::new(), may_pass: false }
     }

@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use super::hand_split::HandSplits;
+use super::{
+    hand_split::HandSplits,
+    rollouts::{Board, RolloutStatus},
+};
 use crate::{
     domain::{BackendName, Moment, RouteName, Weight},
     routing::{Backend, Endpoint, Route, Table},
@@ -28,8 +31,8 @@ pub struct Status {
     pub routes: Vec<RouteStatus>,
     /// Backends in the order of the configuration.
     pub backends: Vec<BackendStatus>,
-    /// Rollouts under way; this version has none.
-    pub rollouts: Vec<serde_json::Value>,
+    /// Rollouts of the configuration, whether they run or not.
+    pub rollouts: Vec<RolloutStatus>,
 }
 
 /// The configuration in force, and what became of the last attempt to replace it.
@@ -101,6 +104,8 @@ pub enum SplitSource {
     Config,
     /// An operator, by hand.
     Admin,
+    /// A rollout that runs, or has ended and keeps what it came to.
+    Rollout,
 }
 
 /// A split set by hand.
@@ -168,8 +173,18 @@ pub(super) struct Standing {
 }
 
 /// The routes of `table`.
-pub(super) fn routes(table: &Table, hand: &HandSplits) -> Vec<RouteStatus> {
-    table.routes().iter().map(|route| route_status(route, hand)).collect()
+pub(super) fn routes(table: &Table, hand: &HandSplits, board: &Board) -> Vec<RouteStatus> {
+    let owned = |route: &Route| {
+        board.iter().any(|shown| shown.owns_route && shown.status.route == route.name)
+    };
+    let status = |route: &Route| {
+        let mut status = route_status(route, hand);
+        if owned(route) {
+            (status.source, status.set) = (SplitSource::Rollout, None);
+        }
+        status
+    };
+    table.routes().iter().map(|route| status(route)).collect()
 }
 
 /// One route.

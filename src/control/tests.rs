@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     config::model::Listener,
-    lifecycle::Drain,
+    lifecycle::{Drain, Tasks},
     telemetry::{EventKind, EventSink, Recorder},
 };
 
@@ -48,6 +48,10 @@ impl DataPlane for FakeDataPlane {
         let removed = missing(&self.listening, &wanted);
         self.listening = wanted;
         Ok(ListenChange { added, removed })
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        self.listening.first().copied()
     }
 }
 
@@ -95,7 +99,9 @@ impl House {
         let (events, inbox) = EventSink::new(recorder.clone());
         let (drain, watch) = Drain::new();
         let loaded = crate::config::load(&self.path()).unwrap();
-        let setup = Setup { loaded, workers: 1, recorder, events, inbox, drain: watch };
+        let tasks = Tasks::new(|failure| panic!("{failure}"));
+        let outside = Outside::new(tasks, events.clone(), recorder.clone());
+        let setup = Setup { loaded, workers: 1, recorder, events, inbox, drain: watch, outside };
         let mut data_plane = Box::new(data_plane);
         data_plane.listen(&setup.loaded.config.listeners).unwrap();
         let (controller, handle) = Controller::new(setup).unwrap();

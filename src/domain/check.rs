@@ -28,7 +28,7 @@ impl CheckStage {
 }
 
 /// What part of a system a check looks at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckCategory {
     /// The endpoints answer as they should.

@@ -105,17 +105,20 @@ pub enum Queue {
     EventStream,
     /// Lines on their way to the log.
     Log,
+    /// Notifications on their way to a sink.
+    Notifications,
 }
 
 impl Queue {
     /// Every queue, in the order of its index.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Connections,
         Self::InFlight,
         Self::Events,
         Self::State,
         Self::EventStream,
         Self::Log,
+        Self::Notifications,
     ];
 
     /// Place in [`Queue::ALL`].
@@ -132,6 +135,7 @@ impl Queue {
             Self::State => "state",
             Self::EventStream => "event_stream",
             Self::Log => "log",
+            Self::Notifications => "notifications",
         }
     }
 }

@@ -16,6 +16,11 @@ pub fn raise_limit() -> Option<u64> {
     }
 }
 
+/// The limit in force; `None` when there is none.
+pub fn limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

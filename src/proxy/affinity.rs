@@ -23,12 +23,18 @@ pub(super) fn choose(
 ) -> Choice {
     let route = &context.table.routes()[at];
     if let Some(exception) = route.overrides.iter().find(|rule| applies(rule, uri, headers)) {
-        return Choice { route: at, target: exception.target, bucket: None, token: None };
+        return Choice {
+            route: at,
+            target: exception.target,
+            bucket: None,
+            is_sample: false,
+            token: None,
+        };
     }
     let by_key = |key: SplitKey, token| {
         let bucket = key.bucket(route.salt);
         let target = admitted(route, route.shares.choose(bucket), Some(key));
-        Choice { route: at, target, bucket: Some(bucket), token }
+        Choice { route: at, target, bucket: Some(bucket), is_sample: true, token }
     };
     match key(context, route, headers) {
         Key::Known(key) => by_key(key, None),
@@ -46,7 +52,7 @@ pub(super) fn choose(
         Key::Missing => {
             let (target, bucket) = context.table.sequence(at).borrow_mut().next(&route.shares);
             let target = admitted(route, target, None);
-            Choice { route: at, target, bucket: Some(bucket), token: None }
+            Choice { route: at, target, bucket: Some(bucket), is_sample: true, token: None }
         }
     }
 }

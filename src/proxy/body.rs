@@ -55,7 +55,13 @@ impl BodyProgress {
 /// A request's body on its way to an endpoint.
 ///
 /// Most requests have none, and all are moved a good many times within the library: so it is small.
-pub(super) struct RequestBody(Option<Box<Streaming>>);
+pub(super) struct RequestBody(Option<Box<Source>>);
+
+enum Source {
+    Streaming(Streaming),
+    /// All of it, kept to be sent more than once.
+    Kept(Bytes),
+}
 
 struct Streaming {
     incoming: Incoming,
@@ -89,8 +95,9 @@ impl RequestBody {
         Self(None)
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
-        self.0.is_none()
+    /// A body that is here already.
+    pub(super) fn kept(bytes: Bytes) -> Self {
+        Self((!bytes.is_empty()).then(|| Box::new(Source::Kept(bytes))))
     }
 
     /// The client's body as it comes.
@@ -100,7 +107,7 @@ impl RequestBody {
         progress: Rc<BodyProgress>,
         rules: &BodyRules,
     ) -> Self {
-        Self(Some(Box::new(Streaming {
+        Self(Some(Box::new(Source::Streaming(Streaming {
             incoming,
             downstream,
             progress,
@@ -108,13 +115,13 @@ impl RequestBody {
             idle: rules.idle,
             first_byte: rules.first_byte,
             hold: None,
-        })))
+        }))))
     }
 
     /// Waits with the body until `upstream` has asked for it. RFC 9110 §10.1.1: but not for ever, it may be too old to.
     pub(super) fn hold_for(&mut self, upstream: Rc<Upstream>) {
         const PATIENCE: Duration = Duration::from_secs(1);
-        if let Some(streaming) = &mut self.0 {
+        if let Some(Source::Streaming(streaming)) = self.0.as_deref_mut() {
             let patience = Box::pin(tokio::time::sleep(PATIENCE));
             streaming.hold = Some(Hold { upstream, patience });
         }
@@ -160,7 +167,15 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
-        let Some(body) = &mut self.0 else { return Poll::Ready(None) };
+        let Some(source) = self.0.as_deref_mut() else { return Poll::Ready(None) };
+        let body = match source {
+            Source::Streaming(body) => body,
+            Source::Kept(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.0 = None;
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+        };
         if body.is_held(cx) {
             return Poll::Pending;
         }
@@ -187,11 +202,19 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|body| body.incoming.is_end_stream())
+        match self.0.as_deref() {
+            None => true,
+            Some(Source::Streaming(body)) => body.incoming.is_end_stream(),
+            Some(Source::Kept(_)) => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |body| body.incoming.size_hint())
+        match self.0.as_deref() {
+            None => SizeHint::with_exact(0),
+            Some(Source::Streaming(body)) => body.incoming.size_hint(),
+            Some(Source::Kept(bytes)) => SizeHint::with_exact(bytes.len() as u64),
+        }
     }
 }
 

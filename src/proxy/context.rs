@@ -56,6 +56,8 @@ pub(super) struct Choice {
     pub(super) target: usize,
     /// The slot that decided it; none where an override did.
     pub(super) bucket: Option<Bucket>,
+    /// The split decided it and nothing else, so that it is a fair sample of the traffic.
+    pub(super) is_sample: bool,
     /// The token of a session that begins with this request.
     pub(super) token: Option<TokenText>,
 }

@@ -1,8 +1,15 @@
 //! One attempt against one endpoint: take or open a connection, send, wait, hand the answer on.
 
-use std::{future::poll_fn, pin::pin, rc::Rc, task::Poll};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
 
-use http::{Request, Response, StatusCode, request, response};
+use bytes::Bytes;
+
+use http::{HeaderValue, Request, Response, StatusCode, request, response};
 use hyper::body::{Body, Incoming};
 
 use super::{
@@ -10,6 +17,7 @@ use super::{
     context::{Choice, RequestContext},
     downstream::Expiry,
     error::ProxyError,
+    fallback::{Fallback, RECALLED},
     headers::{self, Host},
     measure::Attempt,
     replay,
@@ -30,35 +38,68 @@ pub(super) struct Exchange<'a> {
     pub(super) host: &'a Host,
     /// Place in the backend's endpoints.
     pub(super) endpoint: usize,
+    /// When the attempt began.
+    pub(super) begun: Moment,
+    /// Where it may go on.
+    pub(super) fallback: Option<Fallback>,
+}
+
+/// A request's body.
+pub(super) enum Sending {
+    /// As it comes.
+    Streamed(Incoming),
+    /// All of it is here; often nothing.
+    Kept(Bytes),
+}
+
+/// What became of an attempt that has not failed its client.
+#[allow(clippy::large_enum_variant, reason = "handed on at once, and nearly always the large one")]
+pub(super) enum Attempted {
+    /// There is an answer.
+    Answered(response::Parts, ResponseBody),
+    /// It is counted and over, and another one follows.
+    Left(Fallback),
 }
 
 impl Exchange<'_> {
     /// Sends the request; the attempt ends with the answer's body, or here if there is none.
     pub(super) async fn run(
-        &self,
+        mut self,
         parts: request::Parts,
-        incoming: Incoming,
+        sending: Sending,
         mut attempt: Attempt,
-    ) -> Result<(response::Parts, ResponseBody), ProxyError> {
-        match self.exchange(parts, incoming).await {
+    ) -> Result<Attempted, ProxyError> {
+        match self.exchange(parts, sending).await {
             Ok((upstream, answer)) => self.take_answer(upstream, answer, attempt),
             Err(error) => {
                 attempt.fail(error);
-                Err(error)
+                let context = self.context;
+                match self.fallback.take_if(|fallback| fallback.follows_error(context, error)) {
+                    Some(fallback) => Ok(leave(fallback, &attempt)),
+                    None => Err(error),
+                }
             }
         }
     }
 
     async fn exchange(
-        &self,
+        &mut self,
         parts: request::Parts,
-        incoming: Incoming,
+        mut sending: Sending,
     ) -> Result<(Box<UpstreamConnection>, Response<Incoming>), ProxyError> {
-        let progress = (!incoming.is_end_stream()).then(Rc::<BodyProgress>::default);
-        let body = self.body(incoming, progress.as_ref());
+        if let Some(fallback) = &mut self.fallback {
+            sending = fallback.keep(self.context, sending).await?;
+        }
+        let kept = match &sending {
+            Sending::Streamed(_) => Bytes::new(),
+            Sending::Kept(bytes) => bytes.clone(),
+        };
+        let (body, progress) = self.body(sending);
+        let has_body = !body.is_end_stream();
         let mut request = Request::from_parts(parts, body);
-        let pooled = self.pooled(progress.is_some());
-        let mut now = self.context.begun;
+        let pooled = self.pooled(has_body);
+        // A body that was kept took the client's time.
+        let mut now = if kept.is_empty() { self.begun } else { clock::now() };
         let mut upstream = match pooled {
             Some(upstream) => upstream,
             None => self.connect(&mut now).await?,
@@ -69,15 +110,22 @@ impl Exchange<'_> {
                 Err(fault) => fault,
             };
             let error = progress.as_deref().and_then(BodyProgress::fault).unwrap_or(fault.error);
-            request = self.again(&upstream, fault, progress.as_deref()).ok_or(error)?;
+            request = self.again(&upstream, fault, progress.as_deref(), &kept).ok_or(error)?;
             let worker = &self.context.downstream.worker;
             worker.shard().retry(self.context.target(self.choice).series);
             upstream = self.connect(&mut now).await?;
         }
     }
 
-    fn body(&self, incoming: Incoming, progress: Option<&Rc<BodyProgress>>) -> RequestBody {
-        let Some(progress) = progress else { return RequestBody::empty() };
+    fn body(&self, sending: Sending) -> (RequestBody, Option<Rc<BodyProgress>>) {
+        let incoming = match sending {
+            Sending::Kept(bytes) => return (RequestBody::kept(bytes), None),
+            Sending::Streamed(incoming) if incoming.is_end_stream() => {
+                return (RequestBody::empty(), None);
+            }
+            Sending::Streamed(incoming) => incoming,
+        };
+        let progress = Rc::<BodyProgress>::default();
         let timeouts = self.timeouts();
         let rules = BodyRules {
             max_bytes: self.context.route(self.choice).max_body,
@@ -85,14 +133,15 @@ impl Exchange<'_> {
             first_byte: timeouts.first_byte,
         };
         let downstream = self.context.downstream.clone();
-        RequestBody::streaming(incoming, downstream, progress.clone(), &rules)
+        let body = RequestBody::streaming(incoming, downstream, progress.clone(), &rules);
+        (body, Some(progress))
     }
 
     fn pooled(&self, has_body: bool) -> Option<Box<UpstreamConnection>> {
         // What cannot be sent again must not go to a connection that is known to be dead.
         let surely = has_body || !self.context.method.is_idempotent();
         let mut pools = self.context.downstream.worker.pools();
-        pools.take(self.backend(), self.live_endpoint(), surely, self.context.begun)
+        pools.take(self.backend(), self.live_endpoint(), surely, self.begun)
     }
 
     /// Opens a connection; moves `now` on to when it was open.
@@ -115,6 +164,7 @@ impl Exchange<'_> {
     ) -> Result<F::Output, ProxyError> {
         let mut future = future;
         poll_fn(|cx| match self.context.downstream.expiry() {
+            _ if self.is_recalled() => Poll::Ready(Err(RECALLED)),
             Some(Expiry::Total) => Poll::Ready(Err(ProxyError::new(
                 ErrorReason::TotalTimeout,
                 "the request took too long as a whole",
@@ -137,10 +187,13 @@ impl Exchange<'_> {
             request.body_mut().hold_for(upstream.shared().clone());
         }
         let timeouts = self.timeouts();
-        let patience = if request.body().is_empty() { timeouts.first_byte } else { timeouts.idle };
+        let patience = if progress.is_none() { timeouts.first_byte } else { timeouts.idle };
         downstream.expect_within(now, patience);
         let mut answer = pin!(upstream.send(request));
         poll_fn(|cx| match downstream.expiry() {
+            _ if self.is_recalled() => {
+                Poll::Ready(Err(SendFault { error: RECALLED, unsent: None }))
+            }
             Some(expiry) => {
                 let error = overdue(expiry, progress);
                 Poll::Ready(Err(SendFault { error, unsent: None }))
@@ -159,6 +212,7 @@ impl Exchange<'_> {
         upstream: &UpstreamConnection,
         fault: SendFault,
         progress: Option<&BodyProgress>,
+        kept: &Bytes,
     ) -> Option<Request<RequestBody>> {
         let broke = fault.error.reason() == ErrorReason::UpstreamReset;
         if !upstream.is_reused() || upstream.shared().has_answered() || !broke {
@@ -176,22 +230,39 @@ impl Exchange<'_> {
         let mut parts = replay::parts(self.context.downstream.head().bytes())?;
         let mut added = self.context.downstream.added_mut();
         headers::forward(&mut parts, self.context, self.choice, self.host, &mut added).ok()?;
-        Some(Request::from_parts(parts, RequestBody::empty()))
+        Some(Request::from_parts(parts, RequestBody::kept(kept.clone())))
+    }
+
+    /// Whether a rollback has called the request back.
+    fn is_recalled(&self) -> bool {
+        self.fallback.as_ref().is_some_and(|fallback| fallback.is_recalled(self.context))
     }
 
     fn take_answer(
-        &self,
+        &mut self,
         upstream: Box<UpstreamConnection>,
         answer: Response<Incoming>,
         mut attempt: Attempt,
-    ) -> Result<(response::Parts, ResponseBody), ProxyError> {
-        let downstream = self.context.downstream.clone();
+    ) -> Result<Attempted, ProxyError> {
+        let (context, downstream) = (self.context, self.context.downstream.clone());
         let (parts, incoming) = answer.into_parts();
-        let now = clock::now();
-        attempt.answered(parts.status.as_u16(), now);
+        let (status, now) = (parts.status.as_u16(), clock::now());
+        attempt.answered(status, now);
+        if let Some(header) = &self.backend().cache_status_header
+            && let Some(value) = parts.headers.get(header)
+        {
+            attempt.tells_cache(is_hit(value));
+        }
+        if let Some(fallback) =
+            self.fallback.take_if(|fallback| fallback.follows_status(context, status))
+        {
+            attempt.complete(now);
+            self.release(upstream, incoming, now);
+            return Ok(leave(fallback, &attempt));
+        }
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             self.switch(*upstream, attempt)?;
-            return Ok((parts, ResponseBody::empty(downstream)));
+            return Ok(Attempted::Answered(parts, ResponseBody::empty(downstream)));
         }
         let backend = self.context.target(self.choice).backend;
         let proxied = Proxied {
@@ -201,17 +272,34 @@ impl Exchange<'_> {
             home: (self.context.table.clone(), backend, self.endpoint),
             idle: self.timeouts().idle,
         };
-        Ok((parts, ResponseBody::proxied(downstream, proxied, now)))
+        Ok(Attempted::Answered(parts, ResponseBody::proxied(downstream, proxied, now)))
+    }
+
+    /// Drops an answer that the client does not get; its connection is kept if the rest has come already.
+    fn release(&self, mut upstream: Box<UpstreamConnection>, mut answer: Incoming, now: Moment) {
+        /// More than one turn of a connection can bring.
+        const FRAMES: usize = 16;
+        let aside = Context::from_waker(Waker::noop());
+        for _ in 0..FRAMES {
+            if answer.is_end_stream() {
+                break;
+            }
+            let Poll::Ready(Some(Ok(_))) = upstream.poll_frame(&mut answer, &aside) else { return };
+        }
+        if answer.is_end_stream() && upstream.finish(answer, now) {
+            let mut pools = self.context.downstream.worker.pools();
+            pools.put(self.backend(), self.live_endpoint(), upstream);
+        }
     }
 
     /// Leaves HTTP: from here on bytes go both ways as they come. Only the change itself is measured.
     fn switch(&self, upstream: UpstreamConnection, mut attempt: Attempt) -> Result<(), ProxyError> {
-        if self.context.upgrade.is_none() {
+        let Some(protocol) = &self.context.upgrade else {
             let why = "the endpoint switches protocols unasked";
             let error = ProxyError::new(ErrorReason::MalformedResponse, why);
             attempt.fail(error);
             return Err(error);
-        }
+        };
         upstream.shared().end();
         let Some(remains) = upstream.into_remains() else {
             let error = ProxyError::new(ErrorReason::UpstreamReset, "the connection broke");
@@ -219,7 +307,8 @@ impl Exchange<'_> {
             return Err(error);
         };
         attempt.complete(clock::now());
-        self.context.downstream.set_tunnel(Tunnel::new(remains, attempt));
+        let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+        self.context.downstream.set_tunnel(Tunnel::new(remains, attempt, is_websocket));
         Ok(())
     }
 
@@ -236,7 +325,18 @@ impl Exchange<'_> {
     }
 }
 
-fn overdue(expiry: Expiry, progress: Option<&BodyProgress>) -> ProxyError {
+/// Ends an attempt whose request goes on elsewhere.
+fn leave(fallback: Fallback, attempt: &Attempt) -> Attempted {
+    attempt.falls_back(fallback.series());
+    Attempted::Left(fallback)
+}
+
+/// Whether an answer says that it came from a cache, as in `HIT` or `Hit from cloud`.
+fn is_hit(value: &HeaderValue) -> bool {
+    value.as_bytes().get(..3).is_some_and(|begin| begin.eq_ignore_ascii_case(b"hit"))
+}
+
+pub(super) fn overdue(expiry: Expiry, progress: Option<&BodyProgress>) -> ProxyError {
     // Whoever sends slowly is not the endpoint's fault, whatever clock ran out.
     if progress.is_some_and(BodyProgress::is_starving) {
         return ProxyError::new(ErrorReason::BodyTimeout, "the request's body stopped coming");

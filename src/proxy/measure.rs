@@ -114,7 +114,6 @@ pub(super) struct InFlight {
     target: usize,
     endpoint: usize,
     worker: usize,
-    /// The split decided it: an override's requests are no sample of the traffic.
     is_sample: bool,
 }
 
@@ -125,8 +124,8 @@ impl InFlight {
         endpoint: usize,
         worker: usize,
     ) -> Self {
-        let Choice { route, target, bucket, .. } = *choice;
-        let entered = Self { table, route, target, endpoint, worker, is_sample: bucket.is_some() };
+        let Choice { route, target, is_sample, .. } = *choice;
+        let entered = Self { table, route, target, endpoint, worker, is_sample };
         let backend = &entered.table.backends()[entered.target().backend];
         backend.in_flight.enter(worker);
         backend.endpoints[endpoint].in_flight().enter(worker);

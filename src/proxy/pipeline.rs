@@ -11,14 +11,15 @@ use super::{
     context::{Choice, RequestContext},
     downstream::Downstream,
     error::ProxyError,
-    forward,
+    fallback::Fallback,
+    forward::{Attempted, Exchange, Sending},
     headers::{self, Host, RequestId, Survey},
     measure::{Attempt, InFlight},
     respond,
 };
 use crate::{
     decision::pick::pick,
-    domain::{ErrorReason, Queue},
+    domain::{ErrorReason, Moment, Queue},
     lifecycle::clock,
     routing::SeenBy,
 };
@@ -51,13 +52,47 @@ async fn run(
     let host = Host::of(&parts)?;
     let context = begin(downstream, &parts, seen, request_id)?;
     let route = find_route(&context, &host, &parts)?;
-    let choice = affinity::choose(&context, route, &parts.uri, &parts.headers);
+    let mut choice = affinity::choose(&context, route, &parts.uri, &parts.headers);
     admit_body(&context, &choice, &body)?;
-    let (endpoint, attempt) = pick_endpoint(&context, &choice)?;
-    headers::forward(&mut parts, &context, &choice, &host, &mut downstream.added_mut())?;
-    let exchange = forward::Exchange { context: &context, choice: &choice, host: &host, endpoint };
-    let (parts, body) = exchange.run(parts, body, attempt).await?;
-    Ok(respond::proxied(parts, body, &context, &choice))
+    let mut fallback = Fallback::of(&context, &choice, &body);
+    let mut sending = Sending::Streamed(body);
+    let mut begun = context.begun;
+    // Once, or twice where there is a fallback: the second attempt has none.
+    loop {
+        match attempt(&context, &choice, &host, begun, fallback, parts, sending).await? {
+            Attempted::Answered(parts, body) => {
+                return Ok(respond::proxied(parts, body, &context, &choice));
+            }
+            Attempted::Left(left) => (choice, parts, sending) = left.follow(&context)?,
+        }
+        (fallback, begun) = (None, clock::now());
+    }
+}
+
+/// One attempt: pick an endpoint, send the request, wait for the answer's head.
+async fn attempt(
+    context: &RequestContext,
+    choice: &Choice,
+    host: &Host,
+    begun: Moment,
+    mut fallback: Option<Fallback>,
+    mut parts: request::Parts,
+    sending: Sending,
+) -> Result<Attempted, ProxyError> {
+    let (endpoint, attempt) = match pick_endpoint(context, choice, begun) {
+        Ok(picked) => picked,
+        // Without an endpoint there is no attempt to count, and so no failure to hide.
+        Err(error) => {
+            let left = fallback.take_if(|fallback| fallback.follows_error(context, error));
+            let mut left = left.ok_or(error)?;
+            left.keep(context, sending).await?;
+            context.downstream.worker.shard().fallback(left.series());
+            return Ok(Attempted::Left(left));
+        }
+    };
+    headers::forward(&mut parts, context, choice, host, &mut context.downstream.added_mut())?;
+    let exchange = Exchange { context, choice, host, endpoint, begun, fallback };
+    exchange.run(parts, sending, attempt).await
 }
 
 fn begin(
@@ -99,8 +134,12 @@ fn find_route(
     let at = found.ok_or_else(|| {
         ProxyError::new(ErrorReason::NoRoute, "no route serves this host and path")
     })?;
-    let total = context.table.routes()[at].timeouts.total;
+    let route = &context.table.routes()[at];
+    let total = route.timeouts.total;
     context.downstream.begin_serving(total.map(|total| context.begun + total));
+    if let Some(rules) = &route.fallback {
+        context.table.allowance(at).earn(rules.budget);
+    }
     Ok(at)
 }
 
@@ -121,11 +160,12 @@ fn admit_body(
 fn pick_endpoint(
     context: &RequestContext,
     choice: &Choice,
+    begun: Moment,
 ) -> Result<(usize, Attempt), ProxyError> {
     let worker = &context.downstream.worker;
     let target = context.target(choice);
     let backend = &context.table.backends()[target.backend];
-    if !context.table.has_room(target.backend, worker.index(), context.begun) {
+    if !context.table.has_room(target.backend, worker.index(), begun) {
         worker.shard().overflow(Queue::InFlight);
         let why = "the backend has as many requests under way as it may have";
         return Err(ProxyError::new(ErrorReason::TooManyInFlight, why));
@@ -140,5 +180,5 @@ fn pick_endpoint(
     })?;
     let table = context.table.clone();
     let in_flight = InFlight::enter(table, choice, endpoint, worker.index());
-    Ok((endpoint, Attempt::begin(worker.clone(), context.begun, in_flight)))
+    Ok((endpoint, Attempt::begin(worker.clone(), begun, in_flight)))
 }

@@ -1,28 +1,50 @@
 //! What follows a switch of protocols: bytes both ways, unread, until both sides have ended.
 //!
 //! No silence ends a tunnel: an idle WebSocket is a healthy one. A peer that vanished is found by TCP keep-alive.
+//!
+//! A rollback calls a canary's tunnels back. A WebSocket's client is told so between two frames, and comes again; what
+//! speaks another protocol, or does not end its frame, is cut off after a grace.
 
-use std::{io, time::Duration};
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use tokio::{
-    io::{AsyncWriteExt, copy_bidirectional_with_sizes},
+    io::{
+        AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional_with_sizes,
+    },
     net::TcpStream,
 };
 
-use super::{downstream::RawIo, measure::Attempt, upstream::Remains};
+use super::{
+    downstream::RawIo,
+    frames::{CLOSE_FOR_RESTART, Frames},
+    measure::Attempt,
+    upstream::Remains,
+};
+use crate::routing::Guard;
 
 const BUFFER: usize = 8 * 1024;
+
+/// What a tunnel that is called back has to come to its end.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// The endpoint's side of a tunnel.
 pub(super) struct Tunnel {
     endpoint: Remains,
     /// Counts at its endpoint while it is open.
-    _attempt: Attempt,
+    attempt: Attempt,
+    is_websocket: bool,
 }
 
 impl Tunnel {
-    pub(super) const fn new(endpoint: Remains, attempt: Attempt) -> Self {
-        Self { endpoint, _attempt: attempt }
+    pub(super) const fn new(endpoint: Remains, attempt: Attempt, is_websocket: bool) -> Self {
+        Self { endpoint, attempt, is_websocket }
     }
 
     /// Copies until both sides have ended; `early` is what the client sent before it had an answer.
@@ -34,8 +56,124 @@ impl Tunnel {
         client.flush().await?;
         socket.write_all(unsent).await?;
         socket.write_all(early).await?;
-        copy_bidirectional_with_sizes(&mut client, socket, BUFFER, BUFFER).await?;
-        Ok(())
+        let Some(rollout) = self.attempt.trial() else {
+            copy_bidirectional_with_sizes(&mut client, socket, BUFFER, BUFFER).await?;
+            return Ok(());
+        };
+        let mut frames = Frames::default();
+        frames.pass(read);
+        let frames = Cell::new(frames);
+        let frames = self.is_websocket.then_some(&frames);
+        Watched { client, guard: &rollout.guard, frames }.copy(socket).await
+    }
+}
+
+/// The client of a tunnel that may be called back.
+struct Watched<'a> {
+    client: RawIo,
+    guard: &'a Guard,
+    /// Where the frames to the client stand, if it gets frames.
+    frames: Option<&'a Cell<Frames>>,
+}
+
+/// How the copying ended.
+enum End {
+    /// Both sides had nothing more to say.
+    Ended,
+    /// It was called back, and stands between two frames.
+    Between,
+    /// It was called back, and the grace is over.
+    Late,
+}
+
+impl Watched<'_> {
+    async fn copy(mut self, socket: &mut TcpStream) -> io::Result<()> {
+        let (guard, frames) = (self.guard, self.frames);
+        let mut client = RawIo(self.client.0.clone());
+        // At a recall the worker wakes the connection's task.
+        let recalled =
+            poll_fn(|_| if guard.is_recalled() { Poll::Ready(()) } else { Poll::Pending });
+        let mut grace = pin!(async {
+            recalled.await;
+            tokio::time::sleep(GRACE).await;
+        });
+        let end = {
+            let mut copying =
+                pin!(copy_bidirectional_with_sizes(&mut self, socket, BUFFER, BUFFER));
+            poll_fn(|cx| {
+                if let Poll::Ready(copied) = copying.as_mut().poll(cx) {
+                    return Poll::Ready(copied.map(|_| End::Ended));
+                }
+                if grace.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Ok(End::Late));
+                }
+                let between = frames.is_some_and(|frames| frames.get().is_between());
+                let told = guard.is_recalled() && between;
+                if told { Poll::Ready(Ok(End::Between)) } else { Poll::Pending }
+            })
+            .await?
+        };
+        match end {
+            End::Ended => Ok(()),
+            End::Late => {
+                client.0.reset();
+                Ok(())
+            }
+            End::Between => tokio::select! {
+                parted = part(&mut client) => parted,
+                () = grace => Ok(()),
+            },
+        }
+    }
+}
+
+/// Tells a WebSocket's client to come again, and lets it have the last word.
+async fn part(client: &mut RawIo) -> io::Result<()> {
+    client.write_all(&CLOSE_FOR_RESTART).await?;
+    client.shutdown().await?;
+    let mut unread = [0; 1024];
+    while client.read(&mut unread).await? > 0 {}
+    Ok(())
+}
+
+impl AsyncRead for Watched<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.client).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Watched<'_> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let Some(cell) = self.frames else { return Pin::new(&mut self.client).poll_write(cx, buf) };
+        let mut frames = cell.get();
+        let most = match self.guard.is_recalled() {
+            false => buf.len(),
+            // No further frame begins; `copy` sees that too, and ends.
+            true if frames.is_between() => return Poll::Pending,
+            true => frames.rest(buf),
+        };
+        let written = Pin::new(&mut self.client).poll_write(cx, &buf[..most]);
+        if let Poll::Ready(Ok(count)) = written {
+            frames.pass(&buf[..count]);
+            cell.set(frames);
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.client).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.client).poll_shutdown(cx)
     }
 }
 

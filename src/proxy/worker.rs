@@ -213,6 +213,7 @@ async fn obey(mut parts: Parts) {
     };
     worker.tasks().keep_local("outgoing", send);
     let mut acceptors = Acceptors { worker: worker.clone(), open: Vec::new() };
+    let bell = worker.table.borrow().bell().clone();
     let mut sweeps = tokio::time::interval(SWEEP);
     let mut turn = 0;
     let deadline = loop {
@@ -223,6 +224,8 @@ async fn obey(mut parts: Parts) {
                 // Nobody is left to give orders: the process is ending.
                 None => break clock::now(),
             },
+            // A rollout is over: whoever waits for its canary looks whether it still should.
+            () = bell.notified() => worker.each_connection(Downstream::nudge),
             _ = sweeps.tick() => {
                 worker.sweep(turn);
                 turn += 1;
@@ -235,6 +238,7 @@ async fn obey(mut parts: Parts) {
     while !worker.connections.borrow().is_empty() && clock::now() < deadline {
         tokio::select! {
             () = worker.emptied.notified() => {}
+            () = bell.notified() => worker.each_connection(Downstream::nudge),
             () = clock::sleep_until(deadline) => {}
         }
     }

@@ -14,7 +14,7 @@ use std::sync::{
 
 use tokio::sync::Notify;
 
-use super::{WorkerGauge, key_set::KeySet};
+use super::{WorkerGauge, key_set::KeySet, sketch::Sketch};
 use crate::{
     decision::split::SplitKey,
     domain::{Class, Moment},
@@ -52,6 +52,7 @@ pub struct Guard {
     failures_in_row: AtomicU32,
     bad_responses: AtomicU64,
     exposed: KeySet,
+    sessions: Sketch,
     in_flight: WorkerGauge,
     last: Box<[LastByte]>,
     alarm: Notify,
@@ -85,6 +86,7 @@ impl Guard {
             failures_in_row: AtomicU32::new(0),
             bad_responses: AtomicU64::new(0),
             exposed: KeySet::default(),
+            sessions: Sketch::default(),
             in_flight: WorkerGauge::new(workers),
             last: (0..workers.max(1)).map(|_| LastByte::default()).collect(),
             alarm: Notify::new(),
@@ -127,13 +129,15 @@ impl Guard {
             return false;
         }
         let limit = self.limits.max_exposed_keys.load(Relaxed);
-        if limit == u64::MAX {
-            return true;
+        let admitted = limit == u64::MAX
+            || match key {
+                Some(key) => self.exposed.admits(key, limit),
+                None => self.exposed.admits_unknown(limit),
+            };
+        if let Some(key) = key.filter(|_| admitted) {
+            self.sessions.add(key);
         }
-        match key {
-            Some(key) => self.exposed.admits(key, limit),
-            None => self.exposed.admits_unknown(limit),
-        }
+        admitted
     }
 
     /// An attempt against the canary begins at `worker`.
@@ -177,6 +181,12 @@ impl Guard {
     pub fn spent(&self) -> Spent {
         let bad_responses = self.bad_responses.load(Relaxed);
         Spent { bad_responses, exposed_keys: self.exposed.count() }
+    }
+
+    /// How many different split keys saw the canary since this guard began, within a few percent; unlike [`Guard::spent`] it
+    /// knows them without a limit too, and leaves requests without a key out.
+    pub fn sessions(&self) -> u64 {
+        self.sessions.estimate()
     }
 
     /// Whether the canary has answered badly as often as it may.
@@ -273,7 +283,7 @@ mod tests {
     fn no_limit_for_keys_keeps_none() {
         let guard = limited(GuardLimits::default());
         assert!((0..100).all(|key| guard.admits(Some(SplitKey(key)))));
-        assert_eq!(guard.spent(), Spent::default());
+        assert_eq!((guard.spent(), guard.sessions()), (Spent::default(), 101));
     }
 
     #[test]

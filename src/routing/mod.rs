@@ -9,6 +9,7 @@ mod hash;
 mod key_set;
 mod matcher;
 mod rollout;
+mod sketch;
 mod table;
 
 pub use allowance::Allowance;

@@ -176,10 +176,12 @@ mod tests {
     fn a_route_that_its_rollout_leaves_is_as_it_was() {
         let plain = table();
         let owned = plain.with_rollout(0, &traffic("b", "a", &[("a", 10.0), ("b", 90.0)])).unwrap();
-        let left = owned.without_rollout(0, split(&[("a", 30.0), ("b", 70.0)]));
+        let left = owned.with_split(0, split(&[("a", 30.0), ("b", 70.0)]));
         assert_eq!(targets(&left), targets(&plain));
         let (route, before) = (&left.routes()[0], &plain.routes()[0]);
-        assert!(route.rollout.is_none() && route.detour.is_none() && route.salt == before.salt);
+        assert!(route.rollout.is_none() && route.salt == before.salt);
+        let detour = Detour { from: 0, to: 1, series: SeriesId(300) };
+        assert_eq!(route.detour, Some(detour), "a is still the canary");
         assert!(route.targets.iter().all(|target| target.judged.is_none()));
         assert_eq!(route.shares.choose(Bucket::new(0).unwrap()), 1, "b, the last by name");
     }

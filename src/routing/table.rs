@@ -40,7 +40,8 @@ impl Table {
         &self.backends
     }
 
-    /// The same table with another split for one route; `split` names the same backends as the present one.
+    /// The same table with another split for one route; `split` names backends that the route knows. If a rollout owned the
+    /// route, it does so no more.
     ///
     /// Shares everything else, so that a weight change costs the same with one endpoint as with a thousand.
     pub fn with_split(&self, route: usize, split: Split) -> Self {
@@ -56,11 +57,6 @@ impl Table {
         let Some(present) = self.routes.get(route) else { return Ok(self.clone()) };
         let owned = present.with_rollout(traffic, &self.backends)?;
         Ok(self.with_route(route, |_| owned))
-    }
-
-    /// The same table with one route that no rollout owns any more, under `split`; see [`Table::with_split`].
-    pub fn without_rollout(&self, route: usize, split: Split) -> Self {
-        self.with_route(route, |route| route.without_rollout(split))
     }
 
     fn with_route(&self, place: usize, change: impl FnOnce(&Route) -> Route) -> Self {
@@ -110,7 +106,11 @@ impl Route {
     }
 
     fn with_split(&self, split: Split) -> Self {
-        Self { shares: SplitTable::new(&split), split, ..self.clone() }
+        let mut route = Self { shares: SplitTable::new(&split), ..self.clone() };
+        if route.rollout.take().is_some() {
+            route.give_back(&split);
+        }
+        Self { split, ..route }
     }
 
     fn with_rollout(
@@ -146,16 +146,15 @@ impl Route {
         })
     }
 
-    fn without_rollout(&self, split: Split) -> Self {
+    /// Undoes what a rollout changed, but for the detour: its backends are still what they were to each other.
+    fn give_back(&mut self, split: &Split) {
         let named = |(name, _): &(BackendName, _)| {
             self.targets.iter().position(|target| target.header == *name.as_str())
         };
         let order = split.shares().iter().filter_map(named).collect();
-        let mut route =
-            Self { rollout: None, detour: None, salt: Self::own_salt(&self.name), ..self.clone() };
-        route.rearrange(order);
-        route.targets.iter_mut().for_each(|target| target.judged = None);
-        route.with_split(split)
+        self.rearrange(order);
+        self.targets.iter_mut().for_each(|target| target.judged = None);
+        self.salt = Self::own_salt(&self.name);
     }
 
     /// Puts the targets into `order`, those that it does not name behind; returns the new place of each.
@@ -172,6 +171,9 @@ impl Route {
         self.targets = order.iter().map(|at| self.targets[*at].clone()).collect();
         for exception in &mut self.overrides {
             exception.target = places[exception.target];
+        }
+        if let Some(detour) = &mut self.detour {
+            (detour.from, detour.to) = (places[detour.from], places[detour.to]);
         }
         places
     }

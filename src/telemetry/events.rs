@@ -68,10 +68,56 @@ kinds! {
     StateWriteFailed = "state_write_failed",
     /// The state file can be written again.
     StateRecovered = "state_recovered",
+    /// A rollout has begun with its checks.
+    RolloutStarted = "rollout_started",
+    /// A rollout's next step has begun.
+    RolloutAdvanced = "rollout_advanced",
+    /// A rollout's step is over and something is missing.
+    RolloutHeld = "rollout_held",
+    /// A rollout waits for an operator.
+    RolloutGateReached = "rollout_gate_reached",
+    /// An operator wants a rollout to go on, whatever is missing.
+    RolloutAdvanceAsked = "rollout_advance_asked",
+    /// A rollout is paused: nothing moves by itself but a rollback.
+    RolloutPaused = "rollout_paused",
+    /// A rollout's pause is over.
+    RolloutResumed = "rollout_resumed",
+    /// A rollout has ended with all traffic on the canary.
+    RolloutPromoted = "rollout_promoted",
+    /// A rollout has ended with all traffic on the baseline.
+    RolloutRolledBack = "rollout_rolled_back",
+    /// A rollout has ended before the canary got any traffic.
+    RolloutFailed = "rollout_failed",
+    /// A rollout goes on after a restart where it was.
+    RolloutContinued = "rollout_continued",
+    /// A threshold of a rollout was changed by hand.
+    RolloutThresholdSet = "rollout_threshold_set",
+    /// The condition of a rollout's alert has come true.
+    RolloutAlertRaised = "rollout_alert_raised",
+    /// The condition of a rollout's alert is true no longer.
+    RolloutAlertResolved = "rollout_alert_resolved",
+    /// A rollout cannot go forward, for its state cannot be kept.
+    RolloutNotWritten = "rollout_not_written",
+    /// The last byte of a canary that was rolled back went out.
+    RolloutLastByte = "rollout_last_byte",
+    /// A rollout's route is split by somebody else again.
+    RolloutReleased = "rollout_released",
+    /// The state of rollouts is lost: all traffic is on the baselines.
+    RolloutStateLost = "rollout_state_lost",
+    /// A rollout follows another plan than the configuration now has.
+    RolloutPlanDiffers = "rollout_plan_differs",
+    /// A rollout's hook has ended.
+    HookEnded = "hook_ended",
+    /// A rollout's check has ended.
+    CheckEnded = "check_ended",
     /// A connection ended by a panic; the others go on.
     ConnectionPanicked = "connection_panicked",
     /// Connections could not be accepted for a while.
     AcceptFailed = "accept_failed",
+    /// Notifications do not reach a sink.
+    NotifyFailed = "notify_failed",
+    /// Notifications reach a sink again.
+    NotifyRecovered = "notify_recovered",
     /// A task ended that should not have.
     TaskFailed = "task_failed",
 }

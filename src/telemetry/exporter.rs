@@ -17,7 +17,7 @@ use prometheus::{
 };
 
 use super::{
-    Error, Gauges, Recorder, SeriesSnapshot, Snapshot,
+    Error, FallbackSnapshot, Gauges, Recorder, RolloutGauge, SeriesSnapshot, Snapshot,
     names::{self, Metric, MetricKind},
 };
 use crate::{
@@ -93,6 +93,8 @@ fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     let mut requests = Family::new(&names::REQUESTS);
     let mut responses = Family::new(&names::RESPONSES);
     let mut retries = Family::new(&names::RETRIES);
+    let mut cache_answers = Family::new(&names::CACHE_ANSWERS);
+    let mut cache_hits = Family::new(&names::CACHE_HITS);
     let mut duration = Family::new(&names::DURATION);
     let mut first_byte = Family::new(&names::FIRST_BYTE);
     for SeriesSnapshot { route, backend, totals, .. } in snapshot.live() {
@@ -104,8 +106,17 @@ fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
             responses.count(&[route, backend, &code.to_string()], *count);
         }
         retries.count(&[route, backend], totals.retries);
+        // Most backends never speak of a cache.
+        if totals.cache_answers > 0 {
+            cache_answers.count(&[route, backend], totals.cache_answers);
+            cache_hits.count(&[route, backend], totals.cache_hits);
+        }
         duration.spread(&[route, backend], &totals.total);
         first_byte.spread(&[route, backend], &totals.first_byte);
+    }
+    let mut fallbacks = Family::new(&names::FALLBACKS);
+    for FallbackSnapshot { route, from, to, count, .. } in snapshot.live_fallbacks() {
+        fallbacks.count(&[route.as_str(), from.as_str(), to.as_str()], *count);
     }
     let mut errors = Family::new(&names::ERRORS);
     for reason in ErrorReason::ALL {
@@ -115,9 +126,8 @@ fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     for queue in Queue::ALL {
         overflow.count(&[queue.label()], snapshot.overflows_of(queue));
     }
-    [requests, responses, retries, duration, first_byte, errors, overflow]
-        .map(Family::finish)
-        .into()
+    let attempts = [requests, responses, retries, cache_answers, cache_hits, duration, first_byte];
+    attempts.into_iter().chain([fallbacks, errors, overflow]).map(Family::finish).collect()
 }
 
 fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {
@@ -140,11 +150,39 @@ fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {
     successful.gauge(&[], f64::from(u8::from(gauges.reload_successful)));
     let mut success_at = Family::new(&names::RELOAD_SUCCESS_AT);
     success_at.gauge(&[], gauges.reload_success_at_ms as f64 / 1_000.0);
+    let mut notifications = Family::new(&names::NOTIFICATIONS);
+    for end in &gauges.notifications {
+        notifications.count(&[end.sink.as_str(), end.result], end.count);
+    }
     let mut build = Family::new(&names::BUILD);
     build.gauge(&[env!("CARGO_PKG_VERSION")], 1.0);
-    [weight, healthy, in_flight, connections, successful, success_at, build]
-        .map(Family::finish)
-        .into()
+    let mut families: Vec<_> =
+        [weight, healthy, in_flight, connections, successful, success_at, notifications, build]
+            .map(Family::finish)
+            .into();
+    families.extend(rollout_families(&gauges.rollouts));
+    families
+}
+
+fn rollout_families(rollouts: &[RolloutGauge]) -> [MetricFamily; 5] {
+    let mut phase = Family::new(&names::ROLLOUT_PHASE);
+    let mut step = Family::new(&names::ROLLOUT_STEP);
+    let mut weight = Family::new(&names::ROLLOUT_WEIGHT);
+    let mut rollbacks = Family::new(&names::ROLLBACKS);
+    let mut verdict = Family::new(&names::VERDICT);
+    for gauge in rollouts {
+        let rollout = gauge.rollout.as_str();
+        for (label, present) in &gauge.phases {
+            phase.gauge(&[rollout, label], f64::from(u8::from(*present)));
+        }
+        step.gauge(&[rollout], gauge.step as f64);
+        weight.gauge(&[rollout], gauge.weight.share());
+        for (cause, count) in &gauge.rollbacks {
+            rollbacks.count(&[rollout, cause], *count);
+        }
+        verdict.gauge(&[rollout], f64::from(gauge.verdict));
+    }
+    [phase, step, weight, rollbacks, verdict].map(Family::finish)
 }
 
 /// A metric with its samples.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::domain::{BackendName, EndpointAddress, RouteName, Weight};
+use crate::domain::{BackendName, EndpointAddress, RolloutName, RouteName, SinkName, Weight};
 
 /// State of the whole process at the moment of a scrape.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -13,10 +13,25 @@ pub struct Gauges {
     pub endpoints: Vec<EndpointGauge>,
     /// Each listener.
     pub connections: Vec<ListenerGauge>,
+    /// Each rollout of the configuration.
+    pub rollouts: Vec<RolloutGauge>,
     /// Whether the last reading of the configuration succeeded.
     pub reload_successful: bool,
     /// When the configuration was last read with success, in milliseconds since 1970 UTC.
     pub reload_success_at_ms: u64,
+    /// What became of notifications, by sink.
+    pub notifications: Vec<NotificationCount>,
+}
+
+/// How many notifications of a sink came to the same end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotificationCount {
+    /// The sink.
+    pub sink: SinkName,
+    /// The end: `sent`, `failed` or `dropped`.
+    pub result: &'static str,
+    /// How many.
+    pub count: u64,
 }
 
 /// Share of a backend in a route's requests.
@@ -28,6 +43,23 @@ pub struct SplitWeight {
     pub backend: BackendName,
     /// Its share.
     pub weight: Weight,
+}
+
+/// State of a rollout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolloutGauge {
+    /// The rollout.
+    pub rollout: RolloutName,
+    /// Every phase, and whether it is in it.
+    pub phases: Vec<(&'static str, bool)>,
+    /// Its step, counted from 1; 0 outside the steps.
+    pub step: u64,
+    /// The canary's share.
+    pub weight: Weight,
+    /// What the evidence says: 1 good, 0 not known, -1 bad.
+    pub verdict: i8,
+    /// Rollbacks since the process began, by cause.
+    pub rollbacks: Vec<(&'static str, u64)>,
 }
 
 /// State of an endpoint.

@@ -52,6 +52,30 @@ pub const RETRIES: Metric = Metric {
     labels: &["route", "backend"],
 };
 
+/// Requests that the baseline answers for the canary.
+pub const FALLBACKS: Metric = Metric {
+    name: "tidegate_fallbacks_total",
+    help: "Requests that one backend failed, or was made to give up, and that were sent on to another.",
+    kind: MetricKind::Counter,
+    labels: &["route", "from", "to"],
+};
+
+/// Answers that tell of a cache.
+pub const CACHE_ANSWERS: Metric = Metric {
+    name: "tidegate_cache_answers_total",
+    help: "Answers of a backend that have its cache_status_header.",
+    kind: MetricKind::Counter,
+    labels: &["route", "backend"],
+};
+
+/// Those that came from it.
+pub const CACHE_HITS: Metric = Metric {
+    name: "tidegate_cache_hits_total",
+    help: "Answers of a backend whose cache_status_header begins with HIT.",
+    kind: MetricKind::Counter,
+    labels: &["route", "backend"],
+};
+
 /// Latency to the last byte.
 pub const DURATION: Metric = Metric {
     name: "tidegate_request_duration_seconds",
@@ -132,6 +156,54 @@ pub const OVERFLOW: Metric = Metric {
     labels: &["queue"],
 };
 
+/// Where rollouts are.
+pub const ROLLOUT_PHASE: Metric = Metric {
+    name: "tidegate_rollout_phase",
+    help: "Phase of a rollout: 1 for the one that it is in, else 0.",
+    kind: MetricKind::Gauge,
+    labels: &["rollout", "phase"],
+};
+
+/// At which step rollouts are.
+pub const ROLLOUT_STEP: Metric = Metric {
+    name: "tidegate_rollout_step",
+    help: "Step of a rollout, counted from 1; 0 outside the steps.",
+    kind: MetricKind::Gauge,
+    labels: &["rollout"],
+};
+
+/// How much canaries get.
+pub const ROLLOUT_WEIGHT: Metric = Metric {
+    name: "tidegate_rollout_weight",
+    help: "Share of its route's requests that a rollout gives to the canary, 0 to 1.",
+    kind: MetricKind::Gauge,
+    labels: &["rollout"],
+};
+
+/// Rollouts that turned back.
+pub const ROLLBACKS: Metric = Metric {
+    name: "tidegate_rollbacks_total",
+    help: "Rollbacks, by what caused them.",
+    kind: MetricKind::Counter,
+    labels: &["rollout", "cause"],
+};
+
+/// What the evidence says.
+pub const VERDICT: Metric = Metric {
+    name: "tidegate_verdict",
+    help: "What the evidence says of a rollout's canary: 1 good, 0 not known, -1 bad.",
+    kind: MetricKind::Gauge,
+    labels: &["rollout"],
+};
+
+/// What became of notifications.
+pub const NOTIFICATIONS: Metric = Metric {
+    name: "tidegate_notifications_total",
+    help: "Notifications of a sink, by result: sent, failed (given up), dropped (by a full queue).",
+    kind: MetricKind::Counter,
+    labels: &["sink", "result"],
+};
+
 /// The version that runs.
 pub const BUILD: Metric = Metric {
     name: "tidegate_build_info",
@@ -141,10 +213,13 @@ pub const BUILD: Metric = Metric {
 };
 
 /// Every metric of our own.
-pub const ALL: [&Metric; 14] = [
+pub const ALL: [&Metric; 23] = [
     &REQUESTS,
     &RESPONSES,
     &RETRIES,
+    &FALLBACKS,
+    &CACHE_ANSWERS,
+    &CACHE_HITS,
     &DURATION,
     &FIRST_BYTE,
     &ERRORS,
@@ -155,6 +230,12 @@ pub const ALL: [&Metric; 14] = [
     &RELOAD_SUCCESSFUL,
     &RELOAD_SUCCESS_AT,
     &OVERFLOW,
+    &ROLLOUT_PHASE,
+    &ROLLOUT_STEP,
+    &ROLLOUT_WEIGHT,
+    &ROLLBACKS,
+    &VERDICT,
+    &NOTIFICATIONS,
     &BUILD,
 ];
 

@@ -82,6 +82,11 @@ impl Snapshot {
         self.series.iter().filter(|series| series.live)
     }
 
+    /// The fallbacks between backends that the present configuration names.
+    pub fn live_fallbacks(&self) -> impl Iterator<Item = &FallbackSnapshot> {
+        self.fallbacks.iter().filter(|pair| pair.live)
+    }
+
     /// What the series of `backend` counted over all routes.
     pub fn backend_totals(&self, backend: &BackendName) -> Totals {
         let mut totals = Totals::default();

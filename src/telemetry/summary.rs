@@ -8,7 +8,7 @@ use crate::domain::{BackendName, ErrorReason, Queue};
 /// What one summary line is made of; `Display` writes the line.
 ///
 /// ```text
-/// blue: 1800 requests, 60.0/s, 0.11% failed, p95 12.3ms; green: idle; errors: no_route 3; memory 34.1 MiB; up 2h 3m
+/// blue: 1800 requests, 60.0/s, 0.11% failed, p95 12.3ms; green: idle; fallbacks: 2; errors: no_route 3; memory 34 MiB; up 2h
 /// ```
 #[derive(Debug)]
 pub struct Summary<'a> {
@@ -30,6 +30,10 @@ impl fmt::Display for Summary<'_> {
             f.write_str("; ")?;
         }
         let snapshot = self.since_last;
+        let fallbacks: u64 = snapshot.fallbacks.iter().map(|pair| pair.count).sum();
+        if fallbacks > 0 {
+            write!(f, "fallbacks: {fallbacks}; ")?;
+        }
         let errors = ErrorReason::ALL.map(|reason| (reason.label(), snapshot.errors_of(reason)));
         write_counts(f, "errors", &errors)?;
         let overflows = Queue::ALL.map(|queue| (queue.label(), snapshot.overflows_of(queue)));

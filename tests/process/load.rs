@@ -18,6 +18,7 @@ use crate::support::{client::Client, upstream::ok};
 pub(crate) struct Lean {
     pub(crate) address: SocketAddr,
     answered: Arc<AtomicU64>,
+    fails: Arc<AtomicBool>,
 }
 
 impl Lean {
@@ -25,14 +26,20 @@ impl Lean {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let answered = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&answered);
+        let fails = Arc::new(AtomicBool::new(false));
+        let (counter, switch) = (Arc::clone(&answered), Arc::clone(&fails));
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let counter = Arc::clone(&counter);
-                std::thread::spawn(move || answer_all(stream, &ok(name), &counter));
+                let (counter, switch) = (Arc::clone(&counter), Arc::clone(&switch));
+                std::thread::spawn(move || answer_all(stream, &ok(name), &counter, &switch));
             }
         });
-        Self { address, answered }
+        Self { address, answered, fails }
+    }
+
+    /// Answers with 500 from now on, or no longer.
+    pub(crate) fn set_failing(&self, fails: bool) {
+        self.fails.store(fails, Relaxed);
     }
 
     pub(crate) fn answered(&self) -> u64 {
@@ -41,7 +48,8 @@ impl Lean {
 }
 
 /// Answers each empty line, which is where a bodiless request ends.
-fn answer_all(mut stream: TcpStream, answer: &[u8], counter: &AtomicU64) {
+fn answer_all(mut stream: TcpStream, good: &[u8], counter: &AtomicU64, fails: &AtomicBool) {
+    let bad = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n";
     stream.set_nodelay(true).unwrap();
     let end = b"\r\n\r\n";
     let (mut block, mut matched) = ([0; 16 * 1024], 0);
@@ -55,6 +63,7 @@ fn answer_all(mut stream: TcpStream, answer: &[u8], counter: &AtomicU64) {
             if matched == end.len() {
                 matched = 0;
                 counter.fetch_add(1, Relaxed);
+                let answer = if fails.load(Relaxed) { &bad[..] } else { good };
                 if stream.write_all(answer).is_err() {
                     return;
                 }
@@ -142,6 +151,14 @@ impl Load {
 
     /// Ends the load; fails if a single request did.
     pub(crate) fn finish(self) -> u64 {
+        let whole = self.end();
+        let (failed, first) = (whole.faults.len(), whole.faults.first());
+        assert_eq!(failed, 0, "{failed} failed, {} were answered: {first:?}", whole.answered);
+        whole.answered
+    }
+
+    /// Ends the load, whatever became of it.
+    pub(crate) fn end(self) -> Tally {
         self.stop.store(true, Relaxed);
         let mut whole = Tally::default();
         for thread in self.threads {
@@ -149,9 +166,7 @@ impl Load {
             whole.answered += part.answered;
             whole.faults.extend(part.faults);
         }
-        let (failed, first) = (whole.faults.len(), whole.faults.first());
-        assert_eq!(failed, 0, "{failed} failed, {} were answered: {first:?}", whole.answered);
-        whole.answered
+        whole
     }
 }
 

@@ -22,6 +22,8 @@ mod load;
 mod python;
 mod reload;
 mod resources;
+mod rollout;
+mod rollout_state;
 mod service;
 mod split;
 mod state;

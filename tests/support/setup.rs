@@ -11,6 +11,7 @@ pub(crate) struct Setup {
     listeners: Vec<String>,
     backends: Vec<String>,
     routes: Vec<String>,
+    rollouts: Vec<String>,
 }
 
 impl Setup {
@@ -23,6 +24,7 @@ impl Setup {
             listeners: Vec::new(),
             backends: Vec::new(),
             routes: Vec::new(),
+            rollouts: Vec::new(),
         }
     }
 
@@ -86,6 +88,14 @@ impl Setup {
         self
     }
 
+    /// A rollout of route `app` from `blue` to `green`, of the same name; `lines` are the rest of its table, and the tables
+    /// below it.
+    pub(crate) fn rollout(mut self, lines: &str) -> Self {
+        let roles = "route = \"app\"\nbaseline = \"blue\"\ncanary = \"green\"";
+        self.rollouts = vec![format!("[rollout.app]\n{roles}\n{lines}\n")];
+        self
+    }
+
     /// Takes a route out.
     pub(crate) fn without_route(mut self, name: &str) -> Self {
         let head = format!("[[route]]\nname = \"{name}\"\n");
@@ -107,7 +117,7 @@ impl Setup {
             let bind = if lines.contains("bind") { "" } else { "bind = \"127.0.0.1:0\"\n" };
             write!(text, "[[listener]]\n{bind}{lines}\n").expect("memory");
         }
-        text + &self.backends.concat() + &self.routes.concat()
+        text + &self.backends.concat() + &self.routes.concat() + &self.rollouts.concat()
     }
 }
 

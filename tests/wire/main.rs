@@ -12,6 +12,7 @@
 mod support;
 
 mod blame;
+mod fallback;
 mod forwarding;
 mod framing;
 mod limits;
@@ -19,6 +20,8 @@ mod malformed;
 mod messages;
 mod oracle;
 mod pool;
+mod recall;
+mod stage;
 mod upgrade;
 mod upstream_faults;
 mod valid;

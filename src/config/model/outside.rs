@@ -6,6 +6,7 @@ use crate::{
     config::json_path::JsonPath,
     domain::{
         CheckCategory, CheckStage, HookPoint, MetricName, NotificationKind, Severity, SinkName,
+        condition::Unit,
     },
 };
 
@@ -39,6 +40,18 @@ pub enum MetricUnit {
     Count,
     /// `"bytes"`
     Bytes,
+}
+
+impl MetricUnit {
+    /// The unit as conditions know it.
+    pub const fn unit(self) -> Unit {
+        match self {
+            Self::Share => Unit::Share,
+            Self::Duration => Unit::Duration,
+            Self::Count => Unit::Count,
+            Self::Bytes => Unit::Bytes,
+        }
+    }
 }
 
 /// `[notify.NAME]`: where notifications go.
@@ -202,9 +215,27 @@ pub struct Expectations {
 
 /// Status codes, as `"200"`, `"200-399"` or `"200, 301-302"`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StatusSet(pub(in crate::config) Vec<(u16, u16)>);
+pub struct StatusSet(Vec<(u16, u16)>);
 
 impl StatusSet {
+    /// The set that `text` writes; `None` when it writes none.
+    pub fn parse(text: &str) -> Option<Self> {
+        const MAX_RANGES: usize = 32;
+        let code = |text: &str| text.trim().parse().ok().filter(|code| (100..600).contains(code));
+        let range = |part: &str| {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last) = (code(first)?, code(last)?);
+            (first <= last).then_some((first, last))
+        };
+        let ranges: Option<Vec<_>> = text.split(',').map(range).collect();
+        ranges.filter(|ranges| ranges.len() <= MAX_RANGES).map(Self)
+    }
+
+    /// 200 alone.
+    pub fn ok() -> Self {
+        Self(vec![(200, 200)])
+    }
+
     /// Whether `status` is one of them.
     pub fn contains(&self, status: u16) -> bool {
         self.0.iter().any(|(first, last)| (*first..=*last).contains(&status))

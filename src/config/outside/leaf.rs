@@ -145,17 +145,7 @@ impl Leaf for StatusSet {
     fn parse(value: &DeValue<'_>) -> Result<Self, Refusal> {
         const WHAT: &str = "status codes such as \"200\", \"200-399\" or \"200, 301-302\"";
         let given = text(value, WHAT)?;
-        let code = |text: &str| text.parse().ok().filter(|code| (100..600).contains(code));
-        let range = |part: &str| {
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let (first, last) = (code(first.trim())?, code(last.trim())?);
-            (first <= last).then_some((first, last))
-        };
-        let parts = given.split(',').map(str::trim);
-        let ranges: Option<Vec<_>> = parts.map(range).collect();
-        ranges
-            .filter(|ranges| ranges.len() <= 32)
-            .map(Self)
+        StatusSet::parse(given)
             .ok_or_else(|| Refusal::new(format!("{} is not {WHAT}", quote(given))))
     }
 

@@ -16,7 +16,7 @@ use super::{
     leaf::Line,
     model::{
         Address, Check, CheckAction, CheckRequest, CheckTarget, Email, Expectations, Hook,
-        HookAction, Metric, Sink, SinkKind,
+        HookAction, Metric, Sink, SinkKind, StatusSet,
     },
     reader::{At, Reader},
     source::Span,
@@ -262,7 +262,7 @@ fn http_check(
             },
         },
         None => Expectations {
-            status: super::model::StatusSet(vec![(200, 200)]),
+            status: StatusSet::ok(),
             max_latency: None,
             headers: Vec::new(),
             body_contains: "".into(),

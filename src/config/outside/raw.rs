@@ -127,7 +127,7 @@ section! {
     /// What an answer must be.
     Expect {
         /// Status codes: "200", "200-399", "200, 301-302".
-        default status: StatusSet = StatusSet(vec![(200, 200)]);
+        default status: StatusSet = StatusSet::ok();
         /// The whole answer is there within this time; "off" for any.
         default max_latency: DurationOrOff = DurationOrOff(None);
         /// A text that the body holds.

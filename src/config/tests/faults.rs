@@ -205,6 +205,30 @@ const ROUTE: &[Case] = &[
         "no backend",
     ),
     (
+        AtEnd("[route.fallback]\non = [\"5xx\"]"),
+        "route[0].fallback.on",
+        "[\"5xx\"]",
+        "no rollout names route",
+    ),
+    (
+        AtEnd("[route.fallback]\non = [\"4xx\"]"),
+        "route[0].fallback.on[0]",
+        "\"4xx\"",
+        "\"connect\", \"timeout\", \"reset\", \"5xx\"",
+    ),
+    (
+        AtEnd("[route.fallback]\nmethods = [\"GET\", \"put\"]"),
+        "route[0].fallback.methods[1]",
+        "\"put\"",
+        "is no method",
+    ),
+    (
+        AtEnd("[route.fallback]\nmethods = [\"GET\", \"GET\"]"),
+        "route[0].fallback.methods[1]",
+        "\"GET\"]",
+        "twice",
+    ),
+    (
         AtEnd("[route.retry]\nattempts = 1"),
         "route[0].retry",
         "retry",
@@ -214,6 +238,12 @@ const ROUTE: &[Case] = &[
 
 /// Faults of the other sections, of the syntax, and of the environment.
 const REST: &[Case] = &[
+    (
+        After(BLUE, "cache_status_header = \"x cache\""),
+        "backend.blue.cache_status_header",
+        "\"x cache\"",
+        "no header's name",
+    ),
     (AtEnd("[process]\nworkers = 300"), "process.workers", "300", "\"auto\" or a whole number"),
     (AtEnd("[admin]\nsocket_mode = \"0999\""), "admin.socket_mode", "\"0999\"", "octal"),
     (AtEnd(LONG_SOCKET), "admin.socket", "\"/x", "107"),

@@ -7,15 +7,22 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
 
-use super::Kept;
+use super::{
+    Kept,
+    desk::Story,
+    runs::{self, KeptSample},
+};
 use crate::{
-    control::hand_split::{HandSplit, HandSplits},
-    domain::{BackendName, RouteName, Split, Weight},
+    control::{
+        hand_split::{HandSplit, HandSplits},
+        rollouts::Runs,
+    },
+    domain::{BackendName, RolloutName, RouteName, Split, Weight},
     telemetry::Event,
 };
 
 /// Steps from an empty file to the present schema; a file that took the first n of them is of version n.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_rollouts.sql")];
 /// Older events are deleted: some tens of megabytes at most.
 const MAX_EVENTS: i64 = 100_000;
 /// Another program that reads the file, such as a backup, may hold it for so long.
@@ -64,14 +71,21 @@ pub(super) struct Batch {
     pub(super) events: Vec<Event>,
     /// All splits set by hand, when they have changed.
     pub(super) splits: Option<HandSplits>,
+    /// Runs that have changed.
+    pub(super) runs: Runs,
+    /// In the order of their times.
+    pub(super) samples: Vec<KeptSample>,
 }
 
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.splits.is_none()
+        self.events.is_empty()
+            && self.splits.is_none()
+            && self.runs.is_empty()
+            && self.samples.is_empty()
     }
 
-    /// Puts its events behind those of `kept`, and its splits over those of `kept`.
+    /// Puts its events and runs behind those of `kept`, and its splits over those of `kept`.
     pub(super) fn go_on_from(&mut self, kept: &Kept) {
         for event in &mut self.events {
             event.id += kept.last_event;
@@ -80,6 +94,7 @@ impl Batch {
             let newer = std::mem::replace(splits, kept.splits.clone());
             splits.extend(newer);
         }
+        runs::number_after(&kept.runs, &mut self.runs, self.samples.iter_mut());
     }
 }
 
@@ -120,6 +135,30 @@ impl Database {
         Ok(splits)
     }
 
+    /// The newest run of each rollout.
+    pub(super) fn runs(&self) -> Result<Runs, DatabaseError> {
+        runs::newest(&self.connection)
+    }
+
+    /// What happened in a run that began at `since_ms`.
+    pub(super) fn story(
+        &self,
+        rollout: &RolloutName,
+        number: u64,
+        since_ms: u64,
+    ) -> Result<Story, DatabaseError> {
+        let events = "SELECT * FROM (SELECT * FROM events WHERE subject = ?1 AND at >= ?2 ORDER BY id DESC LIMIT ?3) \
+                      ORDER BY id";
+        let since = i64::try_from(since_ms).unwrap_or(i64::MAX);
+        let mut statement = self.connection.prepare_cached(events)?;
+        let mut rows = statement.query(params![rollout.as_str(), since, runs::MOST_TOLD])?;
+        let mut events = Vec::new();
+        while let Some(row) = rows.next()? {
+            events.push(event(row)?);
+        }
+        Ok(Story { events, samples: runs::samples(&self.connection, rollout, number)? })
+    }
+
     /// The secret of that name.
     pub(super) fn secret(&self, name: &str) -> Result<Option<Vec<u8>>, DatabaseError> {
         let sql = "SELECT value FROM secrets WHERE name = ?1";
@@ -150,6 +189,12 @@ impl Database {
             for (route, split) in splits {
                 insert_split(&transaction, route, split)?;
             }
+        }
+        for (rollout, run) in &batch.runs {
+            runs::insert_run(&transaction, rollout, run)?;
+        }
+        for sample in &batch.samples {
+            runs::insert_sample(&transaction, sample)?;
         }
         transaction.commit()?;
         self.last_event = last_event;
@@ -282,10 +327,10 @@ fn hand_split(row: &Row<'_>) -> Result<(RouteName, HandSplit), DatabaseError> {
     Ok((route, hand))
 }
 
-fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, DatabaseError> {
+pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, DatabaseError> {
     serde_json::from_str(text).map_err(damaged)
 }
 
-fn damaged(error: impl std::error::Error) -> DatabaseError {
+pub(super) fn damaged(error: impl std::error::Error) -> DatabaseError {
     DatabaseError::Damaged(error.to_string())
 }

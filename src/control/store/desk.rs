@@ -11,22 +11,49 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::database::Batch;
-use crate::{control::hand_split::HandSplits, telemetry::Event};
+use super::{
+    database::Batch,
+    runs::{KeptSample, number_after},
+};
+use crate::{
+    control::{
+        hand_split::HandSplits,
+        rollouts::{Run, Runs, Sample},
+    },
+    domain::RolloutName,
+    telemetry::Event,
+};
 
 /// Events that wait for the disk: beyond the longest burst, and a few megabytes at most.
 const MAX_EVENTS: usize = 10_000;
+/// Samples that wait for the disk.
+const MAX_SAMPLES: usize = 10_000;
 /// Questions that wait for an answer.
 const MAX_READS: usize = 64;
 /// Events in one transaction.
 const BATCH: usize = 512;
 
-/// A question to the state file.
+/// A question to the state file; the answer is `None` when the file cannot be read now.
 #[derive(Debug)]
-pub(super) struct Read {
-    pub(super) after: Option<u64>,
-    pub(super) limit: usize,
-    pub(super) answer: oneshot::Sender<Option<Vec<Event>>>,
+pub(super) enum Read {
+    /// At most `limit` events: the first after `after`, or else the newest.
+    Events { after: Option<u64>, limit: usize, answer: oneshot::Sender<Option<Vec<Event>>> },
+    /// What happened in a run.
+    Story {
+        rollout: RolloutName,
+        number: u64,
+        since_ms: u64,
+        answer: oneshot::Sender<Option<Story>>,
+    },
+}
+
+/// What the state file tells of one run.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(in crate::control) struct Story {
+    /// Events about the rollout, in the order of their numbers.
+    pub events: Vec<Event>,
+    /// In the order of their times.
+    pub samples: Vec<Sample>,
 }
 
 /// What the store's thread is to do next.
@@ -54,6 +81,8 @@ pub(super) struct Desk {
 struct Papers {
     events: VecDeque<Event>,
     splits: Option<HandSplits>,
+    runs: Runs,
+    samples: VecDeque<KeptSample>,
     reads: Vec<Read>,
     flushes: Vec<oneshot::Sender<bool>>,
     adopted: bool,
@@ -77,12 +106,33 @@ impl Desk {
         fits
     }
 
+    /// Leaves a run as it is now: only its newest state goes to the disk.
+    pub(super) fn put_run(&self, rollout: RolloutName, run: Run) {
+        self.papers().runs.insert(rollout, run);
+        self.bell.notify_one();
+    }
+
+    /// Leaves a sample; `false` when that cost the oldest its place.
+    pub(super) fn put_sample(&self, sample: KeptSample) -> bool {
+        let mut papers = self.papers();
+        papers.samples.push_back(sample);
+        let fits = papers.samples.len() <= MAX_SAMPLES;
+        if !fits {
+            papers.samples.pop_front();
+        }
+        self.bell.notify_one();
+        fits
+    }
+
     /// Goes on from a file whose last event is number `last_event`, with `splits` as all that are set by hand now.
-    pub(super) fn adopt(&self, last_event: u64, splits: HandSplits) {
+    /// Runs are numbered after those of `runs`.
+    pub(super) fn adopt(&self, last_event: u64, splits: HandSplits, runs: &Runs) {
         let mut papers = self.papers();
         for event in &mut papers.events {
             event.id += last_event;
         }
+        let Papers { runs: waiting, samples, .. } = &mut *papers;
+        number_after(runs, waiting, samples.iter_mut());
         papers.splits = Some(splits);
         papers.adopted = true;
         self.bell.notify_one();
@@ -121,7 +171,7 @@ impl Desk {
     /// Waits for work, at most for `patience`; while `busy` with an unwritten batch, no further one is handed out.
     pub(super) fn take(&self, patience: Option<Duration>, busy: bool) -> Errand {
         let idle = |papers: &mut Papers| {
-            let written = busy || (papers.events.is_empty() && papers.splits.is_none());
+            let written = busy || papers.are_written();
             written && papers.reads.is_empty() && papers.flushes.is_empty() && !papers.closed
         };
         let papers = self.papers();
@@ -141,19 +191,32 @@ impl Desk {
 }
 
 impl Papers {
+    fn are_written(&self) -> bool {
+        self.events.is_empty()
+            && self.splits.is_none()
+            && self.runs.is_empty()
+            && self.samples.is_empty()
+    }
+
     fn hand_out(&mut self, busy: bool) -> Errand {
         let batch = if busy {
             Batch::default()
         } else {
             let count = self.events.len().min(BATCH);
-            Batch { events: self.events.drain(..count).collect(), splits: self.splits.take() }
+            let samples = self.samples.len().min(BATCH);
+            Batch {
+                events: self.events.drain(..count).collect(),
+                splits: self.splits.take(),
+                runs: std::mem::take(&mut self.runs),
+                samples: self.samples.drain(..samples).collect(),
+            }
         };
         Errand {
             batch,
             adopted: self.adopted,
             reads: std::mem::take(&mut self.reads),
             flushes: std::mem::take(&mut self.flushes),
-            more: !self.events.is_empty() || self.splits.is_some(),
+            more: !self.are_written(),
             closed: self.closed,
         }
     }
@@ -190,7 +253,7 @@ mod tests {
     #[test]
     fn questions_are_bounded_and_none_is_taken_at_the_end() {
         let desk = Desk::default();
-        let read = || Read { after: None, limit: 1, answer: oneshot::channel().0 };
+        let read = || Read::Events { after: None, limit: 1, answer: oneshot::channel().0 };
         assert!((0..MAX_READS).all(|_| desk.put_read(read())));
         assert!(!desk.put_read(read()));
         assert_eq!(desk.take(None, false).reads.len(), MAX_READS);

@@ -19,14 +19,14 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::{
-    Kept, StoreError,
+    Kept, Past, StoreError,
     database::{Batch, Database, DatabaseError},
     desk::{Desk, Errand, Read},
     outage::Outage,
     place::{Identity, LockError, Place},
 };
 use crate::{
-    control::hand_split::HandSplits,
+    control::{hand_split::HandSplits, rollouts::Runs},
     lifecycle::clock,
     telemetry::{Event, EventKind, EventSink},
 };
@@ -41,6 +41,7 @@ pub(super) struct Keeper {
     file: FileState,
     /// What the file must hold when it is begun anew.
     splits: HandSplits,
+    runs: Runs,
     cookie_secret: Vec<u8>,
     unwritten: Batch,
     /// What the file held when it was first read late, as long as the controller does not go on from it.
@@ -69,6 +70,7 @@ impl Keeper {
             place: Place::new(path),
             file: FileState::NeverRead(Outage::begin()),
             splits: HandSplits::new(),
+            runs: Runs::new(),
             cookie_secret: Vec::new(),
             unwritten: Batch::default(),
             late: None,
@@ -82,7 +84,7 @@ impl Keeper {
             }
             Err(OpenError::Unavailable(why)) => {
                 keeper.say_write_failed(&why);
-                Kept::default()
+                Kept { past: Past::Unread, ..Kept::default() }
             }
             Err(OpenError::InUse) => return Err(StoreError::InUse(keeper.place.path().into())),
             Err(OpenError::Newer(why)) => {
@@ -99,6 +101,7 @@ impl Keeper {
             }
         }
         keeper.splits.clone_from(&kept.splits);
+        keeper.runs.clone_from(&kept.runs);
         keeper.cookie_secret.clone_from(&kept.cookie_secret);
         Ok((keeper, kept))
     }
@@ -112,10 +115,7 @@ impl Keeper {
             flushes.extend(asked);
             self.accept(batch, adopted);
             let written = self.settle(!flushes.is_empty() || closed);
-            for Read { after, limit, answer } in reads {
-                // Nobody hears the answer when whoever asked has left.
-                let _ = answer.send(self.read(after, limit));
-            }
+            reads.into_iter().for_each(|read| self.answer(read));
             if written && more {
                 continue;
             }
@@ -155,6 +155,7 @@ impl Keeper {
         if let Some(splits) = &batch.splits {
             self.splits.clone_from(splits);
         }
+        self.runs.extend(batch.runs.iter().map(|(name, run)| (name.clone(), run.clone())));
         if !batch.is_empty() {
             self.unwritten = batch;
         }
@@ -254,6 +255,8 @@ impl Keeper {
         self.unwritten.splits = Some(self.splits.clone());
         if late {
             self.inherit(kept);
+        } else {
+            self.unwritten.runs.clone_from(&self.runs);
         }
         Ok(())
     }
@@ -261,6 +264,11 @@ impl Keeper {
     /// Puts what is in memory behind and over what the file held all the time, and tells the controller.
     fn inherit(&mut self, kept: Kept) {
         self.unwritten.go_on_from(&kept);
+        let meanwhile = std::mem::replace(&mut self.runs, kept.runs.clone());
+        for (rollout, mut run) in meanwhile {
+            run.number += kept.runs.get(&rollout).map_or(0, |run| run.number);
+            self.runs.insert(rollout, run);
+        }
         self.splits = self.unwritten.splits.clone().unwrap_or_default();
         self.cookie_secret.clone_from(&kept.cookie_secret);
         self.late = Some(kept.clone());
@@ -270,12 +278,15 @@ impl Keeper {
 
     /// Opens the file and reads what it holds, setting it aside first where it is damaged.
     fn begin(&mut self) -> Result<(FileState, Kept), OpenError> {
+        let gone = self.place.is_deserted();
         self.place.take()?;
         match self.load() {
             Err(DatabaseError::Damaged(why)) => {
                 self.set_aside(&why)?;
-                Ok(self.load()?)
+                let (file, kept) = self.load()?;
+                Ok((file, Kept { past: Past::Lost, ..kept }))
             }
+            Ok((file, kept)) if gone => Ok((file, Kept { past: Past::Lost, ..kept })),
             loaded => Ok(loaded?),
         }
     }
@@ -285,8 +296,10 @@ impl Keeper {
         let database = Database::open(self.place.path())?;
         let kept = Kept {
             splits: database.splits()?,
+            runs: database.runs()?,
             cookie_secret: database.secret(COOKIE_SECRET)?.unwrap_or_default(),
             last_event: database.last_event(),
+            past: Past::Known,
         };
         Ok((FileState::Open(database, identity), kept))
     }
@@ -301,10 +314,22 @@ impl Keeper {
         Ok(())
     }
 
-    fn read(&self, after: Option<u64>, limit: usize) -> Option<Vec<Event>> {
-        match &self.file {
-            FileState::Open(database, _) => database.events(after, limit).ok(),
+    fn answer(&self, read: Read) {
+        let database = match &self.file {
+            FileState::Open(database, _) => Some(database),
             FileState::Away(_) | FileState::NeverRead(_) => None,
+        };
+        // Nobody hears the answer when whoever asked has left.
+        match read {
+            Read::Events { after, limit, answer } => {
+                let found = database.and_then(|database| database.events(after, limit).ok());
+                let _ = answer.send(found);
+            }
+            Read::Story { rollout, number, since_ms, answer } => {
+                let found =
+                    database.and_then(|database| database.story(&rollout, number, since_ms).ok());
+                let _ = answer.send(found);
+            }
         }
     }
 
@@ -373,6 +398,7 @@ impl Keeper {
 
     /// Events in the file.
     pub(super) fn count_events(&self) -> usize {
-        self.read(Some(0), usize::MAX).unwrap().len()
+        let FileState::Open(database, _) = &self.file else { panic!("the file is away") };
+        database.events(Some(0), usize::MAX).unwrap().len()
     }
 }

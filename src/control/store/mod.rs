@@ -8,17 +8,26 @@ mod desk;
 mod keeper;
 mod outage;
 mod place;
+mod runs;
 
 use std::{io, path::PathBuf, sync::Arc, thread};
 
 use tokio::sync::{mpsc, oneshot};
 
+pub(in crate::control) use self::desk::Story;
 use self::{
     desk::{Desk, Read},
     keeper::Keeper,
+    runs::KeptSample,
 };
-use super::hand_split::HandSplits;
-use crate::telemetry::{Event, EventSink};
+use super::{
+    hand_split::HandSplits,
+    rollouts::{Run, Runs, Sample},
+};
+use crate::{
+    domain::RolloutName,
+    telemetry::{Event, EventSink},
+};
 
 /// Why there is no state to begin with. Anything less is an event, and the process runs on.
 #[derive(Debug, thiserror::Error)]
@@ -50,10 +59,26 @@ pub enum StoreError {
 pub struct Kept {
     /// Splits set by hand.
     pub splits: HandSplits,
+    /// The newest run of each rollout.
+    pub(in crate::control) runs: Runs,
     /// Random key for the cookies that Tidegate issues; made at the first start.
     pub cookie_secret: Vec<u8>,
     /// Number of the newest event.
     pub last_event: u64,
+    /// Whether that is all there was.
+    pub past: Past,
+}
+
+/// Whether the state of the process before this one is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Past {
+    /// It is, or there was no process before.
+    #[default]
+    Known,
+    /// The file was damaged, or is gone though its lock is still there.
+    Lost,
+    /// The file cannot be read now.
+    Unread,
 }
 
 /// Tells, at most once, what a file held that could not be read at the start.
@@ -96,17 +121,42 @@ impl Store {
         self.0.0.put_event(event, splits)
     }
 
+    /// Keeps a run as it is now, over its older state.
+    pub(in crate::control) fn keep_run(&self, rollout: RolloutName, run: Run) {
+        self.0.0.put_run(rollout, run);
+    }
+
+    /// Keeps a sample of a run; `false` when an older one had to give way to it.
+    #[must_use]
+    pub fn keep_sample(&self, rollout: RolloutName, number: u64, sample: Sample) -> bool {
+        self.0.0.put_sample(KeptSample { rollout, number, sample })
+    }
+
     /// Goes on from what [`LateRead`] told: events kept so far come after number `last_event`, and `splits` are all that are
-    /// set by hand now.
-    pub fn adopt(&self, last_event: u64, splits: HandSplits) {
-        self.0.0.adopt(last_event, splits);
+    /// set by hand now; runs kept so far come after those of `runs`.
+    pub(in crate::control) fn adopt(&self, last_event: u64, splits: HandSplits, runs: &Runs) {
+        self.0.0.adopt(last_event, splits, runs);
     }
 
     /// At most `limit` events in the order of their numbers: the first after `after`, or else the newest. `None` when the
     /// file cannot be read now.
     pub async fn events(&self, after: Option<u64>, limit: usize) -> Option<Vec<Event>> {
         let (answer, answered) = oneshot::channel();
-        if !self.0.0.put_read(Read { after, limit, answer }) {
+        if !self.0.0.put_read(Read::Events { after, limit, answer }) {
+            return None;
+        }
+        answered.await.ok().flatten()
+    }
+
+    /// Events and samples of a run that began at `since_ms`. `None` when the file cannot be read now.
+    pub(in crate::control) async fn story(
+        &self,
+        rollout: RolloutName,
+        number: u64,
+        since_ms: u64,
+    ) -> Option<Story> {
+        let (answer, answered) = oneshot::channel();
+        if !self.0.0.put_read(Read::Story { rollout, number, since_ms, answer }) {
             return None;
         }
         answered.await.ok().flatten()
@@ -127,5 +177,7 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+mod run_tests;
 #[cfg(test)]
 mod tests;

@@ -45,6 +45,14 @@ impl Place {
         &self.path
     }
 
+    /// Whether the file is gone, though its lock tells that there was one.
+    pub(super) fn is_deserted(&self) -> bool {
+        let missing = |path: &Path| {
+            fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        missing(&self.path) && fs::symlink_metadata(beside(&self.path, ".lock")).is_ok()
+    }
+
     /// Takes the lock; again, if its file was deleted meanwhile and anybody else could take that name.
     pub(super) fn take(&mut self) -> Result<(), LockError> {
         let path = beside(&self.path, ".lock");

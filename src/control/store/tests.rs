@@ -14,17 +14,17 @@ use crate::{
     telemetry::{EventKind, Recorder},
 };
 
-fn sink() -> (EventSink, mpsc::Receiver<Event>) {
+pub(super) fn sink() -> (EventSink, mpsc::Receiver<Event>) {
     EventSink::new(Arc::new(Recorder::new(1)))
 }
 
-fn open(path: &std::path::Path) -> (Store, Kept, mpsc::Receiver<Event>) {
+pub(super) fn open(path: &std::path::Path) -> (Store, Kept, mpsc::Receiver<Event>) {
     let (events, said) = sink();
     let (store, kept, _late) = Store::open(path.to_owned(), events).unwrap();
     (store, kept, said)
 }
 
-fn event(id: u64) -> Event {
+pub(super) fn event(id: u64) -> Event {
     let after = Some(serde_json::json!({ "blue": 50 }));
     let event = Event::new(EventKind::SplitChanged, 5, "api", format!("number {id}"));
     Event { id, ..event.by("uid:0").with_change(None, after) }
@@ -41,7 +41,7 @@ fn hand_splits() -> HandSplits {
     [(RouteName::new("api").unwrap(), hand)].into()
 }
 
-async fn close(store: Store) {
+pub(super) async fn close(store: Store) {
     assert!(store.close().await);
     assert!(!store.flush().await && store.events(None, 1).await.is_none(), "it is closed");
 }
@@ -108,7 +108,7 @@ async fn what_came_before_a_late_read_goes_behind_and_over_the_file() {
     assert_eq!(told.cookie_secret, first.cookie_secret);
     let ids: Vec<_> = store.events(Some(0), 10).await.unwrap().iter().map(|kept| kept.id).collect();
     assert_eq!(ids, [1, 2, 3, 4]);
-    store.adopt(told.last_event, of("web"));
+    store.adopt(told.last_event, of("web"), &told.runs);
     assert!(store.keep(event(5), None));
     close(store).await;
 

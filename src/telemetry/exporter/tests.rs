@@ -6,10 +6,10 @@ use std::{
 };
 
 use super::{
-    super::{EndpointGauge, ListenerGauge, SplitWeight, recorder::tests::names},
+    super::{EndpointGauge, ListenerGauge, NotificationCount, SplitWeight, recorder::tests::names},
     *,
 };
-use crate::domain::{Outcome, Weight};
+use crate::domain::{Outcome, RolloutName, SinkName, Weight};
 
 const GOLDEN: &str = include_str!("golden.txt");
 
@@ -33,8 +33,21 @@ fn gauges() -> Gauges {
             in_flight: 3,
         }],
         connections: vec![ListenerGauge { bind: "127.0.0.1:8080".parse().unwrap(), open: 17 }],
+        rollouts: vec![RolloutGauge {
+            rollout: RolloutName::new("api").unwrap(),
+            phases: vec![("idle", false), ("baking", true)],
+            step: 2,
+            weight: Weight::from_percent(12.5).unwrap(),
+            verdict: -1,
+            rollbacks: vec![("breaker", 3)],
+        }],
         reload_successful: true,
         reload_success_at_ms: 1_700_000_000_500,
+        notifications: vec![NotificationCount {
+            sink: SinkName::new("chat").unwrap(),
+            result: "sent",
+            count: 2,
+        }],
     }
 }
 
@@ -52,6 +65,12 @@ fn recorder() -> Arc<Recorder> {
     recorder.shard(1).record(blue, &outcome(Class::Excluded, 200, 5));
     shard.record(old, &outcome(Class::Success, 200, 1));
     recorder.retain(&HashSet::from([blue, green]));
+    let (route, [blue_name, green_name, old_name]) =
+        (names("api", "blue").0, ["blue", "green", "old"].map(|backend| names("api", backend).1));
+    shard.fallback(recorder.fallback(&route, &green_name, &blue_name).unwrap());
+    shard.fallback(recorder.fallback(&route, &old_name, &blue_name).unwrap());
+    shard.cache_answer(blue, true);
+    shard.cache_answer(blue, false);
     shard.error(ErrorReason::NoRoute);
     recorder.overflow(Queue::Events);
     Arc::new(recorder)
@@ -101,7 +120,8 @@ fn every_sample_follows_its_help_and_type_and_none_comes_twice() {
             let (sample, value) = line.rsplit_once(' ').unwrap();
             assert!(sample.starts_with(&family), "{line} under {family}");
             assert!(samples.insert(sample.to_owned()), "{sample} comes twice");
-            assert!(value.parse::<f64>().unwrap() >= 0.0, "{line}");
+            let lowest = if family == "tidegate_verdict" { -1.0 } else { 0.0 };
+            assert!(value.parse::<f64>().unwrap() >= lowest, "{line}");
         }
     }
 }

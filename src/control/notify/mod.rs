@@ -1,0 +1,140 @@
+//! Notifications on their way to people: a queue and a task for each sink, so that a dead one delays nothing and nobody.
+//!
+//! What cannot be delivered is tried again with growing pauses, then given up, counted, and reported as an event of its own.
+//! A reload changes a sink under its task: what waits is kept.
+
+mod alert_book;
+mod courier;
+mod delivery;
+mod mail;
+mod message;
+mod queue;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use courier::{Counts, Courier};
+use queue::Queue;
+use tokio::{sync::watch, task::AbortHandle};
+
+use super::Outbound;
+use crate::{
+    config::model::Sink,
+    domain::{self, Notification, NotificationKind, SinkName},
+    lifecycle::Tasks,
+    telemetry::{EventSink, NotificationCount, Recorder},
+};
+
+/// Brings notifications to the sinks of the configuration; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Notifier(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    tasks: Tasks,
+    outbound: Outbound,
+    events: EventSink,
+    recorder: Arc<Recorder>,
+    served: Mutex<BTreeMap<SinkName, Served>>,
+}
+
+/// A sink with its queue and its task, which ends with this value.
+#[derive(Debug)]
+struct Served {
+    sink: watch::Sender<Arc<Sink>>,
+    queue: Arc<Queue>,
+    counts: Arc<Counts>,
+    task: AbortHandle,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Notifier {
+    /// No sinks yet. What goes wrong is reported to `events`, and what a full queue drops is counted by `recorder`.
+    pub fn new(
+        tasks: Tasks,
+        outbound: Outbound,
+        events: EventSink,
+        recorder: Arc<Recorder>,
+    ) -> Self {
+        let served = Mutex::default();
+        Self(Arc::new(Shared { tasks, outbound, events, recorder, served }))
+    }
+
+    /// Serves `sinks` from now on, and no others. One that stays keeps what waits for it. Needs a runtime.
+    pub fn configure(&self, sinks: &[Sink]) {
+        let mut served = self.served();
+        served.retain(|name, _| sinks.iter().any(|sink| sink.name == *name));
+        for sink in sinks {
+            let name = sink.name.clone();
+            let known = served.entry(name).or_insert_with(|| self.serve(sink));
+            known.sink.send_if_modified(|old| {
+                let changed = **old != *sink;
+                if changed {
+                    *old = Arc::new(sink.clone());
+                }
+                changed
+            });
+        }
+    }
+
+    /// Puts `notification` into the queue of each sink that wants it. Never waits.
+    pub fn notify(&self, notification: &Notification) {
+        for served in self.served().values() {
+            if is_wanted(&served.sink.borrow(), notification)
+                && served.queue.push(notification.clone())
+            {
+                served.counts.drop_one();
+                self.0.recorder.overflow(domain::Queue::Notifications);
+            }
+        }
+    }
+
+    /// What became of each sink's notifications.
+    pub fn counts(&self) -> Vec<NotificationCount> {
+        let served = self.served();
+        served.iter().flat_map(|(name, served)| served.counts.read(name)).collect()
+    }
+
+    fn serve(&self, sink: &Sink) -> Served {
+        let Shared { tasks, outbound, events, .. } = &*self.0;
+        let (queue, counts) = (Arc::<Queue>::default(), Arc::<Counts>::default());
+        let (sink, watched) = watch::channel(Arc::new(sink.clone()));
+        let courier = Courier {
+            sink: watched,
+            queue: queue.clone(),
+            counts: counts.clone(),
+            outbound: outbound.clone(),
+            events: events.clone(),
+        };
+        let task = tasks.keep("notification sink", move || courier.clone().run());
+        Served { sink, queue, counts, task: task.abort_handle() }
+    }
+
+    fn served(&self) -> MutexGuard<'_, BTreeMap<SinkName, Served>> {
+        self.0.served.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether `sink` has to hear of `notification`: an Alertmanager of all, since the unwanted ones may close what the wanted
+/// ones opened.
+fn is_wanted(sink: &Sink, notification: &Notification) -> bool {
+    let keeps_a_book = matches!(sink.kind, crate::config::model::SinkKind::Alertmanager(_));
+    keeps_a_book || is_selected(sink, notification)
+}
+
+/// Whether the configuration of `sink` selects `notification`.
+fn is_selected(sink: &Sink, notification: &Notification) -> bool {
+    let Notification { kind, severity, .. } = notification;
+    let kind: &NotificationKind = kind;
+    sink.events.contains(kind) && *severity >= sink.min_severity
+}
+
+#[cfg(test)]
+mod tests;

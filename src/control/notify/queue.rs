@@ -1,0 +1,70 @@
+//! Notifications that wait for their sink. Bounded: when it is full the oldest goes, since the newest says how things stand.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::Notify;
+
+use crate::domain::Notification;
+
+/// Notifications that wait at most.
+pub(super) const CAPACITY: usize = 256;
+
+/// A queue with one reader.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    waiting: Mutex<VecDeque<Notification>>,
+    filled: Notify,
+}
+
+impl Queue {
+    /// Adds `notification`; `true` when the oldest had to go for it.
+    pub(super) fn push(&self, notification: Notification) -> bool {
+        let mut waiting = self.waiting();
+        let full = waiting.len() >= CAPACITY;
+        if full {
+            waiting.pop_front();
+        }
+        waiting.push_back(notification);
+        drop(waiting);
+        self.filled.notify_one();
+        full
+    }
+
+    /// Takes the oldest, and waits until there is one.
+    pub(super) async fn pop(&self) -> Notification {
+        loop {
+            if let Some(oldest) = self.waiting().pop_front() {
+                return oldest;
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Notification>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::notify::tests::notification;
+
+    #[tokio::test]
+    async fn the_oldest_goes_when_it_is_full() {
+        let queue = Queue::default();
+        for at_ms in 0..CAPACITY as u64 {
+            assert!(!queue.push(Notification { at_ms, ..notification() }));
+        }
+        assert!(queue.push(Notification { at_ms: 999, ..notification() }));
+        for at_ms in 1..CAPACITY as u64 {
+            assert_eq!(queue.pop().await.at_ms, at_ms);
+        }
+        assert_eq!(queue.pop().await.at_ms, 999);
+        let waits = tokio::time::timeout(std::time::Duration::ZERO, queue.pop());
+        assert!(waits.await.is_err(), "there is nothing more");
+    }
+}

@@ -1,0 +1,271 @@
+//! Requests that Tidegate makes of its own accord: to Prometheus, to sinks of notifications, to hooks, and as checks.
+//!
+//! Every request has a deadline and every answer a limit. Each opens a connection of its own: they are few, and an idle
+//! connection that has died must not look like a fault of whoever is asked. Redirects are answers like any other, and
+//! no proxy of the environment stands between: what the configuration names is what is asked.
+
+use std::{
+    error::Error as _,
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use reqwest::{Client, Method, header::HeaderMap, redirect};
+
+use crate::{
+    lifecycle::{clock, read_regular},
+    telemetry::SELF_ACTOR,
+};
+
+/// Most of an answer that is read.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// Longest file with a token, password or address.
+const MAX_SECRET: u64 = 4 << 10;
+
+/// Makes requests; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Outbound {
+    /// Made when first used: reading the system's certificates costs time and memory.
+    client: Arc<OnceLock<Result<Client, String>>>,
+}
+
+/// One request.
+#[derive(Debug)]
+pub(super) struct Outgoing<'r> {
+    pub(super) method: Method,
+    pub(super) url: &'r str,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+    /// The whole answer must be there by then.
+    pub(super) timeout: Duration,
+}
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+    /// From the begin of the request to the last byte of the answer.
+    pub(super) took: Duration,
+}
+
+/// Why nothing came back. None of them holds the address, which may be a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum OutboundError {
+    /// There is no client to ask with.
+    #[error("cannot make requests: {0}")]
+    Client(String),
+    /// It was not answered in time.
+    #[error("no answer within {} ms", .0.as_millis())]
+    Timeout(Duration),
+    /// Connection or answer broke.
+    #[error("{0}")]
+    Broken(String),
+    /// The answer goes on and on.
+    #[error("the answer is longer than {MAX_ANSWER} bytes")]
+    TooLong,
+}
+
+impl Outbound {
+    /// Sends `outgoing` and waits for the whole answer.
+    ///
+    /// # Errors
+    /// [`OutboundError`]; an answer with an error's status is an answer.
+    pub(super) async fn ask(&self, outgoing: Outgoing<'_>) -> Result<Answer, OutboundError> {
+        let timeout = outgoing.timeout;
+        let asked = tokio::time::timeout(timeout, self.exchange(outgoing));
+        asked.await.unwrap_or(Err(OutboundError::Timeout(timeout)))
+    }
+
+    async fn exchange(&self, outgoing: Outgoing<'_>) -> Result<Answer, OutboundError> {
+        let Outgoing { method, url, headers, body, timeout } = outgoing;
+        let client = self.client.get_or_init(client).as_ref();
+        let client = client.map_err(|why| OutboundError::Client(why.clone()))?;
+        let began = clock::now();
+        let request = client.request(method, url).headers(headers).timeout(timeout).body(body);
+        let mut answer = request.send().await.map_err(|error| broken(error, timeout))?;
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| broken(error, timeout))? {
+            if body.len() + chunk.len() > MAX_ANSWER {
+                return Err(OutboundError::TooLong);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let headers = std::mem::take(answer.headers_mut());
+        let took = clock::now().since(began);
+        Ok(Answer { status: answer.status().as_u16(), headers, body, took })
+    }
+}
+
+fn client() -> Result<Client, String> {
+    // Fails when there is one already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = || {
+        Client::builder()
+            .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .http1_only()
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+    };
+    let checked = builder().build().or_else(|error| {
+        // A bare container has no certificates: what is not encrypted works all the same.
+        tracing::warn!(actor = SELF_ACTOR, %error, "no address with https can be checked");
+        builder().tls_certs_only([]).build()
+    });
+    checked.map_err(|error| told(&error))
+}
+
+fn broken(error: reqwest::Error, timeout: Duration) -> OutboundError {
+    if error.is_timeout() {
+        return OutboundError::Timeout(timeout);
+    }
+    OutboundError::Broken(told(&error.without_url()))
+}
+
+/// An error with its causes in one line.
+fn told(error: &reqwest::Error) -> String {
+    let mut texts = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if texts.last().is_none_or(|last| !last.contains(&text)) {
+            texts.push(text);
+        }
+        cause = error.source();
+    }
+    texts.join(": ")
+}
+
+/// The text of a small file, without the white space around it. Reads beside the runtime, since a disk may hang.
+///
+/// # Errors
+/// Why there is none, with the file's name.
+pub(super) async fn read_secret(path: &Path) -> Result<String, String> {
+    let file = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || read_regular(&file, MAX_SECRET)).await;
+    let shown = path.display();
+    let bytes = read.map_err(|error| format!("{shown}: {error}"))?;
+    let bytes = bytes.map_err(|error| format!("{shown}: {error}"))?;
+    let text = String::from_utf8(bytes).map_err(|_| format!("{shown}: it is no text"))?;
+    match text.trim() {
+        "" => Err(format!("{shown}: it is empty")),
+        text => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+        sync::mpsc,
+    };
+
+    use super::*;
+
+    /// Answers each connection with the next of `answers`, the last of them for ever, and gives the requests.
+    #[allow(clippy::disallowed_methods, reason = "a panic here fails the test that waits for it")]
+    pub(in crate::control) async fn server(
+        answers: Vec<String>,
+    ) -> (SocketAddr, mpsc::Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, requests) = mpsc::channel(64);
+        tokio::spawn(async move {
+            for turn in 0.. {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = Vec::new();
+                let mut buffer = [0; 4096];
+                while !is_whole(&request) {
+                    match stream.read(&mut buffer).await {
+                        Ok(0) | Err(_) => break,
+                        Ok(count) => request.extend_from_slice(&buffer[..count]),
+                    }
+                }
+                let answer = &answers[turn.min(answers.len() - 1)];
+                // Who has gone reads nothing more.
+                stream.write_all(answer.as_bytes()).await.ok();
+                sender.send(String::from_utf8(request).unwrap()).await.ok();
+            }
+        });
+        (address, requests)
+    }
+
+    fn is_whole(request: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(request);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+        let head = head.to_ascii_lowercase();
+        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+        length.is_none_or(|length| body.len() >= length.parse().unwrap())
+    }
+
+    /// A whole answer with a body.
+    pub(in crate::control) fn answer(status: u16, headers: &str, body: &str) -> String {
+        let length = body.len();
+        format!(
+            "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}"
+        )
+    }
+
+    fn get(url: &str) -> Outgoing<'_> {
+        Outgoing {
+            method: Method::GET,
+            url,
+            headers: HeaderMap::new(),
+            body: Vec::new(),
+            timeout: Duration::from_secs(20),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_whole_and_a_redirect_is_one() {
+        let moved = answer(302, "location: http://127.0.0.1:1/\r\n", "elsewhere");
+        let (address, mut requests) = server(vec![moved]).await;
+        let outbound = Outbound::default();
+        let answer = outbound.ask(get(&format!("http://{address}/a?b=c"))).await.unwrap();
+        assert_eq!((answer.status, &answer.body[..]), (302, &b"elsewhere"[..]));
+        let request = requests.recv().await.unwrap();
+        assert!(request.starts_with("GET /a?b=c HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains("user-agent: tidegate/"), "{request}");
+    }
+
+    #[tokio::test]
+    async fn an_endless_answer_and_a_silent_server_are_given_up() {
+        let endless = answer(200, "", &"x".repeat(MAX_ANSWER + 1));
+        let (address, _requests) = server(vec![endless]).await;
+        let outbound = Outbound::default();
+        let error = outbound.ask(get(&format!("http://{address}/"))).await.unwrap_err();
+        assert_eq!(error, OutboundError::TooLong);
+
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", silent.local_addr().unwrap());
+        let timeout = Duration::from_millis(30);
+        let error = outbound.ask(Outgoing { timeout, ..get(&url) }).await.unwrap_err();
+        assert_eq!(error, OutboundError::Timeout(timeout));
+    }
+
+    #[tokio::test]
+    async fn an_error_says_why_and_not_where() {
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let url = format!("http://{closed}/secret");
+        let error = Outbound::default().ask(get(&url)).await.unwrap_err().to_string();
+        assert!(error.contains("refused") && !error.contains("secret"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_the_text_of_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        assert!(read_secret(&path).await.unwrap_err().contains("No such file"));
+        std::fs::write(&path, " \n").unwrap();
+        assert!(read_secret(&path).await.unwrap_err().ends_with("it is empty"));
+        std::fs::write(&path, "abc\n").unwrap();
+        assert_eq!(read_secret(&path).await.unwrap(), "abc");
+    }
+}

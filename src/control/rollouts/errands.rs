@@ -1,0 +1,279 @@
+//! Hooks and checks: begun when the machine asks for them, reported when they end.
+//!
+//! They run as tasks of their own. What they wait for holds up a move forward at most, never a rollback.
+
+use std::net::SocketAddr;
+
+use super::{
+    carry::{MoveAnswer, Reply, Word},
+    drive::Drive,
+};
+use crate::{
+    config::{
+        Config,
+        model::{Check, Hook, HostPattern, Rollout},
+    },
+    control::{
+        Controller,
+        checks::{CheckTargets, RunningChecks, Side, run_stage},
+        hooks::{HookContext, run_hooks},
+        report::{CheckRun, HookRun},
+    },
+    decision::rollout::Errand,
+    domain::{BackendName, CheckResult, CheckStage, HookPoint, HookResult, RolloutName},
+    lifecycle::clock,
+    routing::Table,
+    telemetry::{Event, EventKind},
+};
+
+/// Of what a hook wrote, so many bytes go into the audit trail.
+const TOLD_OUTPUT: usize = 2 << 10;
+
+impl Controller {
+    /// Begins an errand; when there is nothing to be done, gives its end at once.
+    pub(super) fn run_errand(&mut self, name: &RolloutName, errand: Errand) -> Option<MoveAnswer> {
+        let written = self.written(name);
+        match errand {
+            Errand::Checks(stage) => {
+                let checks = written.map(|rollout| rollout.checks).unwrap_or_default();
+                self.run_checks(name, stage, checks, errand)
+            }
+            Errand::Hooks { point, step } => {
+                let hooks = written.map(|rollout| rollout.hooks).unwrap_or_default();
+                if hooks.iter().any(|hook| hook.point == point) {
+                    self.spawn_hooks(name, hooks, point, step, Some(errand));
+                    return None;
+                }
+                Some(MoveAnswer::Done { errand, passed: true, detail: String::new() })
+            }
+        }
+    }
+
+    /// Calls the hooks of a point; nothing waits for them.
+    pub(super) fn call_hooks(&mut self, name: &RolloutName, point: HookPoint) {
+        let hooks = self.written(name).map(|rollout| rollout.hooks).unwrap_or_default();
+        if hooks.iter().any(|hook| hook.point == point) {
+            self.spawn_hooks(name, hooks, point, None, None);
+        }
+    }
+
+    fn written(&self, name: &RolloutName) -> Option<Rollout> {
+        let config = self.config.borrow();
+        config.rollouts.iter().find(|known| known.plan.name == *name).cloned()
+    }
+
+    fn run_checks(
+        &mut self,
+        name: &RolloutName,
+        stage: CheckStage,
+        checks: Vec<Check>,
+        errand: Errand,
+    ) -> Option<MoveAnswer> {
+        let drive = self.drives.get(name)?;
+        if !checks.iter().any(|check| check.stages.contains(&stage)) {
+            return Some(MoveAnswer::Done { errand, passed: true, detail: String::new() });
+        }
+        let targets =
+            drive.targets(&self.config.borrow(), &self.publisher.current(), self.listener);
+        let (number, rollout) = (drive.number, name.clone());
+        let (replies, outbound) = (self.replies.clone(), self.outside.outbound.clone());
+        self.outside.tasks.spawn("rollout checks", async move {
+            let results = run_stage(&checks, stage, &targets, &outbound).await;
+            let failed: Vec<_> = results
+                .iter()
+                .filter(|result| result.counts_as_failed())
+                .map(|result| format!("{}: {}", result.name, result.detail))
+                .collect();
+            let (passed, detail) = (failed.is_empty(), failed.join("; "));
+            let done = MoveAnswer::Done { errand, passed, detail };
+            let words = results.into_iter().map(Word::Checked).chain([Word::Answer(done)]);
+            for word in words {
+                // Without a receiver the process is ending.
+                let _ = replies.send(Reply { rollout: rollout.clone(), number, word }).await;
+            }
+        });
+        None
+    }
+
+    /// Calls hooks one after the other; the end of `errand`, if there is one, is told at the end.
+    fn spawn_hooks(
+        &mut self,
+        name: &RolloutName,
+        hooks: Vec<Hook>,
+        point: HookPoint,
+        step: Option<usize>,
+        errand: Option<Errand>,
+    ) {
+        let Some(drive) = self.drives.get(name) else { return };
+        let context = drive.hook_context(step);
+        let (number, rollout) = (drive.number, name.clone());
+        let (replies, outbound) = (self.replies.clone(), self.outside.outbound.clone());
+        self.outside.tasks.spawn("rollout hooks", async move {
+            let (told, mut results) = tokio::sync::mpsc::channel(MAX_HOOKS);
+            let mut failed = String::new();
+            let calls = async {
+                let told = told;
+                run_hooks(&hooks, point, &context, &outbound, |result| {
+                    // There is room for each of them.
+                    let _ = told.try_send(result);
+                })
+                .await
+            };
+            let passing_on = async {
+                while let Some(result) = results.recv().await {
+                    if result.holds() {
+                        failed = format!("{}: {}", result.name, result.detail);
+                    }
+                    let word = Word::Called(result);
+                    let _ = replies.send(Reply { rollout: rollout.clone(), number, word }).await;
+                }
+            };
+            let (holds, ()) = futures_util::future::join(calls, passing_on).await;
+            if let Some(errand) = errand {
+                let done = MoveAnswer::Done { errand, passed: !holds, detail: failed };
+                let word = Word::Answer(done);
+                let _ = replies.send(Reply { rollout, number, word }).await;
+            }
+        });
+    }
+
+    /// Keeps how a hook ended.
+    pub(super) fn note_hook(&mut self, name: &RolloutName, result: HookResult) {
+        let how = if result.ok { "done" } else { "FAILED" };
+        let level = result.level.map_or_else(String::new, |level| format!(" of level {level}"));
+        let message = format!(
+            "hook {}{level} at {}: {how} after {:.1} s of {:.0} s: {}",
+            result.name,
+            result.point.label(),
+            result.took.as_secs_f64(),
+            result.budget.as_secs_f64(),
+            result.detail
+        );
+        let run = HookRun {
+            name: result.name,
+            on: result.point.label().to_owned(),
+            level: result.level.unwrap_or(0),
+            ok: result.ok,
+            took_ms: millis(result.took),
+            budget_ms: millis(result.budget),
+            output: ending(&result.output),
+        };
+        let event = Event::new(EventKind::HookEnded, clock::wall_millis(), name.as_str(), message);
+        self.audit.keep(event.with_change(None, serde_json::to_value(&run).ok()));
+        if let Some(drive) = self.drives.get_mut(name) {
+            drive.log.remember_hook(run);
+        }
+        self.checkpoint(name);
+    }
+
+    /// Keeps how a check ended.
+    pub(super) fn note_check(&mut self, name: &RolloutName, result: CheckResult) {
+        let how = if result.passed { "passed" } else { "FAILED" };
+        let message = format!(
+            "check {} of stage {}: {how} after {} ms: {}",
+            result.name,
+            result.stage.label(),
+            result.took.as_millis(),
+            result.detail
+        );
+        let run = check_run(result);
+        let event = Event::new(EventKind::CheckEnded, clock::wall_millis(), name.as_str(), message);
+        self.audit.keep(event.with_change(None, serde_json::to_value(&run).ok()));
+        if let Some(drive) = self.drives.get_mut(name) {
+            drive.log.remember_check(run);
+        }
+    }
+
+    /// Has the checks of the stage `during` run exactly as long as the canary has traffic, and keeps what changes.
+    pub(super) fn tend_checks(&mut self, name: &RolloutName) {
+        let written = self.written(name);
+        let Some(drive) = self.drives.get_mut(name) else { return };
+        if drive.state().phase.stay().is_none() {
+            drive.during = None;
+            return;
+        }
+        if drive.during.is_none() {
+            let checks = written.map(|rollout| rollout.checks).unwrap_or_default();
+            let config = self.config.borrow().clone();
+            let targets = drive.targets(&config, &self.publisher.current(), self.listener);
+            let (tasks, outbound) = (&self.outside.tasks, &self.outside.outbound);
+            drive.during = Some(RunningChecks::start(&checks, &targets, tasks, outbound));
+        }
+        let results = drive.during.as_ref().map(RunningChecks::results).unwrap_or_default();
+        let news: Vec<_> = results.into_iter().filter(|result| drive.log.is_news(result)).collect();
+        for result in news {
+            self.note_check(name, result);
+        }
+    }
+}
+
+/// Hooks of one point; the configuration allows fewer.
+const MAX_HOOKS: usize = 1_024;
+
+impl Drive {
+    fn hook_context(&self, step: Option<usize>) -> HookContext {
+        let (plan, state) = (self.plan(), self.state());
+        let planned = step.and_then(|step| plan.steps.get(step));
+        HookContext {
+            rollout: plan.name.clone(),
+            route: plan.route.clone(),
+            baseline: plan.baseline.clone(),
+            canary: plan.canary.clone(),
+            step: planned.map(|step| &step.name).or(state.step_name()).map(ToString::to_string),
+            weight: planned.map_or(state.weight().unwrap_or_default(), |step| step.weight),
+            reason: self.log.because.clone(),
+        }
+    }
+
+    fn targets(
+        &self,
+        config: &Config,
+        table: &Table,
+        listener: Option<SocketAddr>,
+    ) -> CheckTargets {
+        let plan = self.plan();
+        let side = |name: &BackendName| {
+            let backend = table.backends().iter().find(|known| known.name == *name);
+            let usable = backend.into_iter().flat_map(|backend| &backend.endpoints);
+            let usable = usable.filter(|endpoint| endpoint.is_usable());
+            Side {
+                name: name.clone(),
+                endpoints: usable.map(|endpoint| endpoint.address().clone()).collect(),
+            }
+        };
+        let route = config.routes.iter().find(|route| route.name == plan.route);
+        let host = route.into_iter().flat_map(|route| &route.hosts).find_map(|host| match host {
+            HostPattern::Exact(host) => Some(host.to_string()),
+            HostPattern::Any | HostPattern::Suffix(_) => None,
+        });
+        CheckTargets {
+            rollout: plan.name.clone(),
+            baseline: side(&plan.baseline),
+            canary: side(&plan.canary),
+            listener,
+            host,
+        }
+    }
+}
+
+fn check_run(result: CheckResult) -> CheckRun {
+    CheckRun {
+        name: result.name,
+        category: result.category.label().to_owned(),
+        stage: result.stage.label().to_owned(),
+        ok: result.passed,
+        detail: result.detail,
+        took_ms: millis(result.took),
+    }
+}
+
+fn millis(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The end of a long text: it says how it went.
+fn ending(text: &str) -> String {
+    let from = text.len().saturating_sub(TOLD_OUTPUT);
+    let from = (from..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    text[from..].to_owned()
+}

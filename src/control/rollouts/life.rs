@@ -1,0 +1,347 @@
+//! Rollouts over restarts, reloads and a state file that is lost or late.
+//!
+//! A rollout that runs keeps the plan that it began with. One that has ended owns its route until somebody else speaks: an
+//! operator sets the split, or the file's split for the route changes. That is the rule of splits set by hand.
+
+use std::collections::HashSet;
+
+use super::{
+    Run, Runs,
+    drive::{self, Drive},
+};
+use crate::{
+    config::Config,
+    control::{Controller, HandSplit, Past, Superseded, shares, store::Kept},
+    decision::rollout::{Effect, Engine, Phase, State},
+    domain::{
+        BackendName, Plan, RolloutName, RouteName, Split, Weight,
+        verdict::{Cause, CauseKind},
+    },
+    lifecycle::clock,
+    routing::BuildError,
+    telemetry::{Event, EventKind, SELF_ACTOR, SeriesExhausted},
+};
+
+impl Controller {
+    /// Takes up the rollouts of the configuration where `runs` left them; before there is traffic.
+    ///
+    /// # Errors
+    /// [`BuildError`] when there are too many routes and backends to count.
+    pub(in crate::control) fn open_rollouts(
+        &mut self,
+        runs: Runs,
+        past: Past,
+    ) -> Result<(), BuildError> {
+        let config = self.config.borrow().clone();
+        for (name, run) in runs {
+            if let Some(route) = route_of(&run, &config) {
+                self.resume(&name, run).map_err(|error| series_fault(&route, &error))?;
+            }
+        }
+        let plans = config.rollouts.iter().map(|rollout| &rollout.plan);
+        for plan in plans.filter(|plan| !self.drives.contains_key(&plan.name)).collect::<Vec<_>>() {
+            let made = self.add(plan.clone(), past);
+            made.map_err(|error| series_fault(&plan.route, &error))?;
+        }
+        self.release_overruled(&config, SELF_ACTOR);
+        self.show_rollouts();
+        Ok(())
+    }
+
+    /// Goes on with a run where it was.
+    fn resume(&mut self, name: &RolloutName, run: Run) -> Result<(), SeriesExhausted> {
+        let sound = run.record.state.is_sound();
+        let state = run.record.state.clone();
+        let mut drive = Drive::resumed(run, &self.recorder, self.recorder.workers())?;
+        if !sound {
+            let message =
+                "what was kept of it does not fit its plan: all traffic goes to the baseline";
+            let now = clock::wall_millis();
+            self.audit.keep(Event::new(EventKind::RolloutStateLost, now, name.as_str(), message));
+            drive.engine = Engine::new(lost(state.plan));
+        }
+        if !drive.owns_route() {
+            self.drives.insert(name.clone(), drive);
+            return Ok(());
+        }
+        let (engine, effects) = Engine::resume(drive.state().clone());
+        drive.engine = engine;
+        self.drives.insert(name.clone(), drive);
+        self.carry_out(name, effects);
+        if !sound {
+            self.checkpoint(name);
+        }
+        Ok(())
+    }
+
+    /// A rollout without a run: idle, or with all traffic on the baseline when it is not known whether it had one.
+    fn add(&mut self, plan: Plan, past: Past) -> Result<(), SeriesExhausted> {
+        let name = plan.name.clone();
+        let workers = self.recorder.workers();
+        let mut drive = Drive::idle(plan, &self.recorder, workers)?;
+        let why = match past {
+            Past::Known => {
+                self.drives.insert(name, drive);
+                return Ok(());
+            }
+            Past::Lost => "the state file was lost",
+            Past::Unread => "the state file cannot be read",
+        };
+        let file_split = self.file_split(&drive.plan().route);
+        let plan = drive.plan().clone();
+        let baseline = plan.baseline.clone();
+        if let Some(split) = file_split {
+            drive.begin_run(&split, &self.recorder, clock::wall_millis());
+        }
+        drive.engine = Engine::new(lost(plan));
+        drive.is_stand_in = past == Past::Unread;
+        drive.log.because = format!("{why}: nobody knows how far it was");
+        drive.log.ended_at_ms = Some(drive.log.since_ms);
+        self.drives.insert(name.clone(), drive);
+        self.carry_out(&name, vec![Effect::SetWeight(Weight::ZERO), Effect::Checkpoint]);
+        let message =
+            format!("{why}, and nobody knows how far it was: all traffic goes to {baseline}");
+        let now = clock::wall_millis();
+        self.audit.keep(Event::new(EventKind::RolloutStateLost, now, name.as_str(), message));
+        Ok(())
+    }
+
+    /// Begins a run of the plan that the file has now; the machine has been told already.
+    pub(super) fn begin_run(&mut self, name: &RolloutName, config: &Config) {
+        let Some(drive) = self.drives.get_mut(name) else { return };
+        let route = drive.plan().route.clone();
+        let written = config.routes.iter().find(|known| known.name == route);
+        let Some(file_split) = written.map(|route| route.split.clone()) else { return };
+        drive.begin_run(&file_split, &self.recorder, clock::wall_millis());
+        if let Some(hand) = self.hand.remove(&route) {
+            let message = format!(
+                "the split {} set by {} gives way to the rollout {name}",
+                shares::text(&hand.split),
+                hand.actor
+            );
+            let event = Event::new(
+                EventKind::SplitSuperseded,
+                clock::wall_millis(),
+                route.as_str(),
+                message,
+            );
+            let before = serde_json::to_value(&hand.split).ok();
+            self.audit.keep_with(event.with_change(before, None), Some(self.hand.clone()));
+            self.show_standing(|_| {});
+        }
+    }
+
+    /// What keeps `config` from being taken: a rollout that runs needs its route and both its backends.
+    pub(in crate::control) fn refused_by_rollouts(&self, config: &Config) -> Vec<String> {
+        let running = self.drives.values().filter(|drive| drive.state().phase.is_running());
+        let missing = |drive: &Drive| {
+            let plan = drive.plan();
+            let has_route = config.routes.iter().any(|route| route.name == plan.route);
+            let has = |name: &BackendName| config.backends.iter().any(|known| known.name == *name);
+            let what = if !has_route {
+                format!("route {}", plan.route)
+            } else if !has(&plan.baseline) {
+                format!("backend {}", plan.baseline)
+            } else if !has(&plan.canary) {
+                format!("backend {}", plan.canary)
+            } else {
+                return None;
+            };
+            let name = &plan.name;
+            Some(format!(
+                "the rollout {name} runs and needs the {what}; `tidegate rollback {name}` ends it"
+            ))
+        };
+        running.filter_map(missing).collect()
+    }
+
+    /// Follows a configuration that has been taken.
+    pub(in crate::control) fn follow_config(&mut self, config: &Config, actor: &str) {
+        self.release_overruled(config, actor);
+        for rollout in &config.rollouts {
+            let plan = rollout.plan.clone();
+            let name = plan.name.clone();
+            let followed = match self.drives.get_mut(&name) {
+                Some(drive) if drive.state().phase.is_running() => {
+                    self.tell_difference(&name, &plan);
+                    Ok(())
+                }
+                Some(drive) if has_roles_of(drive.plan(), &plan) => {
+                    drive.engine.replan(plan);
+                    Ok(())
+                }
+                Some(_) => self.recast(&name, plan),
+                None => self.add(plan, Past::Known),
+            };
+            if let Err(error) = followed {
+                let now = clock::wall_millis();
+                let event =
+                    Event::new(EventKind::TaskFailed, now, name.as_str(), error.to_string());
+                self.audit.keep(event);
+            }
+        }
+        let configured =
+            |name: &RolloutName| config.rollouts.iter().any(|known| known.plan.name == *name);
+        self.drives.retain(|name, drive| configured(name) || drive.owns_route());
+        self.show_rollouts();
+    }
+
+    fn tell_difference(&mut self, name: &RolloutName, plan: &Plan) {
+        let Some(drive) = self.drives.get_mut(name) else { return };
+        if drive.log.planned == *plan {
+            return;
+        }
+        let message =
+            "the file's plan is another one now; the run goes on with the plan that it began with";
+        let event =
+            Event::new(EventKind::RolloutPlanDiffers, clock::wall_millis(), name.as_str(), message);
+        self.audit.keep(event);
+    }
+
+    /// Gives an ended rollout other roles, as for the next release: where its traffic is now becomes a split set by hand.
+    fn recast(&mut self, name: &RolloutName, plan: Plan) -> Result<(), SeriesExhausted> {
+        let workers = self.recorder.workers();
+        let idle = Drive::idle(plan, &self.recorder, workers)?;
+        let Some(old) = self.drives.remove(name) else { return Ok(()) };
+        let result = old.as_hand_split().filter(|_| old.owns_route());
+        if let Some(result) = result {
+            let route = old.plan().route.clone();
+            let message = format!(
+                "it gets another route or other backends; until the file says otherwise, {route} stays at {}",
+                shares::text(&result.split)
+            );
+            self.publisher.take_back(&route, result.split.clone());
+            self.hand.insert(route, HandSplit { actor: format!("rollout {name}"), ..result });
+            let now = clock::wall_millis();
+            let event = Event::new(EventKind::RolloutReleased, now, name.as_str(), message);
+            self.audit.keep_with(event, Some(self.hand.clone()));
+            self.show_standing(|_| {});
+        }
+        self.drives.insert(name.clone(), idle.after(old));
+        self.checkpoint(name);
+        Ok(())
+    }
+
+    /// Ended rollouts whose routes `config` takes back: its split for them is another than when they began.
+    pub(in crate::control) fn overruled(&self, config: &Config) -> Vec<(RolloutName, Superseded)> {
+        let why = |drive: &Drive| {
+            if !drive.owns_route() || drive.state().phase.is_running() {
+                return None;
+            }
+            drive.as_hand_split()?.superseded_by(&drive.plan().route, config)
+        };
+        let found =
+            self.drives.iter().filter_map(|(name, drive)| Some((name.clone(), why(drive)?)));
+        found.collect()
+    }
+
+    /// Routes that stay with their rollouts under `config`.
+    pub(in crate::control) fn kept_routes(&self, config: &Config) -> HashSet<RouteName> {
+        let overruled = self.overruled(config);
+        let stays = |name: &RolloutName| overruled.iter().all(|(gone, _)| gone != name);
+        let kept = self.drives.iter().filter(|(name, drive)| drive.owns_route() && stays(name));
+        kept.map(|(_, drive)| drive.plan().route.clone()).collect()
+    }
+
+    fn release_overruled(&mut self, config: &Config, actor: &str) {
+        for (name, why) in self.overruled(config) {
+            self.release(&name, actor, why.text());
+        }
+    }
+
+    /// Lets the ended rollout of `route`, if there is one, give way to an operator.
+    pub(in crate::control) fn release_route(&mut self, route: &RouteName, actor: &str) {
+        let owner = self
+            .drives
+            .iter()
+            .find(|(_, drive)| drive.plan().route == *route && drive.owns_route());
+        if let Some(name) = owner.map(|(name, _)| name.clone()) {
+            self.release(&name, actor, "the split is set by hand");
+        }
+    }
+
+    fn release(&mut self, name: &RolloutName, actor: &str, why: &str) {
+        let Some(drive) = self.drives.get_mut(name) else { return };
+        drive.log.released = true;
+        let route = drive.plan().route.clone();
+        if let Some(split) = self.file_split(&route) {
+            self.publisher.take_back(&route, split);
+        }
+        let message = format!("route {route} is split by somebody else again: {why}");
+        let event =
+            Event::new(EventKind::RolloutReleased, clock::wall_millis(), name.as_str(), message);
+        self.audit.keep(event.by(actor));
+        self.checkpoint(name);
+    }
+
+    /// Takes up what the state file held all the time, where something only stood in for it.
+    pub(in crate::control) fn adopt_runs(&mut self, kept: &Kept) {
+        let config = self.config.borrow().clone();
+        for (name, drive) in &mut self.drives {
+            let earlier = kept.runs.get(name).map_or(0, |run| run.number);
+            if !drive.is_stand_in {
+                // It began, if it did, without knowing of those before it.
+                drive.number += if drive.number > 0 { earlier } else { 0 };
+            }
+        }
+        let stand_ins = self.drives.iter().filter(|(_, drive)| drive.is_stand_in);
+        for name in stand_ins.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            let Some(old) = self.drives.remove(&name) else { continue };
+            let taken = match kept.runs.get(&name) {
+                Some(run) if route_of(run, &config).is_some() => self.resume(&name, run.clone()),
+                Some(_) | None => self.add(old.plan().clone(), Past::Known),
+            };
+            if taken.is_err() {
+                self.drives.insert(name.clone(), old);
+                continue;
+            }
+            if self.drives.get(&name).is_some_and(|drive| !drive.owns_route())
+                && let Some(split) = self.file_split(&old.plan().route)
+            {
+                self.publisher.take_back(&old.plan().route, split);
+            }
+        }
+        self.show_rollouts();
+    }
+}
+
+impl Drive {
+    /// Its result as if an operator had set it, to be held against what the file says.
+    fn as_hand_split(&self) -> Option<HandSplit> {
+        let shares = |split: &std::collections::BTreeMap<BackendName, Weight>| {
+            Split::new(split.clone().into_iter().collect()).ok()
+        };
+        Some(HandSplit {
+            split: drive::split(self.plan(), self.state().weight()?).ok()?,
+            file_split: shares(&self.log.file_split)?,
+            actor: SELF_ACTOR.to_owned(),
+            reason: None,
+            at: self.log.since_ms,
+        })
+    }
+}
+
+/// Whether the two move the same route between the same backends.
+fn has_roles_of(plan: &Plan, other: &Plan) -> bool {
+    let roles = |plan: &Plan| (plan.route.clone(), plan.baseline.clone(), plan.canary.clone());
+    roles(plan) == roles(other)
+}
+
+/// All traffic on the baseline, since nobody knows better.
+fn lost(plan: Plan) -> State {
+    let cause = Cause::new(CauseKind::State, "what was kept of it is lost");
+    let mut state = State::idle(plan);
+    state.phase = Phase::RolledBack { cause, step: None };
+    state
+}
+
+/// The route of a run, as long as `config` has it.
+fn route_of(run: &Run, config: &Config) -> Option<RouteName> {
+    let route = &run.record.state.plan.route;
+    let known = config.routes.iter().find(|known| known.name == *route)?;
+    Some(known.name.clone())
+}
+
+fn series_fault(route: &RouteName, error: &SeriesExhausted) -> BuildError {
+    BuildError::Series { route: route.clone(), why: error.to_string() }
+}
