@@ -171,7 +171,7 @@ impl Controller {
                     Some(command) => self.obey(command, data_plane.as_mut()),
                     None => break,
                 },
-                Some(kept) = self.late_read.recv() => self.adopt(kept),
+                Some(kept) = self.late_read.recv() => self.adopt(&kept),
                 Some(event) = self.inbox.recv() => self.audit.keep(event),
                 Some(reply) = self.heard.recv() => self.take_reply(reply),
                 () = alarm => self.tick_rollouts(),
