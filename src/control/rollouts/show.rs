@@ -114,7 +114,23 @@ impl Drive {
             true_for_s: rule.lasted.as_secs_f64(),
             ..condition("rollback", &rule.reading)
         });
-        criteria.chain(rules).collect()
+        criteria.chain(rules).chain(self.alerts()).collect()
+    }
+
+    /// Alerts by their clocks; their values are told when they are raised.
+    fn alerts(&self) -> impl Iterator<Item = ConditionStatus> {
+        let state = self.state();
+        let alerts = state.plan.alerts.iter().zip(&state.clocks.alerts);
+        alerts.filter(|_| state.phase.stay().is_some()).map(|(alert, known)| ConditionStatus {
+            role: "alert".to_owned(),
+            condition: alert.rule.when.to_string(),
+            truth: if known.clock.is_true { "true" } else { "false" }.to_owned(),
+            left: None,
+            right: None,
+            missing: None,
+            for_s: alert.rule.lasting.as_secs_f64(),
+            true_for_s: known.clock.lasted.as_secs_f64(),
+        })
     }
 
     fn exposure(&self, recorder: &Recorder) -> Exposure {
