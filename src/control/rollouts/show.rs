@@ -20,16 +20,17 @@ impl Controller {
     /// Publishes how every rollout stands.
     pub(in crate::control) fn show_rollouts(&mut self) {
         let config = self.config.borrow().clone();
-        let shown = self.drives.values().map(|drive| drive.shown(&config, &self.recorder));
+        let shown = self.drives.values();
+        let shown = shown.map(|drive| drive.shown(&config, &self.recorder, self.disk_writes));
         self.board.send_replace(Arc::new(shown.collect()));
     }
 }
 
 impl Drive {
-    fn shown(&self, config: &Config, recorder: &Recorder) -> Shown {
+    fn shown(&self, config: &Config, recorder: &Recorder, disk_writes: bool) -> Shown {
         let log = &self.log;
         Shown {
-            status: self.status(config, recorder),
+            status: self.status(config, recorder, disk_writes),
             owns_route: self.owns_route(),
             started_at_ms: (self.number > 0).then_some(log.started_at_ms),
             ended_at_ms: log.ended_at_ms,
@@ -40,7 +41,12 @@ impl Drive {
     }
 
     /// How it stands, beside `config`.
-    pub(super) fn status(&self, config: &Config, recorder: &Recorder) -> RolloutStatus {
+    pub(super) fn status(
+        &self,
+        config: &Config,
+        recorder: &Recorder,
+        disk_writes: bool,
+    ) -> RolloutStatus {
         let (state, log, plan) = (self.state(), &self.log, self.plan());
         let stay = state.phase.stay();
         let begun = self.number > 0;
@@ -69,7 +75,7 @@ impl Drive {
             changed: log.changed.clone(),
             plan_differs: self.follows_plan()
                 && written.is_none_or(|written| written.plan != log.planned),
-            durable: self.unwritten.is_none() && !self.is_stand_in,
+            durable: disk_writes && self.unwritten.is_none() && !self.is_stand_in,
         }
     }
 
