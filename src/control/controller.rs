@@ -36,6 +36,8 @@ use crate::{
 const BEAT: Duration = Duration::from_secs(1);
 /// What tasks have to say may wait here; each task waits for its own place.
 const REPLIES: usize = 64;
+/// How long the end of the process waits for the last notifications.
+const LAST_WORD: Duration = Duration::from_secs(2);
 /// How long the end of the process waits for the state file.
 const LAST_WRITE: Duration = Duration::from_secs(2);
 
@@ -192,8 +194,14 @@ impl Controller {
 
     async fn finish(mut self) {
         self.keep_reported();
-        if tokio::time::timeout(LAST_WRITE, self.store.close()).await != Ok(true) {
+        let told = tokio::time::timeout(LAST_WORD, self.outside.notifier.drained());
+        let kept = tokio::time::timeout(LAST_WRITE, self.store.close());
+        let (told, kept) = tokio::join!(told, kept);
+        if kept != Ok(true) {
             tracing::warn!("the last events and splits could not be written to the state file");
+        }
+        if told.is_err() {
+            tracing::warn!("the last notifications could not be delivered");
         }
     }
 
