@@ -73,10 +73,14 @@ mod tests {
             "route.override.equals",
             "route.timeouts.total",
             "route.split",
+            "rollout.step.require",
+            "rollout.rollback.for",
+            "rollout.breaker.within",
+            "rollout.budget.max_bad_responses",
         ] {
             assert!(found.iter().any(|path| path == key), "{key} is not in {found:?}");
         }
-        assert_eq!(found.len(), 60, "{found:?}");
+        assert_eq!(found.len(), 119, "{found:?}");
     }
 
     #[test]

@@ -79,6 +79,11 @@ pub(super) struct KnownBackends {
 }
 
 impl KnownBackends {
+    /// Whether there is a backend `name`.
+    pub(super) fn has(&self, name: &BackendName) -> bool {
+        self.names.contains(name)
+    }
+
     /// A fault at `span` when there is no backend `name`.
     pub(super) fn check(
         &self,

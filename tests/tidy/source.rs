@@ -19,6 +19,11 @@ impl Source {
 
     /// The text without what stands behind `//`, and without the unit tests at its end.
     pub(crate) fn production_code(&self) -> String {
+        // `tests.rs` and what lies in a folder `tests` is a module of tests, declared so by its parent.
+        let path = self.path.to_string_lossy();
+        if path.ends_with("/tests.rs") || path.contains("/tests/") {
+            return String::new();
+        }
         let tests = "#[cfg(test)]\nmod tests {";
         let text = self.text.find(tests).map_or(self.text.as_str(), |at| &self.text[..at]);
         without_comments(text)

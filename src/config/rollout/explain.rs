@@ -48,7 +48,7 @@ pub(in crate::config) fn steps(rollout: &Rollout) -> Vec<Vec<String>> {
             format!("for {}", format_duration(step.hold)),
             format!("needs {require}"),
         ]);
-        begins = begins.saturating_add(plan.settle).saturating_add(step.hold);
+        begins = begins.saturating_add(plan.shortest_stay(step));
     }
     rows
 }

@@ -178,6 +178,10 @@ impl Place<'_, '_> {
             return;
         };
         let (Some(baseline), Some(canary)) = (&section.baseline, &section.canary) else { return };
+        let known = |name: &BackendName| self.around.backends.has(name);
+        if !known(&baseline.value) || !known(&canary.value) {
+            return;
+        }
         let side = |name: &BackendName| *name == baseline.value || *name == canary.value;
         if let Some((third, _)) = split.shares().iter().find(|(name, _)| !side(name)) {
             let message = format!("its split names {third}, which is neither side of the rollout");

@@ -238,7 +238,6 @@ const ROUTE: &[Case] = &[
 
 /// Faults of the other sections, of the syntax, and of the environment.
 const REST: &[Case] = &[
-    (AtEnd("[rollout.api]"), "rollout", "rollout", "not supported by this version yet"),
     (
         After(BLUE, "cache_status_header = \"x cache\""),
         "backend.blue.cache_status_header",
@@ -315,7 +314,7 @@ fn hints_say_how_to_mend_it() {
         (with_route("[log]\nlevel = \"wran\""), "did you mean \"warn\"?"),
         (
             with_route("[timeouts]"),
-            "known here: process, admin, state, log, listener, backend, route, metric, notify",
+            "known here: process, admin, state, log, listener, backend, route, rollout, metric, notify",
         ),
     ] {
         let hints: Vec<_> = faults(&text).into_iter().filter_map(|fault| fault.hint).collect();

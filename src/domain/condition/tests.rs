@@ -40,82 +40,70 @@ fn spaces_matter_nowhere_and_compound_durations_are_taken() {
     assert_eq!(parsed("p95 < 1m30s").to_string(), "p95 < 90000ms");
 }
 
+/// A text, what is said of it, where the carets begin, and what the hint holds.
+const FAULTS: &[(&str, &str, &str, &str)] = &[
+    (
+        "p95 > 5%",
+        "5% is a share and cannot be compared with: p95 is a duration",
+        "      ^^",
+        "one unit",
+    ),
+    (
+        "error_rate < 0.05",
+        "0.05 is a plain number and",
+        "             ^^^^",
+        "write a share in percent: 5%",
+    ),
+    ("p95 < 100", "100 is a plain number and", "      ^^^", "give the unit: 150ms, 2s"),
+    ("eror_rate < 1%", "there is no metric \"eror_rate\"", "^^^^^^^^^", "did you mean error_rate?"),
+    ("nonsense < 1%", "there is no metric \"nonsense\"", "^^^^^^^^", "known: requests, rps"),
+    (
+        "error_rate",
+        "expected a comparison: one of < <= > >= ==, found the end",
+        "          ^",
+        "compares two terms",
+    ),
+    (
+        "error_rate => 1%",
+        "expected a comparison: one of < <= > >= ==, found \"=>\"",
+        "           ^^",
+        "compares",
+    ),
+    ("error_rate < ", "expected a metric or a number, found the end", "             ^", "compares"),
+    (
+        "error_rate < 1% 2",
+        "expected an operator or the end, found \"2\"",
+        "                ^",
+        "compares",
+    ),
+    ("p95 < 5parsec", "\"5parsec\" is no number with a unit", "      ^^^^^^^", "known units: k %"),
+    ("p95 * p95 < 1s", "a duration cannot be multiplied by a duration", "      ^^^", ""),
+    (
+        "p95 + 1% < 1s",
+        "1% is a share and cannot be added to: p95 is a duration",
+        "      ^^",
+        "one unit",
+    ),
+    (
+        "baseline.checks_failed > 0",
+        "checks_failed is not measured on the baseline",
+        "^^^^^^^",
+        "write checks_failed",
+    ),
+    (
+        "process.memory[5m] > 1GB",
+        "process.memory is a value of the moment",
+        "               ^^",
+        "",
+    ),
+    ("error_rate[0s] > 1%", "\"0s\" is no window", "           ^^", "from 1s to 7d"),
+    ("error_rate[5m > 1%", "expected a closing bracket, found", "             ^", ""),
+    ("", "expected a metric or a number, found the end", "^", "compares"),
+];
+
 #[test]
 fn faults_show_the_place_and_the_way_out() {
-    for (text, message, carets, hint) in [
-        (
-            "p95 > 5%",
-            "5% is a share and cannot be compared with: p95 is a duration",
-            "      ^^",
-            "one unit",
-        ),
-        (
-            "error_rate < 0.05",
-            "0.05 is a plain number and",
-            "             ^^^^",
-            "write a share in percent: 5%",
-        ),
-        ("p95 < 100", "100 is a plain number and", "      ^^^", "give the unit: 150ms, 2s"),
-        (
-            "eror_rate < 1%",
-            "there is no metric \"eror_rate\"",
-            "^^^^^^^^^",
-            "did you mean error_rate?",
-        ),
-        ("nonsense < 1%", "there is no metric \"nonsense\"", "^^^^^^^^", "known: requests, rps"),
-        (
-            "error_rate",
-            "expected a comparison: one of < <= > >= ==, found the end",
-            "          ^",
-            "compares two terms",
-        ),
-        (
-            "error_rate => 1%",
-            "expected a comparison: one of < <= > >= ==, found \"=>\"",
-            "           ^^",
-            "compares",
-        ),
-        (
-            "error_rate < ",
-            "expected a metric or a number, found the end",
-            "             ^",
-            "compares",
-        ),
-        (
-            "error_rate < 1% 2",
-            "expected an operator or the end, found \"2\"",
-            "                ^",
-            "compares",
-        ),
-        (
-            "p95 < 5parsec",
-            "\"5parsec\" is no number with a unit",
-            "      ^^^^^^^",
-            "known units: k %",
-        ),
-        ("p95 * p95 < 1s", "a duration cannot be multiplied by a duration", "      ^^^", ""),
-        (
-            "p95 + 1% < 1s",
-            "1% is a share and cannot be added to: p95 is a duration",
-            "      ^^",
-            "one unit",
-        ),
-        (
-            "baseline.checks_failed > 0",
-            "checks_failed is not measured on the baseline",
-            "^^^^^^^",
-            "write checks_failed",
-        ),
-        (
-            "process.memory[5m] > 1GB",
-            "process.memory is a value of the moment",
-            "               ^^",
-            "",
-        ),
-        ("error_rate[0s] > 1%", "\"0s\" is no window", "           ^^", "from 1s to 7d"),
-        ("error_rate[5m > 1%", "expected a closing bracket, found", "             ^", ""),
-        ("", "expected a metric or a number, found the end", "^", "compares"),
-    ] {
+    for (text, message, carets, hint) in FAULTS {
         let fault = Condition::parse(text, Externals::Unchecked).unwrap_err();
         assert!(fault.message.contains(message), "{text}: {}", fault.message);
         let picture = fault.picture();

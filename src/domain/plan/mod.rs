@@ -260,11 +260,16 @@ impl Plan {
         own.unwrap_or_default().max(self.window)
     }
 
-    /// The shortest time from its begin to Promoted: each step's settling and hold.
+    /// The shortest time from its begin to Promoted.
     pub fn shortest(&self) -> Duration {
-        self.steps.iter().fold(Duration::ZERO, |sum, step| {
-            sum.saturating_add(self.settle.saturating_add(step.hold))
-        })
+        self.steps
+            .iter()
+            .fold(Duration::ZERO, |sum, step| sum.saturating_add(self.shortest_stay(step)))
+    }
+
+    /// The shortest time at `step`: its hold, which its settling is part of.
+    pub fn shortest_stay(&self, step: &Step) -> Duration {
+        step.hold.max(self.settle)
     }
 }
 
