@@ -3,7 +3,7 @@
 //! Invariants: a command is answered after its table is in force; one that fails changes nothing; no command waits for a
 //! disk or a network.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Mutex, mpsc, watch},
@@ -94,8 +94,6 @@ pub struct Controller {
     inbox: mpsc::Receiver<Event>,
     drain: DrainWatch,
     pub(super) outside: Outside,
-    /// The first listener, as it is bound.
-    pub(super) listener: Option<SocketAddr>,
 }
 
 impl Controller {
@@ -141,7 +139,6 @@ impl Controller {
             inbox,
             drain,
             outside,
-            listener: None,
         };
         controller.keep_reported();
         controller.tell_superseded(given_way, SELF_ACTOR);
@@ -159,7 +156,7 @@ impl Controller {
     /// Works until the drain is over, or nobody can send a command any more.
     pub async fn run(mut self, mut data_plane: Box<dyn DataPlane>) {
         self.outside.configure(&self.config.borrow());
-        self.listener = data_plane.address();
+        self.show_standing(|standing| standing.listener = data_plane.address());
         let [mut beats, mut ticks] = [BEAT, TICK].map(|every| {
             let mut interval = tokio::time::interval(every);
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -174,7 +171,7 @@ impl Controller {
                     Some(command) => self.obey(command, data_plane.as_mut()),
                     None => break,
                 },
-                Some(kept) = self.late_read.recv() => self.adopt(kept),
+                Some(kept) = self.late_read.recv() => self.adopt(&kept),
                 Some(event) = self.inbox.recv() => self.audit.keep(event),
                 Some(reply) = self.heard.recv() => self.take_reply(reply),
                 () = alarm => self.tick_rollouts(),
@@ -232,7 +229,7 @@ impl Controller {
             }
             Command::Take { read, actor, answer } => {
                 let taken = self.take(read, &actor, data_plane);
-                self.listener = data_plane.address();
+                self.show_standing(|standing| standing.listener = data_plane.address());
                 drop(answer.send(Ok(taken)));
             }
         }
@@ -331,6 +328,7 @@ fn first_standing(loaded: &Loaded) -> Standing {
             loaded_at: at.clone(),
             last_reload: LastReload { outcome: ReloadOutcome::Applied, errors: Vec::new(), at },
         },
+        listener: None,
         taken_at_ms: now,
         hand: HandSplits::new(),
     }
