@@ -21,6 +21,7 @@ mod drain;
 mod follow;
 mod load;
 mod mail;
+mod masked;
 mod outside;
 mod python;
 mod reload;
