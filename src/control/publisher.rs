@@ -92,6 +92,11 @@ impl Publisher {
         }
     }
 
+    /// No longer holds `route` for its rollout; whoever has it now publishes its split.
+    pub(super) fn forget(&mut self, route: &RouteName) {
+        self.owned.remove(route);
+    }
+
     /// Tables built from now on issue and know cookies by `secret`.
     pub(super) fn set_cookie_secret(&mut self, secret: Vec<u8>) {
         self.materials.cookie_secret = secret;

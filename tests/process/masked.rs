@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::{
-    load::Load,
+    load::{Load, pair},
     rollout::{QUICK, await_phase, event, steps},
     state::green_percent,
     support::{
@@ -80,4 +80,21 @@ fn a_rollback_closes_the_canarys_websockets_and_tells_when_the_last_byte_went_ou
     let last = eventually("the last byte is told", || event(&gate, "rollout_last_byte"));
     assert!(last["message"].as_str().unwrap().contains("the last byte from green"), "{last}");
     assert_eq!(gate.client().get("/").text(), "blue");
+}
+
+#[test]
+fn a_promoted_canary_is_the_new_baseline_and_has_no_budget_any_more() {
+    let sides = pair();
+    let budget = "[rollout.app.budget]\nmax_bad_responses = 3\nmax_exposed_keys = 100000\n";
+    let plan = format!("{QUICK}{}{budget}", steps(&[100], "500ms", ""));
+    let gate = Gate::start(&crate::rollout::setup(&sides, &plan));
+    let load = Load::start(gate.address());
+    gate.run_ok(&["start", "app"]);
+    await_phase(&gate, "promoted");
+    load.finish();
+    sides.1.set_failing(true);
+    let mut client = gate.client();
+    let failed = (0..20).filter(|_| client.get("/").status() == 500).count();
+    assert_eq!(failed, 20, "nobody decided to leave it");
+    assert_eq!(green_percent(&gate).0, 100.0);
 }
