@@ -217,7 +217,11 @@ impl Visitor {
         let body = body.map_err(|error| format!("cut short: {error}"))?.to_bytes();
         if parts.status != StatusCode::OK {
             let text = String::from_utf8_lossy(&body);
-            return Err(format!("{}: {}", parts.status, text.lines().nth(1).unwrap_or(&text).trim()));
+            return Err(format!(
+                "{}: {}",
+                parts.status,
+                text.lines().nth(1).unwrap_or(&text).trim()
+            ));
         }
         for line in parts.headers.get_all(header::SET_COOKIE) {
             if let Some(pair) = line.to_str().ok().and_then(|line| line.split(';').next()) {
