@@ -12,6 +12,9 @@ COPY . .
 RUN --mount=type=cache,target=/build/target \
     cargo build --release --locked --bin tidegate \
     && cp target/release/tidegate /usr/local/bin/tidegate
+# Whom Tidegate trusts when it asks others over https; a slim base has no certificates of its own.
+RUN mkdir -p /certificates \
+    && if [ -e /etc/ssl/certs/ca-certificates.crt ]; then cp /etc/ssl/certs/ca-certificates.crt /certificates/; fi
 
 FROM ${RUN_BASE}
 # Fixed numbers of user and group, so that a mounted volume can be given to them and Kubernetes can check runAsNonRoot.
@@ -21,6 +24,7 @@ RUN groupadd --system --gid ${UID} tidegate \
     && install --directory --owner=tidegate --group=tidegate --mode=0750 \
         /etc/tidegate /run/tidegate /var/lib/tidegate
 COPY --from=build /usr/local/bin/tidegate /usr/local/bin/tidegate
+COPY --from=build /certificates/ /etc/ssl/certs/
 COPY config/tidegate.toml /etc/tidegate/tidegate.toml
 USER ${UID}:${UID}
 EXPOSE 8080

@@ -3,7 +3,7 @@
 //! Invariants: a command is answered after its table is in force; one that fails changes nothing; no command waits for a
 //! disk or a network.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Mutex, mpsc, watch},
@@ -36,6 +36,8 @@ use crate::{
 const BEAT: Duration = Duration::from_secs(1);
 /// What tasks have to say may wait here; each task waits for its own place.
 const REPLIES: usize = 64;
+/// How long the end of the process waits for the last notifications.
+const LAST_WORD: Duration = Duration::from_secs(2);
 /// How long the end of the process waits for the state file.
 const LAST_WRITE: Duration = Duration::from_secs(2);
 
@@ -81,8 +83,12 @@ pub struct Controller {
     pub(super) publisher: Publisher,
     pub(super) standing: watch::Sender<Arc<Standing>>,
     pub(super) drives: BTreeMap<RolloutName, Drive>,
+    /// Number of the newest run of every rollout that ever ran.
+    pub(super) numbers: BTreeMap<RolloutName, u64>,
     pub(super) board: watch::Sender<Board>,
     pub(super) process: ProcessMeter,
+    /// Whether the state file took what it was last given.
+    pub(super) disk_writes: bool,
     pub(super) replies: mpsc::Sender<Reply>,
     heard: mpsc::Receiver<Reply>,
     pub(super) store: Store,
@@ -94,8 +100,6 @@ pub struct Controller {
     inbox: mpsc::Receiver<Event>,
     drain: DrainWatch,
     pub(super) outside: Outside,
-    /// The first listener, as it is bound.
-    pub(super) listener: Option<SocketAddr>,
 }
 
 impl Controller {
@@ -128,8 +132,10 @@ impl Controller {
             publisher,
             standing,
             drives: BTreeMap::new(),
+            numbers: BTreeMap::new(),
             board: watch::Sender::default(),
             process: ProcessMeter::default(),
+            disk_writes: true,
             replies,
             heard,
             store,
@@ -141,7 +147,6 @@ impl Controller {
             inbox,
             drain,
             outside,
-            listener: None,
         };
         controller.keep_reported();
         controller.tell_superseded(given_way, SELF_ACTOR);
@@ -159,7 +164,7 @@ impl Controller {
     /// Works until the drain is over, or nobody can send a command any more.
     pub async fn run(mut self, mut data_plane: Box<dyn DataPlane>) {
         self.outside.configure(&self.config.borrow());
-        self.listener = data_plane.address();
+        self.show_standing(|standing| standing.listener = data_plane.address());
         let [mut beats, mut ticks] = [BEAT, TICK].map(|every| {
             let mut interval = tokio::time::interval(every);
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -174,8 +179,8 @@ impl Controller {
                     Some(command) => self.obey(command, data_plane.as_mut()),
                     None => break,
                 },
-                Some(kept) = self.late_read.recv() => self.adopt(kept),
-                Some(event) = self.inbox.recv() => self.audit.keep(event),
+                Some(kept) = self.late_read.recv() => self.adopt(&kept),
+                Some(event) = self.inbox.recv() => self.hear(event),
                 Some(reply) = self.heard.recv() => self.take_reply(reply),
                 () = alarm => self.tick_rollouts(),
                 _ = ticks.tick(), if busy => self.tick_rollouts(),
@@ -192,16 +197,32 @@ impl Controller {
 
     async fn finish(mut self) {
         self.keep_reported();
-        if tokio::time::timeout(LAST_WRITE, self.store.close()).await != Ok(true) {
+        let told = tokio::time::timeout(LAST_WORD, self.outside.notifier.drained());
+        let kept = tokio::time::timeout(LAST_WRITE, self.store.close());
+        let (told, kept) = tokio::join!(told, kept);
+        if kept != Ok(true) {
             tracing::warn!("the last events and splits could not be written to the state file");
+        }
+        if told.is_err() {
+            tracing::warn!("the last notifications could not be delivered");
         }
     }
 
     /// Keeps the events that have been reported so far.
     fn keep_reported(&mut self) {
         while let Ok(event) = self.inbox.try_recv() {
-            self.audit.keep(event);
+            self.hear(event);
         }
+    }
+
+    /// Keeps an event of another thread's.
+    fn hear(&mut self, event: Event) {
+        if event.kind == EventKind::StateWriteFailed {
+            self.disk_writes = false;
+        } else if event.kind == EventKind::StateRecovered {
+            self.disk_writes = true;
+        }
+        self.audit.keep(event);
     }
 
     fn handle(&self, mailbox: mpsc::Sender<Command>, path: Arc<Path>) -> ControlHandle {
@@ -232,7 +253,7 @@ impl Controller {
             }
             Command::Take { read, actor, answer } => {
                 let taken = self.take(read, &actor, data_plane);
-                self.listener = data_plane.address();
+                self.show_standing(|standing| standing.listener = data_plane.address());
                 drop(answer.send(Ok(taken)));
             }
         }
@@ -331,6 +352,7 @@ fn first_standing(loaded: &Loaded) -> Standing {
             loaded_at: at.clone(),
             last_reload: LastReload { outcome: ReloadOutcome::Applied, errors: Vec::new(), at },
         },
+        listener: None,
         taken_at_ms: now,
         hand: HandSplits::new(),
     }

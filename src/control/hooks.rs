@@ -3,8 +3,6 @@
 //! On a rollback they are the rungs of a ladder, climbed in the order of their levels after the traffic has moved; one that
 //! fails keeps none of the others back. Before that, the first required one that fails ends the row: the rollout holds.
 
-use std::time::Duration;
-
 use reqwest::{
     Method,
     header::{CONTENT_TYPE, HeaderMap, HeaderValue},
@@ -62,7 +60,7 @@ pub async fn run_hooks(
 }
 
 /// The hooks of `point` as they are called: by level, then as the file has them.
-pub fn in_order(hooks: &[Hook], point: HookPoint) -> Vec<&Hook> {
+fn in_order(hooks: &[Hook], point: HookPoint) -> Vec<&Hook> {
     let mut own: Vec<_> = hooks.iter().filter(|hook| hook.point == point).collect();
     own.sort_by_key(|hook| hook.level);
     own
@@ -135,13 +133,10 @@ async fn post(url: &str, hook: &Hook, context: &HookContext, outbound: &Outbound
     }
 }
 
-/// The longest that the hooks of `point` take together.
-pub fn budget(hooks: &[Hook], point: HookPoint) -> Duration {
-    in_order(hooks, point).iter().map(|hook| hook.timeout).sum()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::control::{
         outbound::tests::{answer, server},
@@ -196,7 +191,6 @@ mod tests {
             ]
         );
         assert_eq!(results[1].detail, "ended with exit status: 1");
-        assert_eq!(budget(&hooks, HookPoint::Rollback), Duration::from_secs(180));
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 //!
 //! Looking needs no command: status, events and gauges come from what the controller has published.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
@@ -289,6 +289,11 @@ impl ControlHandle {
     /// What `backend` does per second.
     pub(super) fn rate(&self, backend: &BackendName) -> Rate {
         self.rates.borrow().get(backend).copied().unwrap_or_default()
+    }
+
+    /// The first listener, as it is bound.
+    pub(super) fn listener(&self) -> Option<SocketAddr> {
+        self.standing.borrow().listener
     }
 
     /// Metrics, notifications, and the client of checks and hooks.

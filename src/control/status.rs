@@ -2,7 +2,10 @@
 //!
 //! Put together on the reader's thread from what the controller has published; nobody waits for the controller.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    net::SocketAddr,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -170,6 +173,8 @@ pub(super) struct Standing {
     /// Unix milliseconds of the last successful attempt to take a configuration.
     pub(super) taken_at_ms: u64,
     pub(super) hand: HandSplits,
+    /// The first listener, as it is bound.
+    pub(super) listener: Option<SocketAddr>,
 }
 
 /// The routes of `table`.

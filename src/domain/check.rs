@@ -70,7 +70,7 @@ impl CheckCategory {
 }
 
 /// How one run of a check ended.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckResult {
     /// The check's name.
     pub name: String,

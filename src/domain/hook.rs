@@ -43,7 +43,7 @@ impl HookPoint {
 }
 
 /// How one call of a hook ended.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookResult {
     /// The hook's name.
     pub name: String,

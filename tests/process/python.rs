@@ -1,4 +1,4 @@
-//! WebSocket programs written with an independent library, as children of a test.
+//! WebSocket programs and a mail server written with independent libraries, as children of a test.
 
 use std::{
     io::Write as _,
@@ -46,6 +46,11 @@ impl Script {
         let script = Self::start("ws_client.py", url);
         assert_eq!(script.line(), "open");
         script
+    }
+
+    /// A mail server, spoken to as `how` says; its first line is its port, and each message is another.
+    pub(crate) fn smtp_server(how: &str) -> Self {
+        Self::start("smtp_server.py", how)
     }
 
     /// Gives a line, and takes the one that answers it.

@@ -22,9 +22,13 @@ use super::{
     program::Program,
 };
 use crate::{
-    config::model::{Check, CheckAction, CheckRequest, CheckTarget, Expectations},
-    domain::{BackendName, CheckResult, CheckStage, EndpointAddress, RolloutName},
+    config::{
+        Config,
+        model::{Check, CheckAction, CheckRequest, CheckTarget, Expectations, HostPattern},
+    },
+    domain::{BackendName, CheckResult, CheckStage, EndpointAddress, Plan, RolloutName},
     lifecycle::clock,
+    routing::Table,
 };
 
 /// Checks that run at once.
@@ -48,6 +52,24 @@ pub struct CheckTargets {
     pub host: Option<String>,
 }
 
+impl CheckTargets {
+    /// Whom the checks of `plan` ask. `listener` is the first one, as it is bound.
+    pub fn of(plan: &Plan, config: &Config, table: &Table, listener: Option<SocketAddr>) -> Self {
+        let route = config.routes.iter().find(|route| route.name == plan.route);
+        let host = route.into_iter().flat_map(|route| &route.hosts).find_map(|host| match host {
+            HostPattern::Exact(name) => Some(name.to_string()),
+            HostPattern::Suffix(_) | HostPattern::Any => None,
+        });
+        Self {
+            rollout: plan.name.clone(),
+            baseline: Side::of(&plan.baseline, table),
+            canary: Side::of(&plan.canary, table),
+            listener,
+            host,
+        }
+    }
+}
+
 /// A backend and its endpoints that are in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Side {
@@ -58,6 +80,14 @@ pub struct Side {
 }
 
 impl Side {
+    fn of(name: &BackendName, table: &Table) -> Self {
+        let backend = table.backends().iter().find(|backend| backend.name == *name);
+        let endpoints = backend.into_iter().flat_map(|backend| &backend.endpoints);
+        let used = endpoints.filter(|endpoint| endpoint.is_usable());
+        let endpoints = used.map(|endpoint| endpoint.address().clone()).collect();
+        Self { name: name.clone(), endpoints }
+    }
+
     /// Those that a request with `method` goes to.
     fn asked(&self, method: &Method) -> impl Iterator<Item = &EndpointAddress> {
         let safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);

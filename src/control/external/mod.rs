@@ -4,7 +4,7 @@
 //! last number standing until it is three intervals old; an answer that holds no number takes it away at once.
 
 mod latest;
-mod prometheus;
+mod query;
 
 use std::{
     collections::BTreeMap,
@@ -96,7 +96,7 @@ async fn poll(metric: Metric, outbound: Outbound, latest: Arc<watch::Sender<Late
         turns.tick().await;
         // The age is counted from the question: the server may be slow to say what was true then.
         let asked_at = clock::now();
-        let answer = prometheus::query(&metric, &outbound).await;
+        let answer = query::ask(&metric, &outbound).await;
         latest.send_modify(|latest| latest.take(asked_at, answer));
     }
 }

@@ -76,16 +76,22 @@ impl Courier {
     pub(super) async fn run(self) {
         let mut book = AlertBook::default();
         let mut trouble = Trouble::default();
-        let mut tellings = tokio::time::interval(TELL_EVERY);
+        let first = clock::instant(clock::now() + TELL_EVERY);
+        let mut tellings = tokio::time::interval_at(first, TELL_EVERY);
         loop {
-            let parcel = tokio::select! {
-                notification = self.queue.pop() => self.parcel(notification, &mut book),
-                _ = tellings.tick() => Some(Parcel::Alerts(book.again(clock::wall_millis()))),
+            let (parcel, from_queue) = tokio::select! {
+                notification = self.queue.pop() => (self.parcel(notification, &mut book), true),
+                _ = tellings.tick() => {
+                    (Some(Parcel::Alerts(book.again(clock::wall_millis()))), false)
+                }
             };
             match parcel {
                 None => {}
                 Some(Parcel::Alerts(alerts)) if alerts.is_empty() => {}
                 Some(parcel) => self.bring(&parcel, &mut trouble).await,
+            }
+            if from_queue {
+                self.queue.done();
             }
         }
     }

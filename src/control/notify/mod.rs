@@ -96,6 +96,15 @@ impl Notifier {
         }
     }
 
+    /// Waits until every notification so far is delivered or given up. A dead sink takes its time: who waits needs a limit.
+    pub async fn drained(&self) {
+        let open: Vec<_> = self.served().values().map(|served| served.queue.open()).collect();
+        for mut open in open {
+            // A sink that goes away meanwhile takes what waits for it along.
+            let _ = open.wait_for(|open| *open == 0).await;
+        }
+    }
+
     /// What became of each sink's notifications.
     pub fn counts(&self) -> Vec<NotificationCount> {
         let served = self.served();

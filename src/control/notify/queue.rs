@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::domain::Notification;
 
@@ -17,6 +17,8 @@ pub(super) const CAPACITY: usize = 256;
 pub(super) struct Queue {
     waiting: Mutex<VecDeque<Notification>>,
     filled: Notify,
+    /// Those that wait, and the one that is under way.
+    open: watch::Sender<usize>,
 }
 
 impl Queue {
@@ -26,6 +28,8 @@ impl Queue {
         let full = waiting.len() >= CAPACITY;
         if full {
             waiting.pop_front();
+        } else {
+            self.open.send_modify(|open| *open += 1);
         }
         waiting.push_back(notification);
         drop(waiting);
@@ -33,7 +37,7 @@ impl Queue {
         full
     }
 
-    /// Takes the oldest, and waits until there is one.
+    /// Takes the oldest, and waits until there is one. It stays open until it is [`Queue::done`].
     pub(super) async fn pop(&self) -> Notification {
         loop {
             if let Some(oldest) = self.waiting().pop_front() {
@@ -41,6 +45,16 @@ impl Queue {
             }
             self.filled.notified().await;
         }
+    }
+
+    /// The one that was taken is delivered, or given up.
+    pub(super) fn done(&self) {
+        self.open.send_modify(|open| *open = open.saturating_sub(1));
+    }
+
+    /// How many are open, as it changes.
+    pub(super) fn open(&self) -> watch::Receiver<usize> {
+        self.open.subscribe()
     }
 
     fn waiting(&self) -> MutexGuard<'_, VecDeque<Notification>> {
@@ -66,5 +80,8 @@ mod tests {
         assert_eq!(queue.pop().await.at_ms, 999);
         let waits = tokio::time::timeout(std::time::Duration::ZERO, queue.pop());
         assert!(waits.await.is_err(), "there is nothing more");
+        assert_eq!(*queue.open().borrow(), CAPACITY);
+        (0..CAPACITY).for_each(|_| queue.done());
+        assert_eq!(*queue.open().borrow(), 0);
     }
 }

@@ -14,12 +14,11 @@ pub use report::{Preflight, PreflightItem, PreflightResult, Recommendation};
 
 use super::{
     ControlHandle,
-    checks::{CheckTargets, Side, run_stage},
+    checks::{CheckTargets, run_stage},
 };
 use crate::{
-    config::model::{Check, Hook, HostPattern},
-    domain::{BackendName, CheckStage, Plan},
-    routing::Table,
+    config::model::{Check, Hook},
+    domain::{CheckStage, Plan},
 };
 
 /// The rollout to look at.
@@ -35,7 +34,8 @@ pub struct Subject<'s> {
 
 /// Looks at everything that `subject` will need, and says whether to begin. Takes seconds.
 pub async fn run(subject: Subject<'_>, handle: &ControlHandle) -> Preflight {
-    let targets = targets(subject.plan, handle);
+    let config = handle.config().borrow().clone();
+    let targets = CheckTargets::of(subject.plan, &config, &handle.table(), handle.listener());
     let outbound = &handle.outside().outbound;
     let configured = run_stage(subject.checks, CheckStage::Pre, &targets, outbound);
     let (evidence, configured) =
@@ -43,31 +43,4 @@ pub async fn run(subject: Subject<'_>, handle: &ControlHandle) -> Preflight {
     let mut items = assess::assess(&evidence);
     items.extend(configured.into_iter().map(PreflightItem::configured));
     Preflight::conclude(subject.plan.name.clone(), items)
-}
-
-/// Whom the checks of `plan` ask, by the table and configuration in force.
-pub fn targets(plan: &Plan, handle: &ControlHandle) -> CheckTargets {
-    let table = handle.table();
-    let config = handle.config().borrow().clone();
-    let route = config.routes.iter().find(|route| route.name == plan.route);
-    let host = route.and_then(|route| {
-        route.hosts.iter().find_map(|host| match host {
-            HostPattern::Exact(name) => Some(name.to_string()),
-            HostPattern::Suffix(_) | HostPattern::Any => None,
-        })
-    });
-    CheckTargets {
-        rollout: plan.name.clone(),
-        baseline: side(&plan.baseline, &table),
-        canary: side(&plan.canary, &table),
-        listener: config.listeners.first().map(|listener| listener.bind),
-        host,
-    }
-}
-
-fn side(name: &BackendName, table: &Table) -> Side {
-    let backend = table.backends().iter().find(|backend| backend.name == *name);
-    let endpoints = backend.into_iter().flat_map(|backend| &backend.endpoints);
-    let used = endpoints.filter(|endpoint| endpoint.is_usable());
-    Side { name: name.clone(), endpoints: used.map(|e| e.address().clone()).collect() }
 }

@@ -45,8 +45,8 @@ const MAX_ENDPOINTS: usize = 16;
 const LATENCY_REQUESTS: usize = 5;
 
 /// Headers that name a version, the clearest first.
-const VERSION_HEADERS: [&str; 6] =
-    ["x-version", "x-app-version", "x-release", "x-build", "x-revision", "server"];
+const VERSION_HEADERS: [&str; 5] =
+    ["x-version", "x-app-version", "x-release", "x-build", "x-revision"];
 
 /// Looks at everything.
 pub(super) async fn gather(

@@ -2,30 +2,26 @@
 //!
 //! They run as tasks of their own. What they wait for holds up a move forward at most, never a rollback.
 
-use std::net::SocketAddr;
-
 use super::{
     carry::{MoveAnswer, Reply, Word},
     drive::Drive,
 };
 use crate::{
-    config::{
-        Config,
-        model::{Check, Hook, HostPattern, Rollout},
-    },
+    config::model::{Check, Hook, Rollout},
     control::{
         Controller,
-        checks::{CheckTargets, RunningChecks, Side, run_stage},
+        checks::{CheckTargets, RunningChecks, run_stage},
         hooks::{HookContext, run_hooks},
         report::{CheckRun, HookRun},
     },
     decision::rollout::Errand,
-    domain::{BackendName, CheckResult, CheckStage, HookPoint, HookResult, RolloutName},
+    domain::{CheckResult, CheckStage, HookPoint, HookResult, RolloutName},
     lifecycle::clock,
-    routing::Table,
     telemetry::{Event, EventKind},
 };
 
+/// Hooks of one point; the configuration allows fewer.
+const MAX_HOOKS: usize = 1_024;
 /// Of what a hook wrote, so many bytes go into the audit trail.
 const TOLD_OUTPUT: usize = 2 << 10;
 
@@ -73,8 +69,12 @@ impl Controller {
         if !checks.iter().any(|check| check.stages.contains(&stage)) {
             return Some(MoveAnswer::Done { errand, passed: true, detail: String::new() });
         }
-        let targets =
-            drive.targets(&self.config.borrow(), &self.publisher.current(), self.listener);
+        let targets = CheckTargets::of(
+            drive.plan(),
+            &self.config.borrow(),
+            &self.publisher.current(),
+            self.standing.borrow().listener,
+        );
         let (number, rollout) = (drive.number, name.clone());
         let (replies, outbound) = (self.replies.clone(), self.outside.outbound.clone());
         self.outside.tasks.spawn("rollout checks", async move {
@@ -194,8 +194,12 @@ impl Controller {
         }
         if drive.during.is_none() {
             let checks = written.map(|rollout| rollout.checks).unwrap_or_default();
-            let config = self.config.borrow().clone();
-            let targets = drive.targets(&config, &self.publisher.current(), self.listener);
+            let targets = CheckTargets::of(
+                drive.plan(),
+                &self.config.borrow(),
+                &self.publisher.current(),
+                self.standing.borrow().listener,
+            );
             let (tasks, outbound) = (&self.outside.tasks, &self.outside.outbound);
             drive.during = Some(RunningChecks::start(&checks, &targets, tasks, outbound));
         }
@@ -206,9 +210,6 @@ impl Controller {
         }
     }
 }
-
-/// Hooks of one point; the configuration allows fewer.
-const MAX_HOOKS: usize = 1_024;
 
 impl Drive {
     fn hook_context(&self, step: Option<usize>) -> HookContext {
@@ -222,36 +223,6 @@ impl Drive {
             step: planned.map(|step| &step.name).or(state.step_name()).map(ToString::to_string),
             weight: planned.map_or(state.weight().unwrap_or_default(), |step| step.weight),
             reason: self.log.because.clone(),
-        }
-    }
-
-    fn targets(
-        &self,
-        config: &Config,
-        table: &Table,
-        listener: Option<SocketAddr>,
-    ) -> CheckTargets {
-        let plan = self.plan();
-        let side = |name: &BackendName| {
-            let backend = table.backends().iter().find(|known| known.name == *name);
-            let usable = backend.into_iter().flat_map(|backend| &backend.endpoints);
-            let usable = usable.filter(|endpoint| endpoint.is_usable());
-            Side {
-                name: name.clone(),
-                endpoints: usable.map(|endpoint| endpoint.address().clone()).collect(),
-            }
-        };
-        let route = config.routes.iter().find(|route| route.name == plan.route);
-        let host = route.into_iter().flat_map(|route| &route.hosts).find_map(|host| match host {
-            HostPattern::Exact(host) => Some(host.to_string()),
-            HostPattern::Any | HostPattern::Suffix(_) => None,
-        });
-        CheckTargets {
-            rollout: plan.name.clone(),
-            baseline: side(&plan.baseline),
-            canary: side(&plan.canary),
-            listener,
-            host,
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::{
 const MAX_SAID: usize = 200;
 
 /// Asks `metric`'s server once.
-pub(in crate::control) async fn query(metric: &Metric, outbound: &Outbound) -> Response {
+pub(super) async fn ask(metric: &Metric, outbound: &Outbound) -> Response {
     let mut headers = HeaderMap::new();
     if let Some(file) = &metric.token_file {
         let token = match read_secret(file).await {
