@@ -18,9 +18,10 @@ mod daemon;
 mod demo;
 mod disk;
 mod drain;
+mod encrypted;
 mod follow;
 mod load;
-mod mail;
+
 mod outside;
 mod python;
 mod reload;
