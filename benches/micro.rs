@@ -17,7 +17,7 @@ use tidegate::{
         stats::bucket_index,
     },
     domain::{BackendName, Class, Outcome, RouteName, Split, Weight},
-    routing::Matcher,
+    routing::{Guard, GuardLimits, Matcher},
     telemetry::Recorder,
 };
 
@@ -117,6 +117,25 @@ fn recorder(c: &mut Criterion) {
     group.finish();
 }
 
+fn guard(c: &mut Criterion) {
+    let mut group = c.benchmark_group("guard");
+    for (name, max_exposed_keys) in [("without a limit", None), ("with a limit", Some(100_000))] {
+        let limits = GuardLimits { max_exposed_keys, ..GuardLimits::default() };
+        let guard = Guard::new(1, limits);
+        let mut key = 0u64;
+        group.bench_function(BenchmarkId::new("admit", name), |b| {
+            b.iter(|| {
+                key = (key + 1) % 200_000;
+                guard.admits(black_box(Some(SplitKey::of(&key.to_le_bytes()))))
+            });
+        });
+        group.bench_function(BenchmarkId::new("a success", name), |b| {
+            b.iter(|| guard.record(black_box(Class::Success)));
+        });
+    }
+    group.finish();
+}
+
 fn matcher(c: &mut Criterion) {
     let mut group = c.benchmark_group("matcher");
     for routes in [1, 100, 10_000] {
@@ -131,5 +150,5 @@ fn matcher(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(micro, matcher, split, pick, recorder);
+criterion_group!(micro, matcher, split, pick, recorder, guard);
 criterion_main!(micro);

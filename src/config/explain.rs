@@ -23,6 +23,11 @@ pub fn explain(config: &Config) -> String {
         route.overrides.iter().map(row)
     });
     table(&mut out, "Overrides, before the split", overrides);
+    let fallbacks = config.routes.iter().filter_map(|route| {
+        let rules = route.fallback.as_ref()?;
+        Some(vec![route.name.to_string(), rules.to_string()])
+    });
+    table(&mut out, "Fallbacks, from canary to baseline", fallbacks);
     table(&mut out, "Rollouts", config.rollouts.iter().map(rollout::explain::row));
     table(&mut out, "Steps", config.rollouts.iter().flat_map(rollout::explain::steps));
     table(

@@ -217,6 +217,21 @@ Routes, the first match wins
 }
 
 #[test]
+fn an_explanation_tells_what_falls_back() {
+    let text = with_route(
+        "[route.fallback]\non = [\"5xx\", \"connect\"]\nmethods = [\"GET\"]\n\
+         [rollout.api]\nroute = \"api\"\nbaseline = \"blue\"\ncanary = \"green\"\n\
+         [[rollout.api.step]]\nname = \"all\"\nweight = 100\nhold = \"1h\"",
+    );
+    let explained = explain(&config(&text));
+    let wanted = "\
+Fallbacks, from canary to baseline
+  api  on 5xx, connect of GET with bodies up to 64KiB, 20 % at most
+";
+    assert!(explained.contains(wanted), "{explained}");
+}
+
+#[test]
 #[allow(clippy::disallowed_methods)]
 fn ten_thousand_routes_are_no_burden() {
     let route = |index| {

@@ -85,6 +85,8 @@ pub struct Controller {
     pub(super) drives: BTreeMap<RolloutName, Drive>,
     pub(super) board: watch::Sender<Board>,
     pub(super) process: ProcessMeter,
+    /// Whether the state file took what it was last given.
+    pub(super) disk_writes: bool,
     pub(super) replies: mpsc::Sender<Reply>,
     heard: mpsc::Receiver<Reply>,
     pub(super) store: Store,
@@ -130,6 +132,7 @@ impl Controller {
             drives: BTreeMap::new(),
             board: watch::Sender::default(),
             process: ProcessMeter::default(),
+            disk_writes: true,
             replies,
             heard,
             store,
@@ -173,8 +176,8 @@ impl Controller {
                     Some(command) => self.obey(command, data_plane.as_mut()),
                     None => break,
                 },
-                Some(kept) = self.late_read.recv() => self.adopt(kept),
-                Some(event) = self.inbox.recv() => self.audit.keep(event),
+                Some(kept) = self.late_read.recv() => self.adopt(&kept),
+                Some(event) = self.inbox.recv() => self.hear(event),
                 Some(reply) = self.heard.recv() => self.take_reply(reply),
                 () = alarm => self.tick_rollouts(),
                 _ = ticks.tick(), if busy => self.tick_rollouts(),
@@ -205,8 +208,18 @@ impl Controller {
     /// Keeps the events that have been reported so far.
     fn keep_reported(&mut self) {
         while let Ok(event) = self.inbox.try_recv() {
-            self.audit.keep(event);
+            self.hear(event);
         }
+    }
+
+    /// Keeps an event of another thread's.
+    fn hear(&mut self, event: Event) {
+        if event.kind == EventKind::StateWriteFailed {
+            self.disk_writes = false;
+        } else if event.kind == EventKind::StateRecovered {
+            self.disk_writes = true;
+        }
+        self.audit.keep(event);
     }
 
     fn handle(&self, mailbox: mpsc::Sender<Command>, path: Arc<Path>) -> ControlHandle {

@@ -11,9 +11,9 @@ use crate::{
 
 impl Controller {
     /// Puts the file's splits and its key in force, and goes on from its last event.
-    pub(super) fn adopt(&mut self, kept: Kept) {
-        self.adopt_events_and_splits(&kept);
-        self.adopt_runs(&kept);
+    pub(super) fn adopt(&mut self, kept: &Kept) {
+        self.adopt_events_and_splits(kept);
+        self.adopt_runs(kept);
     }
 
     fn adopt_events_and_splits(&mut self, kept: &Kept) {

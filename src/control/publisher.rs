@@ -92,6 +92,11 @@ impl Publisher {
         }
     }
 
+    /// No longer holds `route` for its rollout; whoever has it now publishes its split.
+    pub(super) fn forget(&mut self, route: &RouteName) {
+        self.owned.remove(route);
+    }
+
     /// Tables built from now on issue and know cookies by `secret`.
     pub(super) fn set_cookie_secret(&mut self, secret: Vec<u8>) {
         self.materials.cookie_secret = secret;
@@ -133,9 +138,18 @@ fn build(
     let mut series = |route: &_, backend: &_| {
         materials.recorder.series(route, backend).map_err(|error| error.to_string())
     };
-    let (secret, series) = (&mut secret, &mut series);
-    let workers = materials.workers;
-    routing::build(config, Ingredients { splits: &splits, secret, series, previous, workers })
+    let mut fallbacks = |route: &_, from: &_, to: &_| {
+        materials.recorder.fallback(route, from, to).map_err(|error| error.to_string())
+    };
+    let ingredients = Ingredients {
+        splits: &splits,
+        secret: &mut secret,
+        series: &mut series,
+        fallbacks: &mut fallbacks,
+        previous,
+        workers: materials.workers,
+    };
+    routing::build(config, ingredients)
 }
 
 /// Lets `/metrics` show the counters of `table`, and no others.

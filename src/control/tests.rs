@@ -1,128 +1,31 @@
 //! The controller from command to table, with a data plane that only notes what it was asked.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    path::PathBuf,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+mod house;
 
-use tempfile::TempDir;
+use std::time::Duration;
+
+pub(crate) use house::{FakeDataPlane, House, Running};
 
 use super::{
     status::{EndpointState, ReloadOutcome, SplitSource},
     *,
 };
-use crate::{
-    config::model::Listener,
-    lifecycle::{Drain, Tasks},
-    telemetry::{EventKind, EventSink, Recorder},
-};
-
-/// Listens on anything but the addresses that it is told to refuse.
-#[derive(Default)]
-pub(crate) struct FakeDataPlane {
-    listening: Vec<SocketAddr>,
-    /// A port, and how often it is refused.
-    refuse: Option<(u16, usize)>,
-    pub(crate) asked: Arc<Mutex<usize>>,
-}
-
-impl DataPlane for FakeDataPlane {
-    fn listen(&mut self, listeners: &[Listener]) -> Result<ListenChange, ListenError> {
-        *self.asked.lock().unwrap() += 1;
-        let wanted: Vec<_> = listeners.iter().map(|listener| listener.bind).collect();
-        let refused = self.refuse.as_mut().and_then(|(port, times)| {
-            let address = wanted.iter().find(|address| address.port() == *port)?;
-            *times = times.checked_sub(1)?;
-            Some(address)
-        });
-        if let Some(address) = refused {
-            return Err(ListenError(format!("cannot listen on {address}: in use").into()));
-        }
-        let missing = |a: &[SocketAddr], b: &[SocketAddr]| {
-            a.iter().filter(|x| !b.contains(*x)).copied().collect()
-        };
-        let added = missing(&wanted, &self.listening);
-        let removed = missing(&self.listening, &wanted);
-        self.listening = wanted;
-        Ok(ListenChange { added, removed })
-    }
-
-    fn address(&self) -> Option<SocketAddr> {
-        self.listening.first().copied()
-    }
-}
-
-/// A folder with a configuration and a state file.
-pub(crate) struct House {
-    folder: TempDir,
-}
-
-/// A running controller.
-pub(crate) struct Running {
-    pub(crate) handle: ControlHandle,
-    pub(crate) drain: Drain,
-    pub(crate) work: tokio::task::JoinHandle<()>,
-}
-
-impl House {
-    pub(crate) fn new(split: &str) -> Self {
-        let house = Self { folder: tempfile::tempdir().unwrap() };
-        house.write(split, "");
-        house
-    }
-
-    pub(crate) fn path(&self) -> PathBuf {
-        self.folder.path().join("tidegate.toml")
-    }
-
-    fn state(&self) -> PathBuf {
-        self.folder.path().join("state.db")
-    }
-
-    pub(crate) fn write(&self, split: &str, more: &str) {
-        let state = self.state();
-        let text = format!(
-            "[state]\nfile = {state:?}\n[[listener]]\nbind = \"127.0.0.1:8080\"\n\
-             [backend.blue]\nendpoints = [\"127.0.0.1:9001\"]\n\
-             [backend.green]\nendpoints = [\"127.0.0.1:9002\"]\n\
-             [[route]]\nname = \"api\"\nsplit = {split}\n{more}"
-        );
-        fs::write(self.path(), text).unwrap();
-    }
-
-    #[allow(clippy::disallowed_methods)]
-    pub(crate) fn start(&self, data_plane: FakeDataPlane) -> Running {
-        let recorder = Arc::new(Recorder::new(1));
-        let (events, inbox) = EventSink::new(recorder.clone());
-        let (drain, watch) = Drain::new();
-        let loaded = crate::config::load(&self.path()).unwrap();
-        let tasks = Tasks::new(|failure| panic!("{failure}"));
-        let outside = Outside::new(tasks, events.clone(), recorder.clone());
-        let setup = Setup { loaded, workers: 1, recorder, events, inbox, drain: watch, outside };
-        let mut data_plane = Box::new(data_plane);
-        data_plane.listen(&setup.loaded.config.listeners).unwrap();
-        let (controller, handle) = Controller::new(setup).unwrap();
-        Running { handle, drain, work: tokio::spawn(controller.run(data_plane)) }
-    }
-}
+use crate::telemetry::EventKind;
 
 impl Running {
-    async fn kinds(&self) -> Vec<EventKind> {
+    pub(in crate::control) async fn kinds(&self) -> Vec<EventKind> {
         let events = self.handle.audit().read(Some(0), 100).await;
         assert!(events.iter().zip(1..).all(|(event, id)| event.id == id), "{events:?}");
         events.iter().map(|event| event.kind).collect()
     }
 
     /// Ends it; the state file is closed then.
-    async fn stop(self) {
+    pub(in crate::control) async fn stop(self) {
         self.drain.hurry(crate::lifecycle::clock::now());
         self.work.await.unwrap();
     }
 
-    fn split(&self) -> Vec<(String, u16)> {
+    pub(in crate::control) fn split(&self) -> Vec<(String, u16)> {
         let table = self.handle.table();
         let shares = table.routes()[0].split.shares().iter();
         shares.map(|(name, weight)| (name.to_string(), weight.basis_points() / 100)).collect()

@@ -39,7 +39,11 @@ pub(super) struct Fallback {
 
 impl Fallback {
     /// The way on for a request that goes by `choice`; `None` for nearly all.
-    pub(super) fn of(context: &RequestContext, choice: &Choice, body: &Incoming) -> Option<Self> {
+    pub(super) fn of(
+        context: &RequestContext,
+        choice: &Choice,
+        body: &Incoming,
+    ) -> Option<Box<Self>> {
         let route = context.route(choice);
         let detour = route.detour?;
         // Whoever asks for the canary by an override wants to see it as it is. A client that waits for a word before it sends
@@ -55,7 +59,7 @@ impl Fallback {
         let harmless = body.is_end_stream() && context.method.is_idempotent();
         let on_recall = route.rollout.is_some() && (on_failure || harmless);
         let way = Self { choice: *choice, detour, on_failure, on_recall, kept: Bytes::new() };
-        (on_failure || on_recall).then_some(way)
+        (on_failure || on_recall).then(|| Box::new(way))
     }
 
     /// Takes the whole body in, which [`Fallback::of`] has found small enough, to be sent as often as it takes.

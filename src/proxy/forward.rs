@@ -41,7 +41,7 @@ pub(super) struct Exchange<'a> {
     /// When the attempt began.
     pub(super) begun: Moment,
     /// Where it may go on.
-    pub(super) fallback: Option<Fallback>,
+    pub(super) fallback: Option<Box<Fallback>>,
 }
 
 /// A request's body.
@@ -58,7 +58,7 @@ pub(super) enum Attempted {
     /// There is an answer.
     Answered(response::Parts, ResponseBody),
     /// It is counted and over, and another one follows.
-    Left(Fallback),
+    Left(Box<Fallback>),
 }
 
 impl Exchange<'_> {
@@ -88,7 +88,7 @@ impl Exchange<'_> {
         mut sending: Sending,
     ) -> Result<(Box<UpstreamConnection>, Response<Incoming>), ProxyError> {
         if let Some(fallback) = &mut self.fallback {
-            sending = fallback.keep(self.context, sending).await?;
+            sending = Box::pin(fallback.keep(self.context, sending)).await?;
         }
         let kept = match &sending {
             Sending::Streamed(_) => Bytes::new(),
@@ -326,7 +326,7 @@ impl Exchange<'_> {
 }
 
 /// Ends an attempt whose request goes on elsewhere.
-fn leave(fallback: Fallback, attempt: &Attempt) -> Attempted {
+fn leave(fallback: Box<Fallback>, attempt: &Attempt) -> Attempted {
     attempt.falls_back(fallback.series());
     Attempted::Left(fallback)
 }

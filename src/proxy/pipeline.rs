@@ -59,40 +59,37 @@ async fn run(
     let mut begun = context.begun;
     // Once, or twice where there is a fallback: the second attempt has none.
     loop {
-        match attempt(&context, &choice, &host, begun, fallback, parts, sending).await? {
-            Attempted::Answered(parts, body) => {
-                return Ok(respond::proxied(parts, body, &context, &choice));
+        let left = match pick_endpoint(&context, &choice, begun) {
+            Ok((endpoint, attempt)) => {
+                let (context, choice, host) = (&context, &choice, &host);
+                headers::forward(&mut parts, context, choice, host, &mut downstream.added_mut())?;
+                let exchange = Exchange { context, choice, host, endpoint, begun, fallback };
+                match exchange.run(parts, sending, attempt).await? {
+                    Attempted::Answered(parts, body) => {
+                        return Ok(respond::proxied(parts, body, context, choice));
+                    }
+                    Attempted::Left(left) => left,
+                }
             }
-            Attempted::Left(left) => (choice, parts, sending) = left.follow(&context)?,
-        }
+            Err(error) => Box::pin(unpicked(&context, fallback, sending, error)).await?,
+        };
+        (choice, parts, sending) = left.follow(&context)?;
         (fallback, begun) = (None, clock::now());
     }
 }
 
-/// One attempt: pick an endpoint, send the request, wait for the answer's head.
-async fn attempt(
+/// Without an endpoint there is no attempt to count, and so no failure to hide: the request may go on all the same.
+async fn unpicked(
     context: &RequestContext,
-    choice: &Choice,
-    host: &Host,
-    begun: Moment,
-    mut fallback: Option<Fallback>,
-    mut parts: request::Parts,
+    mut fallback: Option<Box<Fallback>>,
     sending: Sending,
-) -> Result<Attempted, ProxyError> {
-    let (endpoint, attempt) = match pick_endpoint(context, choice, begun) {
-        Ok(picked) => picked,
-        // Without an endpoint there is no attempt to count, and so no failure to hide.
-        Err(error) => {
-            let left = fallback.take_if(|fallback| fallback.follows_error(context, error));
-            let mut left = left.ok_or(error)?;
-            left.keep(context, sending).await?;
-            context.downstream.worker.shard().fallback(left.series());
-            return Ok(Attempted::Left(left));
-        }
-    };
-    headers::forward(&mut parts, context, choice, host, &mut context.downstream.added_mut())?;
-    let exchange = Exchange { context, choice, host, endpoint, begun, fallback };
-    exchange.run(parts, sending, attempt).await
+    error: ProxyError,
+) -> Result<Box<Fallback>, ProxyError> {
+    let left = fallback.take_if(|fallback| fallback.follows_error(context, error));
+    let mut left = left.ok_or(error)?;
+    left.keep(context, sending).await?;
+    context.downstream.worker.shard().fallback(left.series());
+    Ok(left)
 }
 
 fn begin(

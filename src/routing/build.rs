@@ -4,11 +4,13 @@ use std::{collections::HashMap, sync::Arc};
 
 use http::HeaderValue;
 
-use super::{Affinity, Backend, Endpoint, Matcher, Override, Route, Table, Target, WorkerGauge};
+use super::{
+    Affinity, Backend, Detour, Endpoint, Matcher, Override, Route, Table, Target, WorkerGauge,
+};
 use crate::{
     config::model::{self, Config},
     decision::{affinity::TokenKey, split::SplitTable},
-    domain::{BackendName, RouteName, SeriesId, Split},
+    domain::{BackendName, Plan, RouteName, SeriesId, Split},
 };
 
 /// What a table is made of, beside the configuration.
@@ -19,6 +21,9 @@ pub struct Ingredients<'a> {
     pub secret: &'a mut dyn FnMut(&model::Route) -> Result<Vec<u8>, String>,
     /// Counters of a (route, backend) pair.
     pub series: &'a mut dyn FnMut(&RouteName, &BackendName) -> Result<SeriesId, String>,
+    /// Counts what goes on from one backend of a route to another.
+    pub fallbacks:
+        &'a mut dyn FnMut(&RouteName, &BackendName, &BackendName) -> Result<SeriesId, String>,
     /// The table that this one follows.
     pub previous: Option<&'a Table>,
     /// Data-plane threads.
@@ -64,7 +69,12 @@ pub fn build(config: &Config, mut with: Ingredients<'_>) -> Result<Table, BuildE
     let backends = build_backends(config, with.previous, with.workers);
     let places = backends.iter().enumerate().map(|(at, backend)| (backend.name.clone(), at));
     let places = places.collect();
-    let routes = config.routes.iter().map(|route| build_route(route, &places, &mut with));
+    let plans = config.rollouts.iter().map(|rollout| (&rollout.plan.route, &rollout.plan));
+    let plans: HashMap<_, _> = plans.collect();
+    let routes = config.routes.iter().map(|route| {
+        let plan = plans.get(&route.name).filter(|_| route.fallback.is_some());
+        build_route(route, plan.copied(), &places, &mut with)
+    });
     Ok(Table { routes: routes.collect::<Result<_, _>>()?, backends, matcher })
 }
 
@@ -97,6 +107,7 @@ fn build_backends(config: &Config, previous: Option<&Table>, workers: usize) -> 
 
 fn build_route(
     route: &model::Route,
+    plan: Option<&Plan>,
     places: &HashMap<BackendName, usize>,
     with: &mut Ingredients<'_>,
 ) -> Result<Arc<Route>, BuildError> {
@@ -113,6 +124,7 @@ fn build_route(
         target: names.iter().position(|name| *name == exception.backend).unwrap_or_default(),
     });
     let overrides = overrides.collect();
+    let detour = plan.map(|plan| detour(plan, &names, with)).transpose()?.flatten();
     let targets = names.iter().map(|name| target(route, name, places, with));
     Ok(Arc::new(Route {
         targets: targets.collect::<Result<_, _>>()?,
@@ -127,8 +139,24 @@ fn build_route(
         max_body: route.max_body,
         expose_backend: route.expose_backend,
         fallback: route.fallback.clone(),
-        detour: None,
+        detour,
     }))
+}
+
+/// The way from a plan's canary to its baseline, as far as a route with these targets has both. A rollout that begins brings
+/// its own; this one serves splits set by hand.
+fn detour(
+    plan: &Plan,
+    names: &[BackendName],
+    with: &mut Ingredients<'_>,
+) -> Result<Option<Detour>, BuildError> {
+    let place = |backend| names.iter().position(|name| name == backend);
+    let (Some(from), Some(to)) = (place(&plan.canary), place(&plan.baseline)) else {
+        return Ok(None);
+    };
+    let series = (with.fallbacks)(&plan.route, &plan.canary, &plan.baseline)
+        .map_err(|why| BuildError::Series { route: plan.route.clone(), why })?;
+    Ok(Some(Detour { from, to, series }))
 }
 
 fn target(

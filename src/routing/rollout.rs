@@ -116,6 +116,7 @@ mod tests {
             splits: &HashMap::new(),
             secret: &mut |_| Ok(Vec::new()),
             series: &mut series,
+            fallbacks: &mut |_, _, _| Ok(SeriesId(200)),
             previous: None,
             workers: 1,
         };

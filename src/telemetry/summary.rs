@@ -114,6 +114,8 @@ mod tests {
         recorder.series(&route, &green).unwrap();
         (0..99).for_each(|_| shard.record(series, &ok(8)));
         shard.record(series, &Outcome { class: Class::Failure, ..ok(8) });
+        let pair = recorder.fallback(&route, &green, &blue).unwrap();
+        (0..3).for_each(|_| shard.fallback(pair));
         shard.error(ErrorReason::NoRoute);
         (0..2).for_each(|_| shard.error(ErrorReason::HeadTimeout));
         shard.overflow(Queue::InFlight);
@@ -125,8 +127,8 @@ mod tests {
         };
         assert_eq!(
             summary.to_string(),
-            "blue: 100 requests, 3.3/s, 1.00% failed, p95 8.0ms; green: idle; errors: head_timeout 2, no_route 1; \
-             overflows: in_flight 1; memory 34.0 MiB; up 2h 3m"
+            "blue: 100 requests, 3.3/s, 1.00% failed, p95 8.0ms; green: idle; fallbacks: 3; \
+             errors: head_timeout 2, no_route 1; overflows: in_flight 1; memory 34.0 MiB; up 2h 3m"
         );
     }
 

@@ -75,7 +75,7 @@ pub(crate) struct World {
     /// The canary's share in the data plane.
     weight: Weight,
     /// The state as the disk has it.
-    durable: String,
+    durable: State,
     /// A write that the disk refused and that is made up for when it can be.
     unwritten: bool,
     canary: Side,
@@ -135,7 +135,7 @@ impl World {
         let state = State::idle(plan);
         Self {
             weather,
-            durable: serde_json::to_string(&state).unwrap(),
+            durable: state.clone(),
             engine: Engine::new(state),
             now: Moment::default(),
             weight: Weight::ZERO,
@@ -223,7 +223,7 @@ impl World {
                 self.engine.done(errand, self.weather.errands, "as the weather is")
             }
             Question::Write(ticket, state) if self.weather.disk => {
-                self.durable = serde_json::to_string(&state).unwrap();
+                self.durable = *state;
                 self.engine.persisted(ticket)
             }
             Question::Write(ticket, _) => self.engine.persist_failed(ticket, "disk full"),
@@ -262,8 +262,9 @@ impl World {
 
     /// The process is killed and starts anew with what the disk has; its counters begin at nothing.
     pub(crate) fn restart(&mut self) {
-        let kept: State = serde_json::from_str(&self.durable).unwrap();
-        assert!(kept.is_sound(), "{}", self.durable);
+        let text = serde_json::to_string(&self.durable).unwrap();
+        let kept: State = serde_json::from_str(&text).unwrap();
+        assert!(kept.is_sound(), "{text}");
         let (weight, before) = (kept.weight(), kept.clone());
         let (engine, effects) = Engine::resume(kept);
         self.engine = engine;
@@ -313,7 +314,7 @@ impl World {
     fn write_down(&mut self) {
         self.unwritten = !self.weather.disk;
         if self.weather.disk {
-            self.durable = serde_json::to_string(self.engine.state()).unwrap();
+            self.durable = self.engine.state().clone();
         }
     }
 
@@ -323,8 +324,7 @@ impl World {
         let end = weight == Weight::ZERO || weight == Weight::FULL;
         assert!(planned || end, "{weight} % is not in the plan");
         if weight > self.weight {
-            let durable: State = serde_json::from_str(&self.durable).unwrap();
-            let kept = durable.weight().unwrap_or_default();
+            let kept = self.durable.weight().unwrap_or_default();
             assert!(weight <= kept, "{weight} % in the data plane, {kept} % on the disk");
         }
         self.weight = weight;

@@ -11,7 +11,6 @@ pub(crate) struct Setup {
     listeners: Vec<String>,
     backends: Vec<String>,
     routes: Vec<String>,
-    rollouts: Vec<String>,
     more: String,
 }
 
@@ -25,7 +24,6 @@ impl Setup {
             listeners: Vec::new(),
             backends: Vec::new(),
             routes: Vec::new(),
-            rollouts: Vec::new(),
             more: String::new(),
         }
     }
@@ -90,17 +88,16 @@ impl Setup {
         self
     }
 
+    /// A rollout of route `app` from `blue` to `green`, of the same name; `lines` are the rest of its table, and the tables
+    /// below it.
+    pub(crate) fn rollout(self, lines: &str) -> Self {
+        let roles = "route = \"app\"\nbaseline = \"blue\"\ncanary = \"green\"";
+        self.more(&format!("[rollout.app]\n{roles}\n{lines}\n"))
+    }
+
     /// More sections at the end of the file.
     pub(crate) fn more(mut self, sections: &str) -> Self {
         self.more += sections;
-        self
-    }
-
-    /// A rollout of route `app` from `blue` to `green`, of the same name; `lines` are the rest of its table, and the tables
-    /// below it.
-    pub(crate) fn rollout(mut self, lines: &str) -> Self {
-        let roles = "route = \"app\"\nbaseline = \"blue\"\ncanary = \"green\"";
-        self.rollouts = vec![format!("[rollout.app]\n{roles}\n{lines}\n")];
         self
     }
 
@@ -125,8 +122,7 @@ impl Setup {
             let bind = if lines.contains("bind") { "" } else { "bind = \"127.0.0.1:0\"\n" };
             write!(text, "[[listener]]\n{bind}{lines}\n").expect("memory");
         }
-        let rest = [&self.backends, &self.routes, &self.rollouts].map(|parts| parts.concat());
-        text + &rest.concat() + &self.more
+        text + &self.backends.concat() + &self.routes.concat() + &self.more
     }
 }
 

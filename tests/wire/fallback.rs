@@ -5,6 +5,7 @@ use tidegate::{domain::Weight, routing::GuardLimits};
 use crate::{
     stage::{Stage, on_everything},
     support::{
+        gate::Gate,
         message::Message,
         setup::{BY_COOKIE, NONE, Setup},
         upstream::{Reserved, Upstream, ok},
@@ -266,4 +267,20 @@ fn answers_from_a_cache_are_counted() {
     assert_eq!((metrics.cache_hits, metrics.cache_answers), (3, 5));
     assert_eq!((judged.cache_hits, judged.cache_answers), (3, 5));
     assert_eq!(stage.metrics("blue").cache_answers, 0, "an answer that does not tell");
+}
+
+#[test]
+fn a_split_by_hand_has_its_fallback_too() {
+    let (blue, green) = (baseline(), failing());
+    let tables = "[route.affinity]\nby = \"none\"\n\
+                  [route.fallback]\non = [\"5xx\"]\n\
+                  [rollout.app]\nroute = \"app\"\nbaseline = \"blue\"\ncanary = \"green\"\n\
+                  [[rollout.app.step]]\nname = \"all\"\nweight = 100\nhold = \"1h\"\n";
+    let gate = Gate::start(&setup(&blue, &green, tables, ""));
+    let mut client = gate.client();
+    assert_eq!(client.get("/a").text(), "blue GET /a");
+    let labels = [("route", "app"), ("from", "green"), ("to", "blue")];
+    gate.await_count("tidegate_fallbacks_total", &labels, 1);
+    gate.await_count("tidegate_requests_total", &[("backend", "green"), ("class", "failure")], 1);
+    gate.await_count("tidegate_requests_total", &[("backend", "blue"), ("class", "success")], 1);
 }

@@ -12,6 +12,7 @@ use crate::{
     },
 };
 
+const BROKEN: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
 const CLOSE: [u8; 4] = [0x88, 0x02, 0x03, 0xf4];
 
 fn stage(blue: &Upstream, green: &Upstream, limits: GuardLimits, rules: Option<Fallback>) -> Stage {
@@ -130,7 +131,6 @@ fn attempts_from_before_a_change_of_weights_are_not_judged() {
 
 #[test]
 fn a_spent_budget_sends_everybody_to_the_baseline() {
-    const BROKEN: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
     let blue = Upstream::saying("blue");
     let green = Upstream::answering(|_| BROKEN.to_vec());
     let limits = GuardLimits { max_bad_responses: Some(3), ..GuardLimits::default() };
@@ -160,6 +160,61 @@ fn no_more_sessions_than_allowed_ever_see_the_canary() {
         );
     }
     assert_eq!(stage.guard.spent().exposed_keys, 5);
+}
+
+#[test]
+fn caps_hold_among_many_clients_at_once() {
+    const CLIENTS: u64 = 8;
+    let blue = Upstream::saying("blue");
+    let green = Upstream::answering(|_| BROKEN.to_vec());
+    let limits = GuardLimits {
+        max_bad_responses: Some(20),
+        max_exposed_keys: Some(50),
+        failures_in_row: None,
+    };
+    let stage = stage_by(BY_SID, &blue, &green, limits, None);
+    let bad: u64 = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|number| {
+                let mut client = stage.client();
+                scope.spawn(move || {
+                    let ask = |n| client.try_get("/", &format!("cookie: sid={number}-{n}\r\n"));
+                    (0..100)
+                        .map(ask)
+                        .filter(|answer| answer.as_ref().unwrap().status() == 503)
+                        .count()
+                })
+            })
+            .collect();
+        clients.into_iter().map(|client| client.join().unwrap() as u64).sum()
+    });
+    assert!((20..20 + CLIENTS).contains(&bad), "{bad} bad answers with a cap of 20");
+    assert_eq!(stage.guard.spent().bad_responses, bad);
+}
+
+#[test]
+fn exposed_sessions_are_capped_among_many_clients_at_once() {
+    let (blue, green) = (Upstream::saying("blue"), Upstream::saying("green"));
+    let limits = GuardLimits { max_exposed_keys: Some(50), ..GuardLimits::default() };
+    let stage = stage_by(BY_SID, &blue, &green, limits, None);
+    let sessions = |client: &mut Client| -> Vec<usize> {
+        let mut green = Vec::new();
+        for n in 0..200 {
+            let answer = client.try_get("/", &format!("cookie: sid={n}\r\n")).unwrap();
+            green.extend((answer.text() == "green").then_some(n));
+        }
+        green
+    };
+    let seen: std::collections::BTreeSet<_> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..6)
+            .map(|_| {
+                let mut client = stage.client();
+                scope.spawn(move || sessions(&mut client))
+            })
+            .collect();
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    });
+    assert!((1..=50).contains(&seen.len()), "{} sessions saw the canary", seen.len());
 }
 
 /// Agrees to the protocol, sends what `says`, and then waits for the end.

@@ -47,6 +47,7 @@ impl Stage {
             splits: &std::collections::HashMap::new(),
             secret: &mut |_| Ok(vec![7; 32]),
             series: &mut series,
+            fallbacks: &mut |_, _, _| Err("the stage brings its own rollout".to_owned()),
             previous: None,
             workers: WORKERS,
         };

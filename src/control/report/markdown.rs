@@ -20,46 +20,7 @@ pub(super) fn render(report: &Report) -> String {
     table(&mut out, &story::SIDE_HEADS, story::sides(report).into_iter().map(Vec::from));
     verdict(&mut out, report);
     steps(&mut out, report);
-    if !report.checks.is_empty() {
-        section(&mut out, "Checks");
-        let row = |check: &super::CheckRun| {
-            let result = if check.ok { "passed" } else { "FAILED" };
-            let took = words::millis(check.took_ms);
-            vec![
-                check.name.clone(),
-                check.category.clone(),
-                check.stage.clone(),
-                result.to_owned(),
-                took,
-                check.detail.clone(),
-            ]
-        };
-        table(
-            &mut out,
-            &["Check", "Category", "Stage", "Result", "Took", "Seen"],
-            report.checks.iter().map(row),
-        );
-    }
-    if !report.hooks.is_empty() {
-        section(&mut out, "Hooks");
-        let row = |hook: &super::HookRun| {
-            let result = if hook.ok { "done" } else { "FAILED" };
-            let took = story::against_budget(hook.took_ms, hook.budget_ms);
-            vec![
-                hook.name.clone(),
-                hook.on.clone(),
-                hook.level.to_string(),
-                result.to_owned(),
-                took,
-                hook.output.clone(),
-            ]
-        };
-        table(
-            &mut out,
-            &["Hook", "At", "Level", "Result", "Took, of its budget", "Output"],
-            report.hooks.iter().map(row),
-        );
-    }
+    checks_and_hooks(&mut out, report);
     section(&mut out, "Timeline");
     let row = |event: &crate::telemetry::Event| {
         vec![
@@ -118,6 +79,49 @@ fn steps(out: &mut String, report: &Report) {
         ]
     };
     table(out, &["Step", "Weight", "Hold", "Gate", "Requires"], (1..).zip(&rollout.steps).map(row));
+}
+
+fn checks_and_hooks(out: &mut String, report: &Report) {
+    if !report.checks.is_empty() {
+        section(out, "Checks");
+        let row = |check: &super::CheckRun| {
+            let result = if check.ok { "passed" } else { "FAILED" };
+            let took = words::millis(check.took_ms);
+            vec![
+                check.name.clone(),
+                check.category.clone(),
+                check.stage.clone(),
+                result.to_owned(),
+                took,
+                check.detail.clone(),
+            ]
+        };
+        table(
+            out,
+            &["Check", "Category", "Stage", "Result", "Took", "Seen"],
+            report.checks.iter().map(row),
+        );
+    }
+    if !report.hooks.is_empty() {
+        section(out, "Hooks");
+        let row = |hook: &super::HookRun| {
+            let result = if hook.ok { "done" } else { "FAILED" };
+            let took = story::against_budget(hook.took_ms, hook.budget_ms);
+            vec![
+                hook.name.clone(),
+                hook.on.clone(),
+                hook.level.to_string(),
+                result.to_owned(),
+                took,
+                hook.output.clone(),
+            ]
+        };
+        table(
+            out,
+            &["Hook", "At", "Level", "Result", "Took, of its budget", "Output"],
+            report.hooks.iter().map(row),
+        );
+    }
 }
 
 fn section(out: &mut String, title: &str) {

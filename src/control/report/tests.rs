@@ -11,7 +11,8 @@ pub(crate) fn report() -> Report {
         "name": "api", "route": "api", "baseline": "blue", "canary": "green", "phase": "rolled_back",
         "step": null, "weight": 0, "since": "2026-01-01T00:10:00Z", "started": "2026-01-01T00:00:00Z", "run": 2,
         "step_number": 0, "served_s": 0.0, "left_s": 0.0, "because": "error_rate > 10%",
-        "steps": [{ "name": "<b>one</b>", "weight": 1.5, "hold_s": 600.0, "gate": true, "require": ["requests >= 500"] }],
+        "steps": [{ "name": "<b>one</b>", "weight": 1.5, "hold_s": 600.0, "gate": true,
+            "require": ["requests >= 500"] }],
         "missing": [], "verdict": { "outcome": "fail", "reasons": ["error_rate > 10%: 25% for 5 s"] },
         "conditions": [{ "role": "rollback", "condition": "error_rate > 10%", "truth": "true", "left": "25%",
             "right": "10%", "missing": null, "for_s": 5.0, "true_for_s": 5.0 }],
@@ -19,7 +20,11 @@ pub(crate) fn report() -> Report {
         "exposure": { "requests": 80, "bad_responses": 20, "max_bad_responses": 50, "keys": 7, "max_keys": null },
     });
     let side = |rps: f64, rate: f64| json!({ "rps": rps, "error_rate": rate, "p95_us": 1_500 });
-    let sample = |at: u64, rate: f64| json!({ "at_ms": 1_700_000_000_000 + at, "weight": 1.5, "baseline": side(90.0, 0.0), "canary": side(10.0, rate) });
+    let sample = |at: u64, rate: f64| {
+        let (baseline, canary) = (side(90.0, 0.0), side(10.0, rate));
+        let at_ms = 1_700_000_000_000 + at;
+        json!({ "at_ms": at_ms, "weight": 1.5, "baseline": baseline, "canary": canary })
+    };
     let event = Event::new(
         EventKind::TaskFailed,
         1_700_000_000_500,

@@ -151,8 +151,9 @@ impl Controller {
     /// Has the present state written; nobody waits for it.
     pub(super) fn checkpoint(&mut self, rollout: &RolloutName) {
         let Some(drive) = self.drives.get_mut(rollout) else { return };
-        // What stands in for a file that cannot be read must not go over it.
-        if drive.number > 0 && !drive.is_stand_in {
+        // What stands in for a file that cannot be read must not go over it; nor must the present over a move, which is
+        // in force as soon as it is written.
+        if drive.number > 0 && !drive.is_stand_in && !drive.state().is_moving() {
             drive.log.requests = drive.requests(&self.recorder);
             drive.log.sessions = drive.sessions();
             self.store.keep_run(rollout.clone(), drive.kept(drive.state().clone()));
@@ -175,7 +176,10 @@ impl Controller {
     /// Notes when the phase or the step changed.
     fn note_phase(&mut self, rollout: &RolloutName) {
         let now_ms = clock::wall_millis();
-        self.with_drive(rollout, |drive| drive.note_phase(now_ms));
+        let changed = self.drives.get_mut(rollout).is_some_and(|drive| drive.note_phase(now_ms));
+        if changed {
+            self.checkpoint(rollout);
+        }
     }
 
     /// Answers those whose move has taken effect, or will not.
@@ -193,7 +197,7 @@ impl Controller {
             Some(why) => Err(CommandError::NotDurable(format!(
                 "nothing goes forward, for the state cannot be kept: {why}; see the event state_write_failed"
             ))),
-            None => Ok(drive.status(&self.config.borrow(), &self.recorder)),
+            None => Ok(drive.status(&self.config.borrow(), &self.recorder, self.disk_writes)),
         };
         for waiting in drive.waiting.drain(..) {
             // Whoever asked may have gone meanwhile.
@@ -203,17 +207,18 @@ impl Controller {
 }
 
 impl Drive {
-    /// Notes when the phase or the step changed.
-    fn note_phase(&mut self, now_ms: u64) {
+    /// Notes when the phase or the step changed; whether it did.
+    fn note_phase(&mut self, now_ms: u64) -> bool {
         let state = self.state();
         let place = (state.phase.label(), state.phase.stay().map(|stay| stay.step));
         if place == self.place {
-            return;
+            return false;
         }
         let ended = !state.phase.is_running();
         self.place = place;
         self.log.since_ms = now_ms;
         self.log.ended_at_ms = ended.then_some(now_ms);
+        true
     }
 
     fn recall(&mut self) {

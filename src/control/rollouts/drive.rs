@@ -134,7 +134,7 @@ impl Drive {
         self.sampler = Sampler::new(&plan);
         (self.requests_until_now, self.sessions_until_now) = (0, 0);
         self.requests_before = recorder.totals(self.canary.series).judged();
-        self.log = RunLog::begin(plan, file_split, now_ms);
+        self.log = RunLog::begin(&plan, file_split, now_ms);
         (self.recalled_at, self.during) = (None, None);
         self.is_stand_in = false;
     }

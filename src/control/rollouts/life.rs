@@ -245,7 +245,10 @@ impl Controller {
 
     fn release_overruled(&mut self, config: &Config, actor: &str) {
         for (name, why) in self.overruled(config) {
-            self.release(&name, actor, why.text());
+            let route = self.release(&name, actor, why.text());
+            if let Some((route, split)) = route.and_then(|route| self.split_by_others(route)) {
+                self.publisher.take_back(&route, split);
+            }
         }
     }
 
@@ -257,21 +260,28 @@ impl Controller {
             .find(|(_, drive)| drive.plan().route == *route && drive.owns_route());
         if let Some(name) = owner.map(|(name, _)| name.clone()) {
             self.release(&name, actor, "the split is set by hand");
+            self.publisher.forget(route);
         }
     }
 
-    fn release(&mut self, name: &RolloutName, actor: &str, why: &str) {
-        let Some(drive) = self.drives.get_mut(name) else { return };
+    /// Ends the word of a rollout; who has it next must put their split in force.
+    fn release(&mut self, name: &RolloutName, actor: &str, why: &str) -> Option<RouteName> {
+        let drive = self.drives.get_mut(name)?;
         drive.log.released = true;
         let route = drive.plan().route.clone();
-        if let Some(split) = self.file_split(&route) {
-            self.publisher.take_back(&route, split);
-        }
         let message = format!("route {route} is split by somebody else again: {why}");
         let event =
             Event::new(EventKind::RolloutReleased, clock::wall_millis(), name.as_str(), message);
         self.audit.keep(event.by(actor));
         self.checkpoint(name);
+        Some(route)
+    }
+
+    /// How `route` is split when no rollout has the word: by hand, else by the file.
+    fn split_by_others(&self, route: RouteName) -> Option<(RouteName, Split)> {
+        let by_hand = self.hand.get(&route).map(|hand| hand.split.clone());
+        let split = by_hand.or_else(|| self.file_split(&route))?;
+        Some((route, split))
     }
 
     /// Takes up what the state file held all the time, where something only stood in for it.
@@ -296,9 +306,9 @@ impl Controller {
                 continue;
             }
             if self.drives.get(&name).is_some_and(|drive| !drive.owns_route())
-                && let Some(split) = self.file_split(&old.plan().route)
+                && let Some((route, split)) = self.split_by_others(old.plan().route.clone())
             {
-                self.publisher.take_back(&old.plan().route, split);
+                self.publisher.take_back(&route, split);
             }
         }
         self.show_rollouts();

@@ -34,3 +34,5 @@ pub use crate::decision::rollout::Verb;
 
 #[cfg(test)]
 pub(in crate::control) use self::run::tests as run_tests;
+#[cfg(test)]
+mod tests;

@@ -94,7 +94,7 @@ impl Controller {
         self.carry_out(&name, effects);
         self.show_rollouts();
         let drive = self.drives.get(&name).ok_or(CommandError::Stopped)?;
-        Ok(drive.status(&config, &self.recorder))
+        Ok(drive.status(&config, &self.recorder, self.disk_writes))
     }
 
     /// Whether a rollout has the word on the split of `route`, and which.

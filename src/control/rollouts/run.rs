@@ -79,12 +79,12 @@ impl RunLog {
     }
 
     /// Of a run of `planned` that begins now.
-    pub(super) fn begin(planned: Plan, file_split: &Split, now_ms: u64) -> Self {
+    pub(super) fn begin(planned: &Plan, file_split: &Split, now_ms: u64) -> Self {
         Self {
             file_split: file_split.shares().iter().cloned().collect(),
             started_at_ms: now_ms,
             since_ms: now_ms,
-            ..Self::none(&planned)
+            ..Self::none(planned)
         }
     }
 

@@ -20,16 +20,17 @@ impl Controller {
     /// Publishes how every rollout stands.
     pub(in crate::control) fn show_rollouts(&mut self) {
         let config = self.config.borrow().clone();
-        let shown = self.drives.values().map(|drive| drive.shown(&config, &self.recorder));
+        let shown = self.drives.values();
+        let shown = shown.map(|drive| drive.shown(&config, &self.recorder, self.disk_writes));
         self.board.send_replace(Arc::new(shown.collect()));
     }
 }
 
 impl Drive {
-    fn shown(&self, config: &Config, recorder: &Recorder) -> Shown {
+    fn shown(&self, config: &Config, recorder: &Recorder, disk_writes: bool) -> Shown {
         let log = &self.log;
         Shown {
-            status: self.status(config, recorder),
+            status: self.status(config, recorder, disk_writes),
             owns_route: self.owns_route(),
             started_at_ms: (self.number > 0).then_some(log.started_at_ms),
             ended_at_ms: log.ended_at_ms,
@@ -40,7 +41,12 @@ impl Drive {
     }
 
     /// How it stands, beside `config`.
-    pub(super) fn status(&self, config: &Config, recorder: &Recorder) -> RolloutStatus {
+    pub(super) fn status(
+        &self,
+        config: &Config,
+        recorder: &Recorder,
+        disk_writes: bool,
+    ) -> RolloutStatus {
         let (state, log, plan) = (self.state(), &self.log, self.plan());
         let stay = state.phase.stay();
         let begun = self.number > 0;
@@ -69,7 +75,7 @@ impl Drive {
             changed: log.changed.clone(),
             plan_differs: self.follows_plan()
                 && written.is_none_or(|written| written.plan != log.planned),
-            durable: self.unwritten.is_none() && !self.is_stand_in,
+            durable: disk_writes && self.unwritten.is_none() && !self.is_stand_in,
         }
     }
 
@@ -114,7 +120,23 @@ impl Drive {
             true_for_s: rule.lasted.as_secs_f64(),
             ..condition("rollback", &rule.reading)
         });
-        criteria.chain(rules).collect()
+        criteria.chain(rules).chain(self.alerts()).collect()
+    }
+
+    /// Alerts by their clocks; their values are told when they are raised.
+    fn alerts(&self) -> impl Iterator<Item = ConditionStatus> {
+        let state = self.state();
+        let alerts = state.plan.alerts.iter().zip(&state.clocks.alerts);
+        alerts.filter(|_| state.phase.stay().is_some()).map(|(alert, known)| ConditionStatus {
+            role: "alert".to_owned(),
+            condition: alert.rule.when.to_string(),
+            truth: if known.clock.is_true { "true" } else { "false" }.to_owned(),
+            left: None,
+            right: None,
+            missing: None,
+            for_s: alert.rule.lasting.as_secs_f64(),
+            true_for_s: known.clock.lasted.as_secs_f64(),
+        })
     }
 
     fn exposure(&self, recorder: &Recorder) -> Exposure {

@@ -22,8 +22,9 @@ use super::{
     Kept, Past, StoreError,
     database::{Batch, Database, DatabaseError},
     desk::{Desk, Errand, Read},
+    open_error::OpenError,
     outage::Outage,
-    place::{Identity, LockError, Place},
+    place::{Identity, Place},
 };
 use crate::{
     control::{hand_split::HandSplits, rollouts::Runs},
@@ -343,42 +344,6 @@ impl Keeper {
     fn say(&self, kind: EventKind, message: String) {
         let subject = self.place.path().display().to_string();
         self.events.report(Event::new(kind, clock::wall_millis(), subject, message));
-    }
-}
-
-/// Why a file could not be opened, after damage has been seen to.
-#[derive(Debug, thiserror::Error)]
-enum OpenError {
-    #[error("another process has taken it")]
-    InUse,
-    #[error("{0}")]
-    Newer(String),
-    #[error("{0}")]
-    Unavailable(String),
-}
-
-impl From<io::Error> for OpenError {
-    fn from(error: io::Error) -> Self {
-        Self::Unavailable(error.to_string())
-    }
-}
-
-impl From<LockError> for OpenError {
-    fn from(error: LockError) -> Self {
-        match error {
-            LockError::InUse => Self::InUse,
-            LockError::Unavailable(why) => Self::Unavailable(why),
-        }
-    }
-}
-
-impl From<DatabaseError> for OpenError {
-    fn from(error: DatabaseError) -> Self {
-        let why = error.to_string();
-        match error {
-            DatabaseError::Newer(_) => Self::Newer(why),
-            DatabaseError::Damaged(_) | DatabaseError::Unavailable(_) => Self::Unavailable(why),
-        }
     }
 }
 

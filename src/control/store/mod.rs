@@ -6,6 +6,7 @@
 mod database;
 mod desk;
 mod keeper;
+mod open_error;
 mod outage;
 mod place;
 mod runs;

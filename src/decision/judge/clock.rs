@@ -53,6 +53,35 @@ pub struct AlertClock {
     pub clock: RuleClock,
     /// Somebody was told.
     pub raised: bool,
+    /// How long the rule has been false since; true ends it.
+    #[serde(with = "duration_text")]
+    pub quiet: Duration,
+}
+
+impl AlertClock {
+    /// Takes what the rule came to `elapsed` after the last look, and says whether the alert came true or ended. It ends
+    /// when the rule has been false for `calm`, so that a value about its limit does not tell all the time.
+    pub fn observe(
+        &mut self,
+        elapsed: Duration,
+        truth: &Truth,
+        lasting: Duration,
+        calm: Duration,
+    ) -> Option<bool> {
+        self.clock.observe(elapsed, truth);
+        match truth {
+            Truth::True => self.quiet = Duration::ZERO,
+            Truth::False => self.quiet = self.quiet.saturating_add(elapsed),
+            Truth::Inconclusive(_) => {}
+        }
+        let raised = match (self.raised, self.clock.is_due(lasting)) {
+            (false, true) => true,
+            (true, false) if self.quiet >= calm => false,
+            (false, false) | (true, true | false) => return None,
+        };
+        self.raised = raised;
+        Some(raised)
+    }
 }
 
 impl Clocks {

@@ -146,14 +146,8 @@ fn read_alerts(
     let read = |(alert, clock): (&Alert, &mut AlertClock)| {
         let reading = Reading::of(&alert.rule.when, evidence);
         let applies = alert.rule.applies_to(&step.name);
-        clock.clock.observe(elapsed, if applies { &reading.truth } else { &Truth::False });
-        let due = clock.clock.is_due(alert.rule.lasting);
-        let raised = match (clock.raised, due) {
-            (false, true) => true,
-            (true, false) if !clock.clock.is_true => false,
-            (false, false) | (true, true | false) => return None,
-        };
-        clock.raised = raised;
+        let truth = if applies { &reading.truth } else { &Truth::False };
+        let raised = clock.observe(elapsed, truth, alert.rule.lasting, plan.window)?;
         Some(AlertChange { reading, severity: alert.severity, raised })
     };
     alerts.filter_map(read).collect()

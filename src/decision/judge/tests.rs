@@ -186,6 +186,7 @@ fn an_alert_is_raised_once_and_resolved_once() {
     look.canary.good = 10;
     assert_eq!(look.judged().alerts, [], "too few requests resolve nothing");
     look.canary = HEALTHY;
+    assert_eq!(look.judged_after(59 * SECOND).alerts, [], "a moment's calm is not the end");
     let over = look.judged().alerts;
     assert!(!over[0].raised && look.judged().alerts.is_empty());
 }

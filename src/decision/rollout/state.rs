@@ -56,12 +56,15 @@ pub struct Stay {
     pub errands: Errands,
     /// An operator wants to go on, whatever is missing.
     pub hurried: bool,
+    /// What somebody was told is missing: each lack is told once a stay, however often it comes and goes.
+    pub told: Vec<Lack>,
 }
 
 impl Stay {
     /// The begin of a stay.
     pub fn at(step: usize) -> Self {
-        Self { step, served: Duration::ZERO, errands: Errands::default(), hurried: false }
+        let (served, errands) = (Duration::ZERO, Errands::default());
+        Self { step, served, errands, hurried: false, told: Vec::new() }
     }
 }
 

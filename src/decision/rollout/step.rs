@@ -322,24 +322,20 @@ impl State {
         self.hold(stay, Hold::ErrandFailed, Some(detail))
     }
 
-    /// Holding for `why`; told when it begins, and again when what is missing is not a matter of evidence.
-    fn hold(&mut self, stay: Stay, why: Hold, detail: Option<&str>) -> Vec<Effect> {
+    /// Holding for `why`; each lack is told once a stay, a failed errand each time.
+    fn hold(&mut self, mut stay: Stay, why: Hold, detail: Option<&str>) -> Vec<Effect> {
         let mut effects = self.cancel_move();
-        let told = match &self.phase {
-            Phase::Holding { why: before, .. } => {
-                *before != Hold::Errand && matches!(why, Hold::Lack(_)) || *before == why
+        let is_news = match why {
+            Hold::Lack(lack) if stay.told.contains(&lack) => false,
+            Hold::Lack(lack) => {
+                stay.told.push(lack);
+                true
             }
-            Phase::Idle
-            | Phase::Checking { .. }
-            | Phase::Baking(_)
-            | Phase::AwaitingGate(_)
-            | Phase::Paused { .. }
-            | Phase::Promoted
-            | Phase::RolledBack { .. }
-            | Phase::Failed { .. } => false,
+            Hold::ErrandFailed | Hold::NotWritten => true,
+            Hold::Errand => false,
         };
         self.phase = Phase::Holding { stay, why };
-        if !told {
+        if is_news {
             let detail = detail.map(|detail| format!(": {detail}")).unwrap_or_default();
             let message = format!("does not go on: {}{detail}", why.described());
             effects.push(Effect::Checkpoint);

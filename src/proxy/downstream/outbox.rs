@@ -15,7 +15,7 @@ use crate::proxy::outgoing::Sender;
 impl Downstream {
     /// Leaves a small write for the end of the turn; `None` where it is better written at once.
     pub(super) fn leave(self: &Rc<Self>, bufs: &[io::IoSlice<'_>]) -> Option<usize> {
-        const SMALL: usize = 16 * 1024;
+        const SMALL: usize = 4 * 1024;
         let departing = self.departing.get();
         let mut outbox = self.outbox.borrow_mut();
         let total: usize = bufs.iter().map(|buf| buf.len()).sum();

@@ -1,0 +1,149 @@
+//! Rollouts in a controller: restarts, reloads, and a state file that is late.
+
+use crate::{
+    control::{
+        Operate, SetSplit,
+        status::SplitSource,
+        tests::{FakeDataPlane, House, Running},
+    },
+    decision::rollout::Verb,
+    telemetry::EventKind,
+};
+
+const ALL_BLUE: &str = "{ blue = 100, green = 0 }";
+
+/// A plan for route `api` that takes for ever, from one backend to the other.
+fn plan(baseline: &str, canary: &str, more: &str) -> String {
+    format!(
+        "[rollout.api]\nroute = \"api\"\nbaseline = \"{baseline}\"\ncanary = \"{canary}\"\n{more}\n\
+         [[rollout.api.step]]\nname = \"some\"\nweight = 20\nhold = \"1h\"\n\
+         [[rollout.api.step]]\nname = \"all\"\nweight = 100\nhold = \"1h\"\n"
+    )
+}
+
+fn house(more: &str) -> House {
+    let house = House::new(ALL_BLUE);
+    house.write(ALL_BLUE, &plan("blue", "green", more));
+    house
+}
+
+impl Running {
+    async fn verb(&self, verb: Verb) {
+        let wish =
+            Operate { rollout: "api".to_owned(), verb, actor: "uid:1".to_owned(), reason: None };
+        self.handle.operate(wish).await.unwrap();
+    }
+
+    fn phase(&self) -> String {
+        self.handle.status().rollouts[0].phase.clone()
+    }
+
+    /// Waits until an event of `kind` has been told.
+    async fn told(&self, kind: EventKind) {
+        let mut latest = self.handle.audit().latest();
+        while !self.kinds().await.contains(&kind) {
+            latest.changed().await.unwrap();
+        }
+    }
+}
+
+fn shares(blue: u16, green: u16) -> Vec<(String, u16)> {
+    vec![("blue".to_owned(), blue), ("green".to_owned(), green)]
+}
+
+#[tokio::test]
+async fn a_plan_that_says_so_begins_by_itself_but_not_again() {
+    let house = house("auto_start = true");
+    let running = house.start(FakeDataPlane::default());
+    running.told(EventKind::RolloutAdvanced).await;
+    assert_eq!(running.split(), shares(80, 20));
+    assert_eq!(running.handle.status().routes[0].source, SplitSource::Rollout);
+    running.verb(Verb::Rollback).await;
+    assert_eq!(running.split(), shares(100, 0));
+    running.stop().await;
+    let running = house.start(FakeDataPlane::default());
+    assert_eq!((running.phase(), running.split()), ("rolled_back".to_owned(), shares(100, 0)));
+    running.handle.reload("uid:1").await.unwrap();
+    assert_eq!(running.phase(), "rolled_back");
+}
+
+#[tokio::test]
+async fn a_split_by_hand_gives_way_to_a_rollout_and_a_rollout_that_ended_to_a_split_by_hand() {
+    let house = house("");
+    let running = house.start(FakeDataPlane::default());
+    let half = SetSplit {
+        route: "api".to_owned(),
+        shares: vec![("blue".to_owned(), Some(50.0)), ("green".to_owned(), Some(50.0))],
+        actor: "uid:1".to_owned(),
+        reason: None,
+    };
+    running.handle.set_split(half.clone()).await.unwrap();
+    running.verb(Verb::Start).await;
+    running.told(EventKind::RolloutAdvanced).await;
+    assert_eq!(running.split(), shares(80, 20));
+    running.handle.set_split(half.clone()).await.unwrap_err();
+    running.verb(Verb::Rollback).await;
+    running.handle.set_split(half).await.unwrap();
+    assert_eq!(running.split(), shares(50, 50));
+    running.stop().await;
+    let running = house.start(FakeDataPlane::default());
+    assert_eq!(running.split(), shares(50, 50), "the hand spoke last");
+    assert_eq!(running.handle.status().routes[0].source, SplitSource::Admin);
+}
+
+#[tokio::test]
+async fn the_next_release_turns_the_roles_round_and_leaves_the_traffic_where_it_is() {
+    let house = house("");
+    let running = house.start(FakeDataPlane::default());
+    running.verb(Verb::Start).await;
+    running.told(EventKind::RolloutAdvanced).await;
+    running.verb(Verb::Promote).await;
+    assert_eq!(running.split(), shares(0, 100));
+    house.write(ALL_BLUE, &plan("green", "blue", ""));
+    running.handle.reload("uid:1").await.unwrap();
+    assert_eq!((running.phase(), running.split()), ("idle".to_owned(), shares(0, 100)));
+    running.stop().await;
+    let running = house.start(FakeDataPlane::default());
+    assert_eq!((running.phase(), running.split()), ("idle".to_owned(), shares(0, 100)));
+    running.verb(Verb::Start).await;
+    running.told(EventKind::RolloutAdvanced).await;
+    assert_eq!(running.split(), shares(20, 80));
+    assert_eq!(running.handle.status().rollouts[0].run, 2);
+}
+
+#[tokio::test]
+async fn a_state_file_that_is_read_late_has_the_word_over_what_stood_in_for_it() {
+    let house = house("");
+    let running = house.start(FakeDataPlane::default());
+    running.verb(Verb::Start).await;
+    running.told(EventKind::RolloutAdvanced).await;
+    running.stop().await;
+
+    let holder = rusqlite::Connection::open(house.state()).unwrap();
+    holder.execute_batch("PRAGMA locking_mode = exclusive; BEGIN EXCLUSIVE").unwrap();
+    let running = house.start(FakeDataPlane::default());
+    assert_eq!(running.split(), shares(100, 0), "nobody knows how far it was");
+    assert!(running.kinds().await.contains(&EventKind::RolloutStateLost));
+    drop(holder);
+    assert!(running.handle.audit().flush().await);
+    running.told(EventKind::RolloutContinued).await;
+    assert_eq!((running.phase(), running.split()), ("baking".to_owned(), shares(80, 20)));
+    running.stop().await;
+    let running = house.start(FakeDataPlane::default());
+    assert_eq!((running.phase(), running.split()), ("baking".to_owned(), shares(80, 20)));
+}
+
+#[tokio::test]
+async fn a_step_that_is_served_is_durable_before_the_next_begins() {
+    let house = house("on_thin_traffic = \"advance\"");
+    let running = house.start(FakeDataPlane::default());
+    running.verb(Verb::Start).await;
+    running.told(EventKind::RolloutAdvanced).await;
+    running.verb(Verb::Advance).await;
+    assert_eq!(running.split(), shares(0, 100), "answered when it is in force");
+    let connection = rusqlite::Connection::open(house.state()).unwrap();
+    let record: String =
+        connection.query_row("SELECT record FROM runs", [], |row| row.get(0)).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    assert_eq!(record["state"]["phase"]["baking"]["step"], 1, "{record}");
+}
