@@ -84,10 +84,9 @@ impl Attempt {
 
     /// The series that the attempt counts in: that of the metrics, and that of the judge where it is the judge's business.
     fn each_series(&self, count: impl Fn(SeriesId)) {
-        let target = self.in_flight.target();
-        count(target.series);
+        count(self.in_flight.series);
         if let Some(rollout) = self.in_flight.rollout()
-            && let Some(judged) = target.judged
+            && let Some(judged) = self.in_flight.target().judged
             && rollout.is_current()
         {
             count(judged);
@@ -114,7 +113,9 @@ pub(super) struct InFlight {
     target: usize,
     endpoint: usize,
     worker: usize,
-    is_sample: bool,
+    series: SeriesId,
+    /// A rollout owns the request. Kept here, so that one that none owns looks no further.
+    is_owned: bool,
 }
 
 impl InFlight {
@@ -125,7 +126,9 @@ impl InFlight {
         worker: usize,
     ) -> Self {
         let Choice { route, target, is_sample, .. } = *choice;
-        let entered = Self { table, route, target, endpoint, worker, is_sample };
+        let rule = &table.routes()[route];
+        let (series, is_owned) = (rule.targets[target].series, is_sample && rule.rollout.is_some());
+        let entered = Self { table, route, target, endpoint, worker, series, is_owned };
         let backend = &entered.table.backends()[entered.target().backend];
         backend.in_flight.enter(worker);
         backend.endpoints[endpoint].in_flight().enter(worker);
@@ -145,7 +148,7 @@ impl InFlight {
 
     /// The rollout that owns the request.
     fn rollout(&self) -> Option<&Rollout> {
-        self.route().rollout.as_ref().filter(|_| self.is_sample)
+        if self.is_owned { self.route().rollout.as_ref() } else { None }
     }
 
     fn trial(&self) -> Option<&Rollout> {

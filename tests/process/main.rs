@@ -21,7 +21,8 @@ mod drain;
 mod encrypted;
 mod follow;
 mod load;
-
+mod mail;
+mod masked;
 mod outside;
 mod python;
 mod reload;

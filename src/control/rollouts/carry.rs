@@ -216,6 +216,7 @@ impl Drive {
         }
         let ended = !state.phase.is_running();
         self.place = place;
+        self.set_limits();
         self.log.since_ms = now_ms;
         self.log.ended_at_ms = ended.then_some(now_ms);
         true

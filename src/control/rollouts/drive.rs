@@ -104,7 +104,7 @@ impl Drive {
             bad_responses: state.spent.bad_responses,
             exposed_keys: state.spent.exposed_keys,
         });
-        Ok(Self {
+        let drive = Self {
             sampler: Sampler::new(&state.plan),
             requests_until_now: log.requests,
             sessions_until_now: log.sessions,
@@ -123,7 +123,9 @@ impl Drive {
             rollbacks: BTreeMap::new(),
             place,
             is_stand_in: false,
-        })
+        };
+        drive.set_limits();
+        Ok(drive)
     }
 
     /// Begins a new run of the plan that it has now, of a route that the file splits by `file_split`.
@@ -194,9 +196,11 @@ impl Drive {
         })
     }
 
-    /// Holds the data plane to the limits of the plan as it is now.
+    /// Holds the data plane to the limits of the plan as it is now. A rollout that has ended has none: a budget that it left
+    /// behind would take the traffic of a promoted canary away, long after anybody decided so.
     pub(super) fn set_limits(&self) {
-        self.guard.set_limits(limits(self.plan()));
+        let runs = self.state().phase.is_running();
+        self.guard.set_limits(if runs { limits(self.plan()) } else { GuardLimits::default() });
     }
 }
 
