@@ -21,7 +21,6 @@ mod drain;
 mod encrypted;
 mod follow;
 mod load;
-mod mail;
 mod masked;
 mod outside;
 mod python;
