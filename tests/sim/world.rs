@@ -92,7 +92,7 @@ pub(crate) struct World {
 }
 
 /// What the rollout waits for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Question {
     Errand(Errand),
     /// A write that is over, well or not, and of which the rollout does not know yet.
