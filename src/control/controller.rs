@@ -83,6 +83,8 @@ pub struct Controller {
     pub(super) publisher: Publisher,
     pub(super) standing: watch::Sender<Arc<Standing>>,
     pub(super) drives: BTreeMap<RolloutName, Drive>,
+    /// Number of the newest run of every rollout that ever ran.
+    pub(super) numbers: BTreeMap<RolloutName, u64>,
     pub(super) board: watch::Sender<Board>,
     pub(super) process: ProcessMeter,
     /// Whether the state file took what it was last given.
@@ -130,6 +132,7 @@ impl Controller {
             publisher,
             standing,
             drives: BTreeMap::new(),
+            numbers: BTreeMap::new(),
             board: watch::Sender::default(),
             process: ProcessMeter::default(),
             disk_writes: true,

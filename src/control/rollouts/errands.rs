@@ -20,6 +20,8 @@ use crate::{
     telemetry::{Event, EventKind},
 };
 
+/// Hooks of one point; the configuration allows fewer.
+const MAX_HOOKS: usize = 1_024;
 /// Of what a hook wrote, so many bytes go into the audit trail.
 const TOLD_OUTPUT: usize = 2 << 10;
 
@@ -208,9 +210,6 @@ impl Controller {
         }
     }
 }
-
-/// Hooks of one point; the configuration allows fewer.
-const MAX_HOOKS: usize = 1_024;
 
 impl Drive {
     fn hook_context(&self, step: Option<usize>) -> HookContext {

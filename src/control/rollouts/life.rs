@@ -33,9 +33,16 @@ impl Controller {
         past: Past,
     ) -> Result<(), BuildError> {
         let config = self.config.borrow().clone();
+        self.numbers = runs.iter().map(|(name, run)| (name.clone(), run.number)).collect();
         for (name, run) in runs {
-            if let Some(route) = route_of(&run, &config) {
+            if has_parts_of(&config, &run.record.state.plan) {
+                let route = run.record.state.plan.route.clone();
                 self.resume(&name, run).map_err(|error| series_fault(&route, &error))?;
+            } else if run.record.state.phase.is_running() {
+                let message = "the configuration no longer has its route or one of its backends: it cannot go on";
+                let now = clock::wall_millis();
+                let event = Event::new(EventKind::RolloutStateLost, now, name.as_str(), message);
+                self.audit.keep(event);
             }
         }
         let plans = config.rollouts.iter().map(|rollout| &rollout.plan);
@@ -43,8 +50,8 @@ impl Controller {
             let made = self.add(plan.clone(), past);
             made.map_err(|error| series_fault(&plan.route, &error))?;
         }
-        self.release_overruled(&config, SELF_ACTOR);
-        self.show_rollouts();
+        // The file may have changed while there was no process.
+        self.follow_config(&config, SELF_ACTOR);
         Ok(())
     }
 
@@ -79,6 +86,7 @@ impl Controller {
         let name = plan.name.clone();
         let workers = self.recorder.workers();
         let mut drive = Drive::idle(plan, &self.recorder, workers)?;
+        drive.number = self.numbers.get(&name).copied().unwrap_or(0);
         let why = match past {
             Past::Known => {
                 self.drives.insert(name, drive);
@@ -92,6 +100,7 @@ impl Controller {
         let baseline = plan.baseline.clone();
         if let Some(split) = file_split {
             drive.begin_run(&split, &self.recorder, clock::wall_millis());
+            self.numbers.insert(name.clone(), drive.number);
         }
         drive.engine = Engine::new(lost(plan));
         drive.is_stand_in = past == Past::Unread;
@@ -113,6 +122,7 @@ impl Controller {
         let written = config.routes.iter().find(|known| known.name == route);
         let Some(file_split) = written.map(|route| route.split.clone()) else { return };
         drive.begin_run(&file_split, &self.recorder, clock::wall_millis());
+        self.numbers.insert(name.clone(), drive.number);
         if let Some(hand) = self.hand.remove(&route) {
             let message = format!(
                 "the split {} set by {} gives way to the rollout {name}",
@@ -287,18 +297,24 @@ impl Controller {
     /// Takes up what the state file held all the time, where something only stood in for it.
     pub(in crate::control) fn adopt_runs(&mut self, kept: &Kept) {
         let config = self.config.borrow().clone();
-        for (name, drive) in &mut self.drives {
-            let earlier = kept.runs.get(name).map_or(0, |run| run.number);
-            if !drive.is_stand_in {
-                // It began, if it did, without knowing of those before it.
-                drive.number += if drive.number > 0 { earlier } else { 0 };
+        for (name, run) in &kept.runs {
+            let number = self.numbers.entry(name.clone()).or_default();
+            *number += run.number;
+            if let Some(drive) = self.drives.get_mut(name)
+                && !drive.is_stand_in
+            {
+                // If it began, it did so without knowing of those before it.
+                drive.number += run.number;
             }
         }
         let stand_ins = self.drives.iter().filter(|(_, drive)| drive.is_stand_in);
         for name in stand_ins.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             let Some(old) = self.drives.remove(&name) else { continue };
             let taken = match kept.runs.get(&name) {
-                Some(run) if route_of(run, &config).is_some() => self.resume(&name, run.clone()),
+                Some(run) if has_parts_of(&config, &run.record.state.plan) => {
+                    self.numbers.insert(name.clone(), run.number);
+                    self.resume(&name, run.clone())
+                }
                 Some(_) | None => self.add(old.plan().clone(), Past::Known),
             };
             if taken.is_err() {
@@ -345,11 +361,12 @@ fn lost(plan: Plan) -> State {
     state
 }
 
-/// The route of a run, as long as `config` has it.
-fn route_of(run: &Run, config: &Config) -> Option<RouteName> {
-    let route = &run.record.state.plan.route;
-    let known = config.routes.iter().find(|known| known.name == *route)?;
-    Some(known.name.clone())
+/// Whether `config` has all that `plan` moves traffic between.
+fn has_parts_of(config: &Config, plan: &Plan) -> bool {
+    let has = |name: &BackendName| config.backends.iter().any(|known| known.name == *name);
+    config.routes.iter().any(|route| route.name == plan.route)
+        && has(&plan.baseline)
+        && has(&plan.canary)
 }
 
 fn series_fault(route: &RouteName, error: &SeriesExhausted) -> BuildError {

@@ -32,7 +32,7 @@ impl Drive {
         Shown {
             status: self.status(config, recorder, disk_writes),
             owns_route: self.owns_route(),
-            started_at_ms: (self.number > 0).then_some(log.started_at_ms),
+            started_at_ms: (log.started_at_ms > 0).then_some(log.started_at_ms),
             ended_at_ms: log.ended_at_ms,
             rollbacks: self.rollbacks.clone(),
             checks: log.checks.clone(),
@@ -49,7 +49,7 @@ impl Drive {
     ) -> RolloutStatus {
         let (state, log, plan) = (self.state(), &self.log, self.plan());
         let stay = state.phase.stay();
-        let begun = self.number > 0;
+        let begun = log.started_at_ms > 0;
         let written = config.rollouts.iter().find(|known| known.plan.name == plan.name);
         RolloutStatus {
             name: plan.name.clone(),
@@ -81,7 +81,7 @@ impl Drive {
 
     fn verdict(&self) -> VerdictStatus {
         let judgement = self.engine.judgement();
-        if self.number == 0 {
+        if self.log.started_at_ms == 0 {
             return VerdictStatus::default();
         }
         VerdictStatus {
@@ -143,7 +143,7 @@ impl Drive {
         let (budget, spent) = (self.plan().budget, self.guard.spent());
         let max_keys = budget.max_exposed_keys.value();
         Exposure {
-            requests: if self.number > 0 { self.requests(recorder) } else { 0 },
+            requests: if self.log.started_at_ms > 0 { self.requests(recorder) } else { 0 },
             bad_responses: spent.bad_responses,
             max_bad_responses: budget.max_bad_responses.value(),
             keys: Some(max_keys.map_or_else(|| self.sessions(), |_| spent.exposed_keys)),

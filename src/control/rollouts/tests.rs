@@ -147,3 +147,27 @@ async fn a_step_that_is_served_is_durable_before_the_next_begins() {
     let record: serde_json::Value = serde_json::from_str(&record).unwrap();
     assert_eq!(record["state"]["phase"]["baking"]["step"], 1, "{record}");
 }
+
+#[tokio::test]
+async fn a_file_that_changed_while_there_was_no_process_is_followed_and_runs_are_numbered_on() {
+    let house = house("");
+    let running = house.start(FakeDataPlane::default());
+    running.verb(Verb::Start).await;
+    running.told(EventKind::RolloutAdvanced).await;
+    running.verb(Verb::Rollback).await;
+    running.stop().await;
+
+    house.write("{ blue = 60, green = 40 }", "");
+    let running = house.start(FakeDataPlane::default());
+    assert_eq!(running.split(), shares(60, 40), "the file's split has changed");
+    assert!(running.handle.status().rollouts.is_empty(), "and the section has gone");
+    running.stop().await;
+
+    house.write(ALL_BLUE, &plan("blue", "green", "min_requests = 7"));
+    let running = house.start(FakeDataPlane::default());
+    running.verb(Verb::Start).await;
+    running.told(EventKind::RolloutAdvanced).await;
+    let status = running.handle.status().rollouts.remove(0);
+    assert_eq!((status.run, status.phase.as_str()), (2, "baking"));
+    assert!(!status.plan_differs, "it began with the plan that the file has now");
+}

@@ -59,7 +59,7 @@ impl Controller {
 
     fn sample(&mut self, name: &RolloutName, now: Moment) {
         let Some(drive) = self.drives.get_mut(name) else { return };
-        if drive.number == 0 || !drive.state().phase.is_running() {
+        if !drive.state().phase.is_running() {
             return;
         }
         let baseline = self.recorder.totals(drive.baseline.series);
