@@ -65,7 +65,7 @@ pub(crate) fn sides() -> (Upstream, Upstream) {
 }
 
 pub(crate) const PLAN: &str = "[rollout.app]\nroute = \"app\"\nbaseline = \"blue\"\ncanary = \"green\"\n\
-    settle = \"100ms\"\n[[rollout.app.step]]\nname = \"canary\"\nweight = 10\nhold = \"1h\"\n";
+    settle = \"100ms\"\nwindow = \"1s\"\n[[rollout.app.step]]\nname = \"canary\"\nweight = 10\nhold = \"1h\"\n";
 
 fn phase(gate: &Gate) -> String {
     let rollout = gate.admin_json("/v1/rollouts/app");
