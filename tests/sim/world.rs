@@ -92,10 +92,11 @@ pub(crate) struct World {
 }
 
 /// What the rollout waits for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Question {
     Errand(Errand),
-    Write(Ticket, Box<State>),
+    /// A write that is over, well or not, and of which the rollout does not know yet.
+    Write(Ticket, bool),
 }
 
 /// Counters of one side with the fractions that a count cannot hold.
@@ -222,11 +223,8 @@ impl World {
             Question::Errand(errand) => {
                 self.engine.done(errand, self.weather.errands, "as the weather is")
             }
-            Question::Write(ticket, state) if self.weather.disk => {
-                self.durable = *state;
-                self.engine.persisted(ticket)
-            }
-            Question::Write(ticket, _) => self.engine.persist_failed(ticket, "disk full"),
+            Question::Write(ticket, true) => self.engine.persisted(ticket),
+            Question::Write(ticket, false) => self.engine.persist_failed(ticket, "disk full"),
         };
         self.carry_out(effects);
         self.check(step);
@@ -298,7 +296,10 @@ impl World {
             match effect {
                 Effect::SetWeight(weight) => self.set_weight(weight),
                 Effect::Persist { ticket, state } => {
-                    self.open.push(Question::Write(ticket, state));
+                    if self.weather.disk {
+                        self.durable = *state;
+                    }
+                    self.open.push(Question::Write(ticket, self.weather.disk));
                 }
                 Effect::Checkpoint => self.write_down(),
                 Effect::Run(errand) => self.open.push(Question::Errand(errand)),

@@ -170,7 +170,11 @@ impl Engine {
         let mut news = self.state.news(NewsKind::ThresholdSet, Some(actor), change.to_string());
         news.before = Some(change.before.clone());
         news.after = Some(change.after.clone());
-        Ok((change, vec![Effect::Checkpoint, Effect::Tell(Box::new(news))]))
+        let mut effects = vec![Effect::Tell(Box::new(news))];
+        if !self.state.is_moving() {
+            effects.insert(0, Effect::Checkpoint);
+        }
+        Ok((change, effects))
     }
 
     /// Takes another plan, unless one is being followed; says whether it did.

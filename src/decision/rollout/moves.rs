@@ -66,6 +66,8 @@ impl State {
                 effects.push(Effect::CallHooks(HookPoint::Promote));
             }
         }
+        // What was learnt or set by hand meanwhile.
+        effects.push(Effect::Checkpoint);
         effects
     }
 
@@ -80,11 +82,13 @@ impl State {
         {
             self.phase = Phase::Holding { stay: stay.clone(), why: Hold::NotWritten };
         }
-        if told {
-            return Vec::new();
+        // Where the move would have led may be on its way to the disk all the same: what is so goes over it.
+        let mut effects = vec![Effect::Checkpoint];
+        if !told {
+            let message = format!("nothing goes forward, for the state cannot be kept: {why}");
+            effects.push(self.tell(NewsKind::NotWritten, None, message));
         }
-        let message = format!("nothing goes forward, for the state cannot be kept: {why}");
-        vec![self.tell(NewsKind::NotWritten, None, message)]
+        effects
     }
 
     /// After a restart: the weights of the state that was kept, and errands that were cut off again.

@@ -21,6 +21,15 @@ impl State {
     /// # Errors
     /// [`Refused`] for a command that does not fit the phase; then nothing has changed. Other inputs always fit.
     pub fn step(&mut self, input: Input) -> Result<Vec<Effect>, Refused> {
+        let mut effects = self.transition(input)?;
+        if self.is_moving() {
+            // It would go over the record of the move, which may be durable already; the move's end makes up for it.
+            effects.retain(|effect| *effect != Effect::Checkpoint);
+        }
+        Ok(effects)
+    }
+
+    fn transition(&mut self, input: Input) -> Result<Vec<Effect>, Refused> {
         let input = self.pass_time(input);
         let stay = self.phase.stay().cloned();
         Ok(match (&self.phase, input) {

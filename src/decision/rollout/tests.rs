@@ -1,5 +1,6 @@
 //! The machine, held against every input in every phase; `lives` has random ones.
 
+mod engine;
 mod lives;
 
 use std::time::Duration;

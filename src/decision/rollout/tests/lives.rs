@@ -102,8 +102,8 @@ impl Life {
         }
     }
 
-    fn step(&mut self, input: Input) {
-        if input == Input::Restarted {
+    fn step(&mut self, input: &Input) {
+        if *input == Input::Restarted {
             self.open.clear();
         }
         let before = self.state.clone();
@@ -111,10 +111,10 @@ impl Life {
             assert_eq!(before, self.state, "a refusal changed something");
             return;
         };
-        self.hurried |= matches!(&input, Input::Command(command)
+        self.hurried |= matches!(input, Input::Command(command)
             if matches!(command.verb, Verb::Advance | Verb::Promote));
-        self.check_weights(&input, &effects);
-        self.check_doubt(&before, &input, &effects);
+        self.check_weights(input, &effects);
+        self.check_doubt(&before, input, &effects);
         self.check_way_back();
         let place = |state: &State| state.phase.stay().map(|stay| stay.step);
         let (was, is) = (place(&before), place(&self.state));
@@ -179,10 +179,10 @@ proptest! {
         moves in prop::collection::vec(moves(), 1..120),
     ) {
         let mut life = Life::new(plan);
-        life.step(command(Verb::Start));
+        life.step(&command(Verb::Start));
         for next in moves {
             if let Some(input) = life.input(next) {
-                life.step(input);
+                life.step(&input);
             }
         }
     }
