@@ -4,14 +4,10 @@
 //! connection that has died must not look like a fault of whoever is asked. Redirects are answers like any other, and
 //! no proxy of the environment stands between: what the configuration names is what is asked.
 
-use std::{
-    error::Error as _,
-    path::Path,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{error::Error as _, io, path::Path, sync::Arc, time::Duration};
 
 use reqwest::{Client, Method, header::HeaderMap, redirect};
+use tokio::sync::OnceCell;
 
 use crate::{
     lifecycle::{clock, read_regular},
@@ -28,7 +24,7 @@ const MAX_SECRET: u64 = 4 << 10;
 #[derive(Debug, Clone, Default)]
 pub struct Outbound {
     /// Made when first used: reading the system's certificates costs time and memory.
-    client: Arc<OnceLock<Result<Client, String>>>,
+    client: Arc<OnceCell<Result<Client, String>>>,
 }
 
 /// One request.
@@ -61,6 +57,9 @@ pub(super) enum OutboundError {
     /// It was not answered in time.
     #[error("no answer within {} ms", .0.as_millis())]
     Timeout(Duration),
+    /// Whoever answered has no certificate that this system trusts; asking again does not help.
+    #[error("{0}")]
+    Untrusted(String),
     /// Connection or answer broke.
     #[error("{0}")]
     Broken(String),
@@ -82,7 +81,7 @@ impl Outbound {
 
     async fn exchange(&self, outgoing: Outgoing<'_>) -> Result<Answer, OutboundError> {
         let Outgoing { method, url, headers, body, timeout } = outgoing;
-        let client = self.client.get_or_init(client).as_ref();
+        let client = self.client.get_or_init(make_client).await.as_ref();
         let client = client.map_err(|why| OutboundError::Client(why.clone()))?;
         let began = clock::now();
         let request = client.request(method, url).headers(headers).timeout(timeout).body(body);
@@ -98,6 +97,11 @@ impl Outbound {
         let took = clock::now().since(began);
         Ok(Answer { status: answer.status().as_u16(), headers, body, took })
     }
+}
+
+/// Makes the client beside the runtime, since it reads from a disk, which may hang.
+async fn make_client() -> Result<Client, String> {
+    tokio::task::spawn_blocking(client).await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
 fn client() -> Result<Client, String> {
@@ -123,7 +127,25 @@ fn broken(error: reqwest::Error, timeout: Duration) -> OutboundError {
     if error.is_timeout() {
         return OutboundError::Timeout(timeout);
     }
-    OutboundError::Broken(told(&error.without_url()))
+    let untrusted = is_untrusted(&error);
+    let why = told(&error.without_url());
+    if untrusted { OutboundError::Untrusted(why) } else { OutboundError::Broken(why) }
+}
+
+/// Whether a certificate that was refused is at the bottom of `error`.
+pub(super) fn is_untrusted(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
+            return true;
+        }
+        // An error of the system's hides the one inside from its sources.
+        cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    false
 }
 
 /// An error with its causes in one line.

@@ -60,11 +60,10 @@ impl Program<'_> {
     }
 
     async fn spawn_and_wait(&self, output: &mut Vec<u8>) -> Result<(), String> {
-        let (mut child, mut reader) = self.spawn().map_err(|error| {
+        let Running { mut child, group, mut reader } = self.spawn().await.map_err(|error| {
             let program = self.words.first().map_or("", |program| program);
             format!("{program:?} cannot be run: {error}")
         })?;
-        let group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
         let timeout = self.timeout;
         let ended = tokio::time::timeout(timeout, until_ended(&mut child, &mut reader, output));
         let status = match ended.await {
@@ -83,7 +82,7 @@ impl Program<'_> {
         if status.success() { Ok(()) } else { Err(format!("ended with {status}")) }
     }
 
-    fn spawn(&self) -> io::Result<(Child, pipe::Receiver)> {
+    async fn spawn(&self) -> io::Result<Running> {
         let (reader, writer) = io::pipe()?;
         let (program, arguments) = self.words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let mut command = Command::new(program.as_ref());
@@ -98,11 +97,25 @@ impl Program<'_> {
             .stdout(writer.try_clone()?)
             .stderr(writer)
             .process_group(0);
-        let child = command.spawn()?;
-        // The command holds the writing ends: with it goes the last one of ours.
-        drop(command);
-        Ok((child, pipe::Receiver::from_owned_fd(reader.into())?))
+        // Beside the runtime: the program is read from a disk, which may hang. Who stops waiting meanwhile leaves a value
+        // that ends the program.
+        let started = tokio::task::spawn_blocking(move || {
+            let child = command.spawn()?;
+            let group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
+            // The command holds the writing ends: with it goes the last one of ours.
+            drop(command);
+            Ok(Running { group, child, reader: pipe::Receiver::from_owned_fd(reader.into())? })
+        });
+        started.await.unwrap_or_else(|error| Err(io::Error::other(error)))
     }
+}
+
+/// A program that runs, and the reading end of its output.
+struct Running {
+    /// Dropped before `child`, whose number must still be taken then.
+    group: Group,
+    child: Child,
+    reader: pipe::Receiver,
 }
 
 /// Reads until the program has ended.

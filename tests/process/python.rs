@@ -1,4 +1,4 @@
-//! WebSocket programs and a mail server written with independent libraries, as children of a test.
+//! WebSocket programs, a mail server and a web server written with independent libraries, as children of a test.
 
 use std::{
     io::Write as _,
@@ -51,6 +51,11 @@ impl Script {
     /// A mail server, spoken to as `how` says; its first line is its port, and each message is another.
     pub(crate) fn smtp_server(how: &str) -> Self {
         Self::start("smtp_server.py", how)
+    }
+
+    /// A web server with the certificate in a file; its first line is its port, and each request's body is another.
+    pub(crate) fn https_server(certificate: &str) -> Self {
+        Self::start("https_server.py", certificate)
     }
 
     /// Gives a line, and takes the one that answers it.

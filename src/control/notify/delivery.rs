@@ -12,7 +12,7 @@ use crate::{
     config::model::{Address, Sink, SinkKind},
     control::{
         Outbound,
-        outbound::{Outgoing, read_secret},
+        outbound::{OutboundError, Outgoing, read_secret},
     },
     domain::Notification,
 };
@@ -97,7 +97,13 @@ pub(super) async fn deliver(
     let timeout = sink.timeout;
     let outgoing = Outgoing { method: Method::POST, url: &url, headers, body, timeout };
     let answer = outbound.ask(outgoing).await;
-    let answer = answer.map_err(|error| DeliveryError::Passing(error.to_string()))?;
+    let answer = answer.map_err(|error| match error {
+        OutboundError::Untrusted(why) => DeliveryError::Final(why),
+        OutboundError::Client(_)
+        | OutboundError::Timeout(_)
+        | OutboundError::Broken(_)
+        | OutboundError::TooLong => DeliveryError::Passing(error.to_string()),
+    })?;
     let said = String::from_utf8_lossy(&answer.body);
     let said: String = said.trim().chars().take(MAX_SAID).collect();
     let why = || match said.is_empty() {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::model::{Email, SmtpSecurity},
-    control::outbound::read_secret,
+    control::outbound::{is_untrusted, read_secret},
     domain::Notification,
 };
 
@@ -35,7 +35,9 @@ pub(super) async fn send(
     let sent = tokio::time::timeout(timeout, transport.send(message)).await;
     match sent {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) if error.is_permanent() => Err(DeliveryError::Final(told(&error))),
+        Ok(Err(error)) if error.is_permanent() || is_untrusted(&error) => {
+            Err(DeliveryError::Final(told(&error)))
+        }
         Ok(Err(error)) => Err(DeliveryError::Passing(told(&error))),
         Err(_) => {
             let why = format!("no answer within {} ms", timeout.as_millis());
@@ -65,14 +67,10 @@ async fn transport(
     email: &Email,
     timeout: Duration,
 ) -> Result<AsyncSmtpTransport<Tokio1Executor>, DeliveryError> {
-    let parameters = || {
-        TlsParameters::new(email.host.to_string())
-            .map_err(|error| DeliveryError::Passing(told(&error)))
-    };
     let tls = match email.security {
         SmtpSecurity::None => Tls::None,
-        SmtpSecurity::StartTls => Tls::Required(parameters()?),
-        SmtpSecurity::Tls => Tls::Wrapper(parameters()?),
+        SmtpSecurity::StartTls => Tls::Required(tls_parameters(&email.host).await?),
+        SmtpSecurity::Tls => Tls::Wrapper(tls_parameters(&email.host).await?),
     };
     // "Dangerous" is a transport without encryption: the configuration says whether it is wanted.
     let builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(email.host.as_ref())
@@ -82,6 +80,14 @@ async fn transport(
     let Some((user, file)) = &email.login else { return Ok(builder.build()) };
     let password = read_secret(file).await.map_err(DeliveryError::Passing)?;
     Ok(builder.credentials(Credentials::new(user.to_string(), password)).build())
+}
+
+/// Made beside the runtime: the system's certificates are on a disk, which may hang.
+async fn tls_parameters(host: &str) -> Result<TlsParameters, DeliveryError> {
+    let host = host.to_owned();
+    let made = tokio::task::spawn_blocking(move || TlsParameters::new(host)).await;
+    let made = made.map_err(|error| DeliveryError::Passing(error.to_string()))?;
+    made.map_err(|error| DeliveryError::Passing(told(&error)))
 }
 
 /// An error with its causes in one line.
