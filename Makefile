@@ -5,14 +5,15 @@ CARGO ?= cargo
 # Programs that the tests start from Python live here; tests/support/python.rs looks in the same place.
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo test setup fmt clippy docs unit bench bench-micro check-deps
+.PHONY: help demo test setup fmt clippy docs unit bench bench-micro bench-reaction check-deps
 
 help:
-	@echo "make demo         sample blue and green servers behind Tidegate, with load and a live table"
-	@echo "make test         formatting, lints, documentation, every test; installs what is missing"
-	@echo "make bench        CPU time and latency against Nginx, HAProxy and a bare relay"
-	@echo "make bench-micro  criterion benches of the parts on a request's way"
-	@echo "make check-deps   licences, bans, sources and advisories of the dependencies"
+	@echo "make demo           sample blue and green servers behind Tidegate, with load and a live table"
+	@echo "make test           formatting, lints, documentation, every test; installs what is missing"
+	@echo "make bench          CPU time and latency against Nginx, HAProxy and a bare relay"
+	@echo "make bench-reaction how long a bad canary keeps its traffic"
+	@echo "make bench-micro    criterion benches of the parts on a request's way"
+	@echo "make check-deps     licences, bans, sources and advisories of the dependencies"
 
 demo:
 	$(CARGO) run --release -- demo
@@ -36,6 +37,9 @@ unit:
 
 bench:
 	benches/peers/run --write
+
+bench-reaction:
+	$(CARGO) bench --locked --bench reaction
 
 bench-micro:
 	$(CARGO) bench --locked --bench micro

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::admin::wire::{EndpointVerb, ReportFormat};
+use crate::{
+    admin::wire::{EndpointVerb, ReportFormat},
+    demo::Scenario,
+};
 
 /// A reverse proxy that splits traffic between a blue and a green backend, measures both, and moves the weights.
 #[derive(Debug, Parser)]
@@ -24,9 +27,12 @@ pub(super) enum Command {
     Run(ConfigFile),
     /// Check the configuration and explain what it means
     Check(ConfigFile),
-    /// Show it at work: sample blue and green servers, Tidegate, load, and a live table
+    /// Show it at work: sample blue and green servers, Tidegate, load, and a rollout in seconds
     Demo {
-        /// Change the weights midway, check what the servers saw, and end: 0 when it fits, else 1
+        /// What happens to green: healthy, errors, slow, down, masked or thin
+        #[arg(long, value_name = "NAME", default_value_t = Scenario::default())]
+        scenario: Scenario,
+        /// End with the rollout: 0 when all was as the scenario wants it, else 1
         #[arg(long)]
         once: bool,
         /// Port to listen on; by default a free one

@@ -58,7 +58,7 @@ impl From<demo::Error> for Failure {
         match error {
             demo::Error::App(error) => Self::new(error.exit_code(), error.to_string()),
             demo::Error::System(error) => error.into(),
-            demo::Error::Admin(_) | demo::Error::Slow { .. } => {
+            demo::Error::Admin(_) | demo::Error::Slow { .. } | demo::Error::Astray { .. } => {
                 Self::new(BROKEN, error.to_string())
             }
         }

@@ -36,8 +36,9 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
             .map(|()| ExitCode::SUCCESS)
             .map_err(|error| Failure::new(error.exit_code(), error.to_string())),
         Command::Check(config) => check::check(&config.path),
-        Command::Demo { once, port } => {
-            demo::run(demo::Options { once, port }).map(exit::of_demo).map_err(Failure::from)
+        Command::Demo { scenario, once, port } => {
+            let options = demo::Options { scenario, once, port };
+            demo::run(options).map(exit::of_demo).map_err(Failure::from)
         }
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&crate::config::schema())?;

@@ -7,8 +7,8 @@ use super::{
     load::{Load, Volume},
     operator::Operator,
     picture::Reading,
-    sample::Sample,
-    side::Sides,
+    sample::{Fault, Sample},
+    side::{Side, Sides},
 };
 use crate::lifecycle::clock;
 
@@ -17,7 +17,7 @@ use crate::lifecycle::clock;
 pub(super) struct Cast {
     /// Sessions that ask.
     pub(super) load: Load,
-    /// Who changes the weights.
+    /// Who watches the weights.
     pub(super) operator: Operator,
     samples: Sides<Sample>,
 }
@@ -31,6 +31,11 @@ impl Cast {
         volume: Volume,
     ) -> Result<Self, Error> {
         Ok(Self { load: Load::start(proxy, volume)?, operator: Operator::new(socket), samples })
+    }
+
+    /// From now on green fails in this way.
+    pub(super) fn spoil_green(&self, fault: Fault) {
+        self.samples[Side::Green].fail(fault);
     }
 
     /// The counters as they stand.

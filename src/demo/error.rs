@@ -26,4 +26,12 @@ pub enum Error {
         /// All of them.
         wanted: usize,
     },
+    /// The rollout does not get where the scenario wants it.
+    #[error("waited in vain for {what}: {because}")]
+    Astray {
+        /// What was waited for.
+        what: &'static str,
+        /// What the rollout says of itself.
+        because: String,
+    },
 }

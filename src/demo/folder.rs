@@ -8,7 +8,7 @@ use std::{
     process,
 };
 
-use super::{operator::ROUTE, side::Sides};
+use super::{operator::NAME, scenario::Scenario, side::Sides};
 
 /// A folder in the system's place for temporary ones. It is removed when the value is dropped.
 #[derive(Debug)]
@@ -42,6 +42,12 @@ impl Drop for Folder {
     }
 }
 
+/// Clients get blue's answer where green fails.
+const FALLBACK: &str = r#"[route.fallback]
+on = ["connect", "timeout", "reset", "5xx"]
+budget = "50%"
+"#;
+
 /// What differs from one demo to the next.
 #[derive(Debug)]
 pub(super) struct Scene {
@@ -49,8 +55,8 @@ pub(super) struct Scene {
     pub(super) port: u16,
     /// Addresses of the sample servers.
     pub(super) samples: Sides<std::net::SocketAddr>,
-    /// Where the weights begin, in percent.
-    pub(super) split: Sides<u8>,
+    /// What is going to happen.
+    pub(super) scenario: Scenario,
 }
 
 impl Scene {
@@ -82,14 +88,45 @@ endpoints = ["{blue}"]
 endpoints = ["{green}"]
 
 [[route]]
-name = "{ROUTE}"
-split = {{ blue = {blue_percent}, green = {green_percent} }}
+name = "{NAME}"
+split = {{ blue = 100, green = 0 }}
+{fallback}
+[rollout.{NAME}]    # seconds for hours
+route = "{NAME}"
+baseline = "blue"
+canary = "green"
+auto_start = true
+window = "3s"
+min_requests = 20
+settle = "300ms"
+
+[[rollout.{NAME}.step]]
+name = "canary"
+weight = 10
+hold = "5s"
+require = ["error_rate < 1%", "p95 < 150ms"]
+[[rollout.{NAME}.step]]
+name = "half"
+weight = 50
+hold = "5s"
+require = ["error_rate < 1%", "p95 < 150ms"]
+[[rollout.{NAME}.step]]
+name = "full"
+weight = 100
+hold = "3s"
+require = ["error_rate < 1%", "p95 < 150ms"]
+
+[[rollout.{NAME}.rollback]]
+when = "error_rate > 5%"
+for = "1s"
+[[rollout.{NAME}.rollback]]
+when = "p95 > baseline.p95 + 150ms"
+for = "1s"
 "#,
             port = self.port,
             blue = self.samples[Blue],
             green = self.samples[Green],
-            blue_percent = self.split[Blue],
-            green_percent = self.split[Green],
+            fallback = if self.scenario.falls_back() { FALLBACK } else { "" },
         )
     }
 }
@@ -110,14 +147,16 @@ mod tests {
             Side::Blue => ([127, 0, 0, 1], 9001).into(),
             Side::Green => ([127, 0, 0, 1], 9002).into(),
         });
-        let split = Sides::of(|side| if side == Side::Green { 10 } else { 90 });
-        let text = Scene { port: 8080, samples, split }.text(Path::new("/tmp/a \"b\" \\c"));
-        let config = config::parse(&text, "demo", &|_| None).unwrap();
-        assert_eq!(config.admin.socket, Path::new("/tmp/a \"b\" \\c/admin.sock"));
-        assert_eq!(config.listeners[0].bind.port(), 8080);
-        let shares = config.routes[0].split.shares().iter();
-        let points: Vec<_> = shares.map(|(_, weight)| weight.basis_points()).collect();
-        assert_eq!(points, [9_000, 1_000]);
+        for scenario in Scenario::ALL {
+            let scene = Scene { port: 8080, samples, scenario };
+            let text = scene.text(Path::new("/tmp/a \"b\" \\c"));
+            let config = config::parse(&text, "demo", &|_| None).unwrap();
+            assert_eq!(config.admin.socket, Path::new("/tmp/a \"b\" \\c/admin.sock"));
+            assert_eq!(config.listeners[0].bind.port(), 8080);
+            let shares = config.routes[0].split.shares().iter();
+            let points: Vec<_> = shares.map(|(_, weight)| weight.basis_points()).collect();
+            assert_eq!(points, [10_000, 0]);
+        }
     }
 
     #[test]

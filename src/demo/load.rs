@@ -18,10 +18,7 @@ use hyper::{
     client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
-use tokio::{
-    net::TcpStream,
-    time::{Interval, MissedTickBehavior},
-};
+use tokio::{net::TcpStream, sync::watch};
 
 use super::{
     backstage::{Backstage, Stop},
@@ -29,7 +26,7 @@ use super::{
     side::Side,
     tally::Tally,
 };
-use crate::lifecycle::clock;
+use crate::{domain::Moment, lifecycle::clock};
 
 const CONNECTIONS: usize = 16;
 /// Longest answer read; those of the sample servers have six bytes.
@@ -48,6 +45,7 @@ pub(super) struct Volume {
 #[derive(Debug)]
 pub(super) struct Load {
     tally: Arc<Mutex<Tally>>,
+    rate: watch::Sender<u32>,
     thread: Backstage,
 }
 
@@ -56,11 +54,21 @@ impl Load {
     pub(super) fn start(proxy: SocketAddr, volume: Volume) -> io::Result<Self> {
         let tally = Arc::new(Mutex::new(Tally::new(volume.sessions)));
         let shared = tally.clone();
+        let rate = watch::Sender::new(volume.requests_per_s);
+        let rates = rate.subscribe();
         let work = async move |stop: Stop| {
-            let lane = |index| Lane::new(index, proxy, volume, &shared).drive(stop.clone());
+            let lane = |index| {
+                let pace = Pace::new(index, rates.clone());
+                Lane::new(index, proxy, volume.sessions, &shared).drive(pace, stop.clone())
+            };
             future::join_all((0..CONNECTIONS).map(lane)).await;
         };
-        Ok(Self { tally, thread: Backstage::start("load", work)? })
+        Ok(Self { tally, rate, thread: Backstage::start("load", work)? })
+    }
+
+    /// Asks that often from now on.
+    pub(super) fn set_rate(&self, requests_per_s: u32) {
+        self.rate.send_replace(requests_per_s);
     }
 
     /// Asks no more, and waits for the answers to what was asked.
@@ -79,9 +87,43 @@ struct Lane<'t> {
     proxy: SocketAddr,
     visitors: Vec<Visitor>,
     next: usize,
-    pace: Duration,
-    delay: Duration,
     tally: &'t Mutex<Tally>,
+}
+
+/// When a lane asks: the lanes take turns, so that together they keep the rate.
+struct Pace {
+    index: u32,
+    rates: watch::Receiver<u32>,
+    next: Moment,
+}
+
+impl Pace {
+    fn new(index: usize, rates: watch::Receiver<u32>) -> Self {
+        let mut pace = Self { index: index as u32, rates, next: clock::now() };
+        pace.begin();
+        pace
+    }
+
+    /// Between two requests of all lanes.
+    fn between(&mut self) -> Duration {
+        Duration::from_secs(1) / (*self.rates.borrow_and_update()).max(1)
+    }
+
+    fn begin(&mut self) {
+        self.next = clock::now() + self.between() * self.index;
+    }
+
+    /// Waits for the next turn.
+    async fn turn(&mut self) {
+        loop {
+            tokio::select! {
+                () = clock::sleep_until(self.next) => break,
+                Ok(()) = self.rates.changed() => self.begin(),
+            }
+        }
+        // What was missed is not made up for.
+        self.next = self.next.max(clock::now()) + self.between() * CONNECTIONS as u32;
+    }
 }
 
 /// A session with its cookies.
@@ -91,24 +133,13 @@ struct Visitor {
 }
 
 impl<'t> Lane<'t> {
-    fn new(index: usize, proxy: SocketAddr, volume: Volume, tally: &'t Mutex<Tally>) -> Self {
-        let own = (index..volume.sessions).step_by(CONNECTIONS);
+    fn new(index: usize, proxy: SocketAddr, sessions: usize, tally: &'t Mutex<Tally>) -> Self {
+        let own = (index..sessions).step_by(CONNECTIONS);
         let visitor = |session| Visitor { session, cookies: format!("{SESSION_COOKIE}={session}") };
-        let between = Duration::from_secs(1) / volume.requests_per_s.max(1);
-        Self {
-            proxy,
-            visitors: own.map(visitor).collect(),
-            next: 0,
-            pace: between * CONNECTIONS as u32,
-            delay: between * index as u32,
-            tally,
-        }
+        Self { proxy, visitors: own.map(visitor).collect(), next: 0, tally }
     }
 
-    async fn drive(mut self, mut stop: Stop) {
-        let begin = clock::instant(clock::now() + self.delay);
-        let mut ticks = tokio::time::interval_at(begin, self.pace);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    async fn drive(mut self, mut pace: Pace, mut stop: Stop) {
         loop {
             let (sender, connection) = match connect(self.proxy).await {
                 Ok(pair) => pair,
@@ -116,13 +147,13 @@ impl<'t> Lane<'t> {
                     self.fail(format!("cannot connect: {error}"));
                     tokio::select! {
                         () = stop.asked() => return,
-                        _ = ticks.tick() => continue,
+                        () = pace.turn() => continue,
                     }
                 }
             };
             // The connection ends with its sender; what went wrong with it, the visitor who was there has noted.
             let (stopped, _) =
-                future::join(self.ask(sender, &mut ticks, &mut stop), connection).await;
+                future::join(self.ask(sender, &mut pace, &mut stop), connection).await;
             if stopped {
                 return;
             }
@@ -130,12 +161,12 @@ impl<'t> Lane<'t> {
     }
 
     /// Lets the visitors ask in turn until the connection ends, or the load, which it tells.
-    async fn ask(&mut self, mut sender: Sender, ticks: &mut Interval, stop: &mut Stop) -> bool {
+    async fn ask(&mut self, mut sender: Sender, pace: &mut Pace, stop: &mut Stop) -> bool {
         loop {
             tokio::select! {
                 biased;
                 () = stop.asked() => return true,
-                _ = ticks.tick() => {}
+                () = pace.turn() => {}
             }
             if sender.ready().await.is_err() {
                 return false;
@@ -185,7 +216,12 @@ impl Visitor {
         let body = Limited::new(body, MAX_ANSWER).collect().await;
         let body = body.map_err(|error| format!("cut short: {error}"))?.to_bytes();
         if parts.status != StatusCode::OK {
-            return Err(format!("{}: {}", parts.status, String::from_utf8_lossy(&body).trim_end()));
+            let text = String::from_utf8_lossy(&body);
+            return Err(format!(
+                "{}: {}",
+                parts.status,
+                text.lines().nth(1).unwrap_or(&text).trim()
+            ));
         }
         for line in parts.headers.get_all(header::SET_COOKIE) {
             if let Some(pair) = line.to_str().ok().and_then(|line| line.split(';').next()) {

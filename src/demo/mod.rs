@@ -1,10 +1,11 @@
-//! The demo: two sample servers, Tidegate in front of them, a modest load, and a table of how it goes.
+//! The demo: two sample servers, Tidegate in front of them, a modest load, and a rollout that takes seconds instead of hours.
 //!
-//! Everything is real and in this process: requests go over sockets of the loopback, and the weights are changed through
-//! the admin socket. When the demo ends, the load ends first, then Tidegate drains, then the servers go, then the folder.
+//! Everything is real and in this process: requests go over sockets of the loopback, and what happens is seen through the
+//! admin socket. When the demo ends, the load ends first, then Tidegate drains, then the servers go, then the folder.
 
 mod backstage;
 mod cast;
+mod director;
 mod error;
 mod folder;
 mod load;
@@ -13,38 +14,39 @@ mod picture;
 mod program;
 mod proof;
 mod sample;
+mod scenario;
 mod side;
 mod tally;
 mod view;
 
 use std::{net::SocketAddr, pin::pin, time::Duration};
 
-pub use self::error::Error;
 use self::{
     cast::Cast,
+    director::Director,
     folder::{Folder, Scene},
-    load::Volume,
     picture::Camera,
     sample::Sample,
     side::Sides,
     view::{Frame, View},
 };
+pub use self::{error::Error, scenario::Scenario};
 use crate::{
     app::App,
-    lifecycle::{Signal, Signals},
+    lifecycle::{Signal, Signals, clock},
 };
 
 /// Time between two pictures on a terminal, and between two lines elsewhere.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait for the answers under way when the demo ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
-const LIVE: Volume = Volume { sessions: 300, requests_per_s: 200 };
-const PROOF: Volume = Volume { sessions: proof::SESSIONS, requests_per_s: 800 };
 
 /// What is wanted of the demo.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// Prove that the split fits the weights, and end.
+    /// What happens to green.
+    pub scenario: Scenario,
+    /// Hold the rollout against what it should do, and end with it.
     pub once: bool,
     /// Port of the listener; 0 for a free one.
     pub port: u16,
@@ -73,13 +75,13 @@ pub fn run(options: Options) -> Result<Ending, Error> {
         let folder = Folder::make()?;
         let samples = Sides::try_of(Sample::start)?;
         let addresses = Sides::of(|side| samples[side].address);
-        let split = proof::first_percents();
-        folder.write_config(&Scene { port: options.port, samples: addresses, split })?;
+        let Options { scenario, port, once } = options;
+        folder.write_config(&Scene { port, samples: addresses, scenario })?;
         let app = App::build(&folder.config())?;
         let Some(&proxy) = app.addresses().first() else { return Ok(Ending::Stopped) };
-        let volume = if options.once { PROOF } else { LIVE };
+        let volume = if once { proof::volume(scenario) } else { director::volume(scenario) };
         let cast = Cast::start(samples, proxy, app.socket(), volume)?;
-        let frame = frame(proxy, &app, &folder);
+        let frame = frame(proxy, &app, &folder, scenario);
         let ending = play(app, signals, &cast, act(&cast, options, frame)).await?;
         let tally = cast.load.tally();
         let text = format!("{} requests, {} failed\n", tally.requests(), tally.failures);
@@ -122,20 +124,22 @@ async fn play(
 
 async fn act(cast: &Cast, options: Options, frame: Frame) -> Result<Ending, Error> {
     if options.once {
-        let proven = proof::prove(cast).await?;
+        let proven = proof::prove(cast, options.scenario).await?;
         return Ok(if proven { Ending::Proven } else { Ending::Refuted });
     }
     let view = View::open(frame)?;
     let mut camera = Camera::new(cast.reading());
+    let mut director = Director::new(options.scenario);
     loop {
         tokio::time::sleep(SHOW_EVERY).await;
-        let route = cast.operator.route().await?;
-        view.show(&camera.picture(cast.reading(), route.as_ref()))?;
+        let standing = cast.operator.standing().await?;
+        director.direct(cast, &standing, clock::now());
+        view.show(&camera.picture(cast.reading(), standing))?;
     }
 }
 
-fn frame(proxy: SocketAddr, app: &App, folder: &Folder) -> Frame {
+fn frame(proxy: SocketAddr, app: &App, folder: &Folder, scenario: Scenario) -> Frame {
     let socket = format!("--socket {}", program::quoted(app.socket()));
     let config = folder.config().display().to_string();
-    Frame { proxy, program: program::in_a_shell(), socket, config }
+    Frame { proxy, program: program::in_a_shell(), socket, config, scenario }
 }

@@ -1,4 +1,4 @@
-//! The operator's side of the demo: looks and changes through the admin socket, as `tidegate status` and `split` do.
+//! The operator's side of the demo: looks and acts through the admin socket, as `tidegate status` and `pause` do.
 
 use std::path::{Path, PathBuf};
 
@@ -10,15 +10,33 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::{
-    Error,
-    side::{Side, Sides},
-};
-use crate::admin::wire::{RouteStatus, Signature, SplitWish, Status};
+use super::Error;
+use crate::admin::wire::{RolloutStatus, RouteStatus, Signature, Status, Verb};
 
-/// The route whose split the demo shows.
-pub(super) const ROUTE: &str = "demo";
+/// Name of the demo's route and of its rollout.
+pub(super) const NAME: &str = "demo";
 const MAX_ANSWER: usize = 1 << 20;
+
+/// What the demo shows of Tidegate's own view.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Standing {
+    /// The route.
+    pub(super) route: Option<RouteStatus>,
+    /// The rollout that moves its split.
+    pub(super) rollout: Option<RolloutStatus>,
+}
+
+impl Standing {
+    /// Whether the rollout is in `phase`.
+    pub(super) fn is(&self, phase: &str) -> bool {
+        self.rollout.as_ref().is_some_and(|rollout| rollout.phase == phase)
+    }
+
+    /// Whether the rollout is at the step with that number, counted from 1, or beyond.
+    pub(super) fn has_reached(&self, step: usize) -> bool {
+        self.rollout.as_ref().is_some_and(|rollout| rollout.step_number >= step)
+    }
+}
 
 /// Talks to the admin socket.
 #[derive(Debug)]
@@ -32,22 +50,23 @@ impl Operator {
         Self { socket: socket.to_owned() }
     }
 
-    /// The demo's route as it stands; `None` when the configuration has been edited and it is gone.
-    pub(super) async fn route(&self) -> Result<Option<RouteStatus>, Error> {
+    /// The demo's route and rollout as they stand; `None` when the configuration has been edited and one is gone.
+    pub(super) async fn standing(&self) -> Result<Standing, Error> {
         let status: Status = self.ask(Method::GET, "/v1/status", Bytes::new()).await?;
-        Ok(status.routes.into_iter().find(|route| route.name.as_str() == ROUTE))
+        let mut routes = status.routes.into_iter();
+        let mut rollouts = status.rollouts.into_iter();
+        Ok(Standing {
+            route: routes.find(|route| route.name.as_str() == NAME),
+            rollout: rollouts.find(|rollout| rollout.name.as_str() == NAME),
+        })
     }
 
-    /// Sets the split in percent, and returns when it is in force.
-    pub(super) async fn split(&self, percents: Sides<u8>) -> Result<(), Error> {
-        let share = |side: Side| (side.name().to_owned(), Some(f64::from(percents[side])));
-        let wish = SplitWish {
-            shares: Side::ALL.map(share).into(),
-            signature: Signature { actor: None, reason: Some("the demo's own change".to_owned()) },
-        };
-        let body = serde_json::to_vec(&wish).map_err(wrong)?;
-        let path = format!("/v1/routes/{ROUTE}/split");
-        self.ask::<RouteStatus>(Method::PUT, &path, body.into()).await.map(drop)
+    /// Does `verb` to the rollout, and returns when it holds.
+    pub(super) async fn act(&self, verb: Verb) -> Result<RolloutStatus, Error> {
+        let why = Signature { actor: None, reason: Some("the demo looks at the split".to_owned()) };
+        let body = serde_json::to_vec(&why).map_err(wrong)?;
+        let path = format!("/v1/rollouts/{NAME}/{}", verb.word());
+        self.ask(Method::POST, &path, body.into()).await
     }
 
     async fn ask<T: DeserializeOwned>(

@@ -3,10 +3,14 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::{
+    operator::Standing,
     side::{Side, Sides},
     tally::Tally,
 };
-use crate::{admin::wire::RouteStatus, domain::Moment};
+use crate::{
+    admin::wire::{RolloutStatus, RouteStatus},
+    domain::Moment,
+};
 
 /// Span over which rates and latencies are taken.
 const WINDOW: Duration = Duration::from_secs(5);
@@ -18,8 +22,10 @@ pub(super) struct Picture {
     pub(super) elapsed: Duration,
     /// Share that the split gives each side, 0 to 1; `None` when the route is gone.
     pub(super) wanted: Option<Sides<f64>>,
-    /// Who set the split, and where it differs from the file's.
+    /// Who set the split, where it is neither the file nor the rollout.
     pub(super) set_by: Option<String>,
+    /// The rollout; `None` when it is gone.
+    pub(super) rollout: Option<RolloutStatus>,
     /// Each side over the last seconds.
     pub(super) sides: Sides<SidePicture>,
     /// Requests since the demo began, failed ones included.
@@ -72,7 +78,9 @@ impl Camera {
     }
 
     /// The picture of `now`, measured against the newest reading that is a window old, or the first.
-    pub(super) fn picture(&mut self, now: Reading, route: Option<&RouteStatus>) -> Picture {
+    pub(super) fn picture(&mut self, now: Reading, standing: Standing) -> Picture {
+        let Standing { route, rollout } = standing;
+        let route = route.as_ref();
         while self.readings.get(1).is_some_and(|next| now.at.since(next.at) >= WINDOW) {
             self.readings.pop_front();
         }
@@ -97,6 +105,7 @@ impl Camera {
             elapsed: now.at.since(self.begin),
             wanted: route.map(|route| Sides::of(|side| share(route, side))),
             set_by: route.and_then(|route| route.set.as_ref()).map(|set| set.actor.clone()),
+            rollout,
             sides: Sides::of(side),
             requests: now.tally.requests(),
             failures: now.tally.failures,
@@ -124,13 +133,13 @@ mod tests {
     #[test]
     fn rates_are_of_the_last_seconds_alone() {
         let mut camera = Camera::new(reading(0, 0, 0));
-        let first = camera.picture(reading(1, 80, 20), None);
+        let first = camera.picture(reading(1, 80, 20), Standing::default());
         assert_eq!(first.sides[Side::Blue].requests_per_s, 80.0);
         assert_eq!(first.sides[Side::Green].seen, Some(0.2));
         for second in 2..=20 {
-            camera.picture(reading(second, 80, 20), None);
+            camera.picture(reading(second, 80, 20), Standing::default());
         }
-        let later = camera.picture(reading(21, 80, 30), None);
+        let later = camera.picture(reading(21, 80, 30), Standing::default());
         assert_eq!(later.sides[Side::Green].requests_per_s, 2.0);
         assert_eq!(later.sides[Side::Green].seen, Some(1.0));
         assert_eq!(later.sides[Side::Blue].p50, None);

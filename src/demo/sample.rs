@@ -1,4 +1,5 @@
-//! A sample server: it answers every request with its name and keeps a list of the sessions that came to it.
+//! A sample server: it answers every request with its name and keeps a list of the sessions that came to it. When it is told
+//! to, it fails.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +19,10 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
 
 use super::{
     backstage::{Backstage, Stop},
@@ -31,14 +35,30 @@ pub(super) const SESSION_COOKIE: &str = "session";
 const MAX_SESSIONS: usize = 10_000;
 /// Connections served at once; further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1_024;
+/// Of so many requests one fails, where some do.
+const FAILS_ONE_IN: u64 = 5;
+/// What a slow answer takes.
+const SLOWNESS: Duration = Duration::from_millis(300);
 /// Pause when the system gives no more connections.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What is wrong with a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Some requests are answered with 500.
+    Errors,
+    /// Answers take long.
+    Slow,
+    /// It is gone.
+    Down,
+}
 
 /// A running sample server.
 #[derive(Debug)]
 pub(super) struct Sample {
     /// Where it listens.
     pub(super) address: SocketAddr,
+    fault: watch::Sender<Option<Fault>>,
     seen: Arc<Mutex<Seen>>,
     _thread: Backstage,
 }
@@ -58,12 +78,18 @@ impl Sample {
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let noted = seen.clone();
+        let fault = watch::Sender::new(None);
+        let server = Server { side, seen: seen.clone(), fault: fault.subscribe() };
         let work = async move |stop| match TcpListener::from_std(socket) {
-            Ok(listener) => serve(&listener, side, &noted, stop).await,
+            Ok(listener) => server.serve(listener, stop).await,
             Err(error) => eprintln!("tidegate: sample server {}: {error}", side.name()),
         };
-        Ok(Self { address, seen, _thread: Backstage::start(side.name(), work)? })
+        Ok(Self { address, fault, seen, _thread: Backstage::start(side.name(), work)? })
+    }
+
+    /// From now on it fails in this way.
+    pub(super) fn fail(&self, fault: Fault) {
+        self.fault.send_replace(Some(fault));
     }
 
     /// Requests that it has answered.
@@ -81,40 +107,73 @@ fn lock(seen: &Mutex<Seen>) -> std::sync::MutexGuard<'_, Seen> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn serve(listener: &TcpListener, side: Side, seen: &Mutex<Seen>, mut stop: Stop) {
-    let mut connections = FuturesUnordered::new();
-    loop {
-        tokio::select! {
-            () = stop.asked() => return,
-            Some(()) = connections.next() => {}
-            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                Ok((stream, _)) => connections.push(converse(stream, side, seen)),
-                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
-            },
+/// The server's own side of it.
+struct Server {
+    side: Side,
+    seen: Arc<Mutex<Seen>>,
+    fault: watch::Receiver<Option<Fault>>,
+}
+
+impl Server {
+    async fn serve(&self, listener: TcpListener, mut stop: Stop) {
+        let mut connections = FuturesUnordered::new();
+        let mut fault = self.fault.clone();
+        let down = async move {
+            // The owner gone ends the work by `stop`.
+            if fault.wait_for(|fault| *fault == Some(Fault::Down)).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let mut down = std::pin::pin!(down);
+        loop {
+            tokio::select! {
+                () = stop.asked() => return,
+                () = &mut down => break,
+                Some(()) = connections.next() => {}
+                accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
+                    Ok((stream, _)) => connections.push(self.converse(stream)),
+                    Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+                },
+            }
         }
+        // Gone with all its connections, as a process that was killed.
+        drop((connections, listener));
+        stop.asked().await;
+    }
+
+    async fn converse(&self, stream: TcpStream) {
+        let answer = service_fn(async |request: Request<Incoming>| {
+            let number = note(request.headers(), &mut lock(&self.seen));
+            let fault = *self.fault.borrow();
+            if fault == Some(Fault::Slow) {
+                tokio::time::sleep(SLOWNESS).await;
+            }
+            let fails = fault == Some(Fault::Errors) && number.is_multiple_of(FAILS_ONE_IN);
+            let name = format!("{}\n", self.side.name());
+            let mut response = Response::new(Full::new(Bytes::from(name)));
+            if fails {
+                *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+            }
+            let plain = http::HeaderValue::from_static("text/plain");
+            response.headers_mut().insert(header::CONTENT_TYPE, plain);
+            Ok::<_, Infallible>(response)
+        });
+        // Small answers at once, instead of waiting for more to send.
+        let _ = stream.set_nodelay(true);
+        // A client that goes away is no fault of ours.
+        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
     }
 }
 
-async fn converse(stream: TcpStream, side: Side, seen: &Mutex<Seen>) {
-    let answer = service_fn(async |request: Request<Incoming>| {
-        note(request.headers(), &mut lock(seen));
-        let mut response = Response::new(Full::new(Bytes::from(format!("{}\n", side.name()))));
-        let plain = http::HeaderValue::from_static("text/plain");
-        response.headers_mut().insert(header::CONTENT_TYPE, plain);
-        Ok::<_, Infallible>(response)
-    });
-    // Small answers at once, instead of waiting for more to send.
-    let _ = stream.set_nodelay(true);
-    // A client that goes away is no fault of ours.
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
-}
-
-fn note(headers: &HeaderMap, seen: &mut Seen) {
+/// Keeps account of a request; tells how many there have been.
+fn note(headers: &HeaderMap, seen: &mut Seen) -> u64 {
     seen.requests += 1;
-    let Some(session) = session(headers) else { return };
-    if seen.sessions.len() < MAX_SESSIONS || seen.sessions.contains_key(&session) {
+    if let Some(session) = session(headers)
+        && (seen.sessions.len() < MAX_SESSIONS || seen.sessions.contains_key(&session))
+    {
         *seen.sessions.entry(session).or_default() += 1;
     }
+    seen.requests
 }
 
 fn session(headers: &HeaderMap) -> Option<u32> {

@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     picture::{Picture, SidePicture},
+    scenario::Scenario,
     side::{Side, Sides},
 };
 use crate::domain::is_steering;
@@ -21,7 +22,7 @@ const CLEAR_ALL: &str = "\x1b[2J";
 const PLAIN: &str = "\x1b[0m";
 const STRIP_CELLS: usize = 50;
 /// Longest text from elsewhere that is shown.
-const MAX_FOREIGN: usize = 60;
+const MAX_FOREIGN: usize = 80;
 
 /// What never changes while the demo runs.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub(super) struct Frame {
     pub(super) socket: String,
     /// The configuration file.
     pub(super) config: String,
+    /// What is played.
+    pub(super) scenario: Scenario,
 }
 
 /// Shows pictures.
@@ -82,17 +85,17 @@ pub(super) fn print(text: &str) -> io::Result<()> {
 
 impl Frame {
     fn banner(&self) -> String {
-        let Self { proxy, program, socket, config } = self;
+        let Self { proxy, program, socket, config, scenario } = self;
         format!(
-            "tidegate demo: listening on http://{proxy}/, configuration {config}\n\
-             change the split: {program} split demo blue=50 green=50 {socket}\n"
+            "tidegate demo: {scenario}; listening on http://{proxy}/, configuration {config}\n\
+             turn back by hand: {program} rollback demo {socket}\n"
         )
     }
 
     fn table(&self, picture: &Picture, colours: bool) -> String {
-        let Self { proxy, program, socket, config } = self;
+        let Self { proxy, program, socket, config, scenario } = self;
         let mut out = format!(
-            "Tidegate demo   up {}s   {} requests   {}\n\n",
+            "Tidegate demo: {scenario}   up {}s   {} requests   {}\n\n",
             picture.elapsed.as_secs(),
             picture.requests,
             failures(picture),
@@ -119,21 +122,50 @@ impl Frame {
             moves[Side::Green],
             moves[Side::Blue],
         );
-        let _ = match &picture.set_by {
-            Some(actor) => writeln!(out, "  split set by {}", foreign(actor)),
-            None => writeln!(out, "  split as configured"),
-        };
+        out.push_str(&plan(picture));
         let _ = write!(
             out,
             "\nIn a second terminal:\n\
-             \x20 {program} split demo blue=50 green=50 {socket}\n\
+             \x20 {program} pause demo {socket}\n\
+             \x20 {program} rollback demo {socket}\n\
              \x20 {program} status --watch {socket}\n\
+             \x20 {program} report demo {socket}\n\
              \x20 curl -i http://{proxy}/\n\
              \x20 edit {config}\n\
              \nCtrl-C ends the demo.\n"
         );
         out
     }
+}
+
+/// How the rollout stands, in two lines.
+fn plan(picture: &Picture) -> String {
+    let Some(rollout) = &picture.rollout else {
+        return match &picture.set_by {
+            Some(actor) => format!("\n  no rollout; split set by {}\n", foreign(actor)),
+            None => "\n  no rollout; split as configured\n".to_owned(),
+        };
+    };
+    let steps = rollout.steps.iter().enumerate().map(|(at, step)| {
+        let (name, weight) = (&step.name, step.weight);
+        if at + 1 == rollout.step_number {
+            format!("[{name} {weight}%]")
+        } else {
+            format!("{name} {weight}%")
+        }
+    });
+    let steps: Vec<_> = steps.collect();
+    let left = if rollout.left_s > 0.0 {
+        format!(", {:.0} s to go", rollout.left_s.ceil())
+    } else {
+        String::new()
+    };
+    format!(
+        "\n  rollout  {}   {}{left}\n           {}\n",
+        steps.join(" → "),
+        rollout.phase,
+        foreign(&rollout.because)
+    )
 }
 
 fn row(out: &mut String, side: Side, picture: &Picture, colours: bool) {
@@ -166,6 +198,10 @@ fn line(picture: &Picture) -> String {
         // Writing to a text cannot fail.
         let _ =
             write!(out, "  {name} {requests_per_s:.0}/s p50 {} p95 {}", millis(p50), millis(p95));
+    }
+    if let Some(rollout) = &picture.rollout {
+        let step = rollout.step.as_deref().unwrap_or("-");
+        let _ = write!(out, "  rollout {} at {step}", rollout.phase);
     }
     out + "\n"
 }
@@ -231,6 +267,7 @@ mod tests {
             elapsed: Duration::from_secs(12),
             wanted: Some(Sides::of(|side| if side == Side::Green { 0.1 } else { 0.9 })),
             set_by: None,
+            rollout: None,
             sides: Sides::of(side),
             requests: 2_400,
             failures: 0,
@@ -246,12 +283,13 @@ mod tests {
             program: "tidegate".to_owned(),
             socket: "--socket /run/a.sock".to_owned(),
             config: "/run/t.toml".to_owned(),
+            scenario: Scenario::Healthy,
         };
         let blue = "█".repeat(45);
         let green = "▒".repeat(5);
         let expected = format!(
             "\
-Tidegate demo   up 12s   2400 requests   0 errors
+Tidegate demo: healthy   up 12s   2400 requests   0 errors
 
   wanted  {blue}{green}
   seen    {blue}{green}
@@ -261,11 +299,14 @@ Tidegate demo   up 12s   2400 requests   0 errors
   green     10.0%   10.2%        20.4    0.42 ms          -         31
 
   sessions that changed sides: 0 blue → green, 0 green → blue
-  split as configured
+
+  no rollout; split as configured
 
 In a second terminal:
-  tidegate split demo blue=50 green=50 --socket /run/a.sock
+  tidegate pause demo --socket /run/a.sock
+  tidegate rollback demo --socket /run/a.sock
   tidegate status --watch --socket /run/a.sock
+  tidegate report demo --socket /run/a.sock
   curl -i http://127.0.0.1:8080/
   edit /run/t.toml
 

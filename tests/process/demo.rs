@@ -60,14 +60,57 @@ fn is_empty(folder: &Path) -> bool {
     fs::read_dir(folder).expect("a folder").next().is_none()
 }
 
-#[test]
-fn the_proof_of_a_demo_holds_and_leaves_nothing_behind() {
+/// Plays a scenario to its end, which must be as it should; gives what was printed.
+fn play(scenario: &str) -> Vec<String> {
     let temporary = tempfile::tempdir().unwrap();
-    let mut demo = Demo::start(&["--once"], temporary.path());
-    let last = demo.line(|line| line.ends_with("requests failed; wanted 0"));
-    assert!(last.starts_with("ok    0 of "), "{last}");
-    assert_eq!(demo.wait(), Some(0));
+    let mut demo = Demo::start(&["--scenario", scenario, "--once"], temporary.path());
+    let lines: Vec<_> = demo.lines.iter().collect();
+    assert_eq!(demo.wait(), Some(0), "{lines:#?}");
     assert!(is_empty(temporary.path()), "the demo left something behind");
+    lines
+}
+
+fn says(lines: &[String], text: &str) -> bool {
+    lines.iter().any(|line| line.starts_with("ok ") && line.contains(text))
+}
+
+#[test]
+fn a_healthy_green_is_promoted_and_each_step_fits_its_weight() {
+    let lines = play("healthy");
+    assert!(says(&lines, "at 90/10 green saw "), "{lines:#?}");
+    assert!(says(&lines, "at 50/50 green saw "), "{lines:#?}");
+    assert!(says(&lines, "ended promoted"), "{lines:#?}");
+    assert!(says(&lines, "requests failed; wanted 0"), "{lines:#?}");
+}
+
+#[test]
+fn a_green_that_fails_is_taken_out() {
+    for scenario in ["errors", "down"] {
+        let lines = play(scenario);
+        assert!(says(&lines, "ended rolled_back"), "{lines:#?}");
+        assert!(says(&lines, "afterwards green saw 0 sessions"), "{lines:#?}");
+    }
+}
+
+#[test]
+fn a_green_that_is_slow_is_taken_out_without_an_error() {
+    let lines = play("slow");
+    assert!(says(&lines, "ended rolled_back"), "{lines:#?}");
+    assert!(says(&lines, "requests failed; wanted 0"), "{lines:#?}");
+}
+
+#[test]
+fn what_fallback_hides_from_clients_it_does_not_hide_from_the_judge() {
+    let lines = play("masked");
+    assert!(says(&lines, "ended rolled_back"), "{lines:#?}");
+    assert!(says(&lines, "requests failed; wanted 0"), "{lines:#?}");
+}
+
+#[test]
+fn a_rollout_waits_for_traffic() {
+    let lines = play("thin");
+    assert!(says(&lines, "it is holding"), "{lines:#?}");
+    assert!(says(&lines, "ended promoted"), "{lines:#?}");
 }
 
 #[test]
@@ -75,13 +118,12 @@ fn a_demo_is_steered_from_a_second_terminal_and_ends_on_a_signal() {
     for signal in ["INT", "TERM"] {
         let temporary = tempfile::tempdir().unwrap();
         let mut demo = Demo::start(&[], temporary.path());
-        let shown = demo.line(|line| line.starts_with("change the split: "));
+        let shown = demo.line(|line| line.starts_with("turn back by hand: "));
         demo.line(|line| line.contains("wanted 90.0%/10.0%"));
         let (_, command) = shown.split_once(": ").unwrap();
-        let command = command.replace("blue=50 green=50", "blue=0 green=100");
-        let status = Command::new("sh").args(["-c", &command]).stdout(Stdio::null()).status();
+        let status = Command::new("sh").args(["-c", command]).stdout(Stdio::null()).status();
         assert!(status.expect("a shell").success(), "{command}");
-        demo.line(|line| line.contains("wanted 0.0%/100.0%  seen 0.0%/100.0%"));
+        demo.line(|line| line.contains("wanted 100.0%/0.0%") && line.contains("rolled_back"));
         demo.signal(signal);
         let last = demo.line(|line| line.ends_with(" failed"));
         assert!(last.ends_with("requests, 0 failed"), "{last}");

@@ -57,15 +57,24 @@ fn every_reason_has_a_row_in_the_runbook() {
     }
 }
 
+/// The configurations in a document.
+fn shown(document: &str) -> impl Iterator<Item = &str> {
+    document.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next())
+}
+
 #[test]
 fn every_configuration_that_is_shown_is_good() {
-    let compose = source::read("config/compose/tidegate.toml");
+    let compose = source::read("config/compose/tidegate.toml").text;
     let readme = source::read("README.md").text;
-    let shown = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let mut texts: Vec<_> = shown.map(|text| ("README.md", text)).collect();
-    assert!(!texts.is_empty(), "README.md shows no configuration");
-    texts.push(("config/compose/tidegate.toml", &compose.text));
-    for (path, text) in texts {
+    let guide = source::read("docs/ROLLOUTS.md").text;
+    // The first one is whole; what is shown later goes below it.
+    let whole = shown(&readme).next().expect("README.md shows a configuration");
+    let texts = [
+        ("README.md", shown(&readme).collect()),
+        ("docs/ROLLOUTS.md", whole.to_owned() + &shown(&guide).collect::<String>()),
+        ("config/compose/tidegate.toml", compose),
+    ];
+    for (path, text) in &texts {
         let config =
             config::parse(text, path, &|_| None).unwrap_or_else(|faults| panic!("{faults}"));
         assert_eq!(config::warnings(&config), [], "{path}");
