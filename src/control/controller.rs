@@ -97,6 +97,8 @@ pub struct Controller {
     pub(super) recorder: Arc<Recorder>,
     rates: watch::Sender<Arc<Rates>>,
     mailbox: mpsc::Receiver<Command>,
+    /// The way to itself, for what looks at the process as an operator would.
+    itself: (mpsc::WeakSender<Command>, Arc<Path>),
     inbox: mpsc::Receiver<Event>,
     drain: DrainWatch,
     pub(super) outside: Outside,
@@ -123,6 +125,7 @@ impl Controller {
         let config = watch::Sender::new(Arc::new(config));
         let standing = watch::Sender::new(Arc::new(standing));
         let (sender, mailbox) = mpsc::channel(MAILBOX);
+        let path: Arc<Path> = path.into();
         let rates = watch::Sender::default();
         let (replies, heard) = mpsc::channel(REPLIES);
         let mut controller = Self {
@@ -144,6 +147,7 @@ impl Controller {
             recorder,
             rates,
             mailbox,
+            itself: (sender.downgrade(), path.clone()),
             inbox,
             drain,
             outside,
@@ -152,7 +156,7 @@ impl Controller {
         controller.tell_superseded(given_way, SELF_ACTOR);
         controller.show_standing(|_| {});
         controller.open_rollouts(kept.runs, kept.past)?;
-        let handle = controller.handle(sender, path.into());
+        let handle = controller.handle(sender, path);
         Ok((controller, handle))
     }
 
@@ -223,6 +227,12 @@ impl Controller {
             self.disk_writes = true;
         }
         self.audit.keep(event);
+    }
+
+    /// What operators have; `None` once nobody can ask any more.
+    pub(super) fn own_handle(&self) -> Option<ControlHandle> {
+        let (sender, path) = &self.itself;
+        Some(self.handle(sender.upgrade()?, path.clone()))
     }
 
     fn handle(&self, mailbox: mpsc::Sender<Command>, path: Arc<Path>) -> ControlHandle {

@@ -309,6 +309,14 @@ impl ControlHandle {
         Some(preflight::run(Subject { plan, checks, hooks }, self).await)
     }
 
+    /// Waits until clients can connect; not longer than a start of the process takes.
+    pub(super) async fn serving(&self) {
+        const SOON: Duration = Duration::from_secs(10);
+        let mut standing = self.standing.clone();
+        // Without a listener whatever needs one says so.
+        let _ = tokio::time::timeout(SOON, standing.wait_for(|now| now.listener.is_some())).await;
+    }
+
     /// What `/metrics` shows beside the counters, but for the listeners' connections.
     pub fn gauges(&self) -> Gauges {
         let table = self.table.current();

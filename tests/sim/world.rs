@@ -201,7 +201,7 @@ impl World {
             failures_in_a_row: self.in_a_row,
             canary_endpoints: Some(self.weather.canary.endpoints),
             baseline_endpoints: Some(self.weather.baseline.endpoints),
-            checks_failed: self.weather.checks_failed,
+            checks_failed: Some(self.weather.checks_failed),
             difference_rate: None,
             process_memory: Some(self.weather.process_memory),
             process_cpu: Some(0.2),

@@ -79,8 +79,7 @@ impl Preflight {
         let count = |result| items.iter().filter(|item| item.result == result).count();
         let (passed, warned) = (count(PreflightResult::Pass), count(PreflightResult::Warn));
         let failed = count(PreflightResult::Fail);
-        let stops = |item: &&PreflightItem| item.result == PreflightResult::Fail && item.blocking;
-        let recommendation = if items.iter().any(|item| stops(&item)) {
+        let recommendation = if items.iter().any(PreflightItem::stops) {
             Recommendation::Stop
         } else if failed > 0 {
             Recommendation::Hold
@@ -103,6 +102,11 @@ impl Preflight {
 }
 
 impl PreflightItem {
+    /// Whether it alone is a reason not to begin.
+    pub(super) fn stops(&self) -> bool {
+        self.blocking && self.result == PreflightResult::Fail
+    }
+
     /// A configured check of the stage `pre`.
     pub(super) fn configured(result: CheckResult) -> Self {
         let failure = if result.required { PreflightResult::Fail } else { PreflightResult::Warn };

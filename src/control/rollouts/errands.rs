@@ -12,6 +12,7 @@ use crate::{
         Controller,
         checks::{CheckTargets, RunningChecks, run_stage},
         hooks::{HookContext, run_hooks},
+        preflight::{self, Subject},
         report::{CheckRun, HookRun},
     },
     decision::rollout::Errand,
@@ -31,8 +32,9 @@ impl Controller {
         let written = self.written(name);
         match errand {
             Errand::Checks(stage) => {
-                let checks = written.map(|rollout| rollout.checks).unwrap_or_default();
-                self.run_checks(name, stage, checks, errand)
+                let (checks, hooks) =
+                    written.map(|rollout| (rollout.checks, rollout.hooks)).unwrap_or_default();
+                self.run_checks(name, stage, checks, hooks)
             }
             Errand::Hooks { point, step } => {
                 let hooks = written.map(|rollout| rollout.hooks).unwrap_or_default();
@@ -63,14 +65,17 @@ impl Controller {
         name: &RolloutName,
         stage: CheckStage,
         checks: Vec<Check>,
-        errand: Errand,
+        hooks: Vec<Hook>,
     ) -> Option<MoveAnswer> {
+        let errand = Errand::Checks(stage);
         let drive = self.drives.get(name)?;
-        if !checks.iter().any(|check| check.stages.contains(&stage)) {
+        let before_start = if stage == CheckStage::Pre { self.own_handle() } else { None };
+        if before_start.is_none() && !checks.iter().any(|check| check.stages.contains(&stage)) {
             return Some(MoveAnswer::Done { errand, passed: true, detail: String::new() });
         }
+        let plan = drive.plan().clone();
         let targets = CheckTargets::of(
-            drive.plan(),
+            &plan,
             &self.config.borrow(),
             &self.publisher.current(),
             self.standing.borrow().listener,
@@ -78,7 +83,13 @@ impl Controller {
         let (number, rollout) = (drive.number, name.clone());
         let (replies, outbound) = (self.replies.clone(), self.outside.outbound.clone());
         self.outside.tasks.spawn("rollout checks", async move {
-            let results = run_stage(&checks, stage, &targets, &outbound).await;
+            let results = match before_start {
+                Some(handle) => {
+                    let subject = Subject { plan: &plan, checks: &checks, hooks: &hooks };
+                    preflight::before_start(subject, &handle).await
+                }
+                None => run_stage(&checks, stage, &targets, &outbound).await,
+            };
             let failed: Vec<_> = results
                 .iter()
                 .filter(|result| result.counts_as_failed())

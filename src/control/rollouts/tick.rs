@@ -128,7 +128,7 @@ impl Drive {
             failures_in_a_row: self.guard.failures_in_row().into(),
             canary_endpoints: healthy(&self.plan().canary),
             baseline_endpoints: healthy(&self.plan().baseline),
-            checks_failed: self.during.as_ref().and_then(RunningChecks::failed).unwrap_or(0),
+            checks_failed: self.during.as_ref().map_or(Some(0), RunningChecks::failed),
             difference_rate: None,
             process_memory: load.memory_bytes,
             process_cpu: load.cpu_share,

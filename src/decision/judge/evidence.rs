@@ -29,8 +29,8 @@ pub struct Sample {
     pub canary_endpoints: Option<u64>,
     /// Those of the baseline.
     pub baseline_endpoints: Option<u64>,
-    /// Checks that fail at present.
-    pub checks_failed: u64,
+    /// Required checks that failed when they last ran; `None` until each has run.
+    pub checks_failed: Option<u64>,
     /// Mirrored answers that differ, 0 to 1.
     pub difference_rate: Option<f64>,
     /// Resident memory of this process in bytes.
@@ -145,7 +145,7 @@ impl Facts for Evidence<'_> {
                 }
                 .map(|count| count as f64),
             ),
-            Metric::ChecksFailed => Ok(self.sample.checks_failed as f64),
+            Metric::ChecksFailed => known(self.sample.checks_failed.map(|count| count as f64)),
             Metric::DifferenceRate => known(self.sample.difference_rate),
             Metric::ProcessMemory => known(self.sample.process_memory.map(|bytes| bytes as f64)),
             Metric::ProcessCpu => known(self.sample.process_cpu),

@@ -197,7 +197,7 @@ fn every_metric_of_the_sample_is_read() {
     look.sample = Sample {
         canary_endpoints: Some(2),
         baseline_endpoints: Some(3),
-        checks_failed: 1,
+        checks_failed: Some(1),
         difference_rate: Some(0.25),
         process_memory: Some(1 << 30),
         process_cpu: Some(0.5),
