@@ -22,7 +22,7 @@ fn plan(baseline: &str, canary: &str, more: &str) -> String {
 }
 
 fn house(more: &str) -> House {
-    let house = House::new(ALL_BLUE);
+    let house = House::with_servers(ALL_BLUE);
     house.write(ALL_BLUE, &plan("blue", "green", more));
     house
 }
@@ -36,6 +36,13 @@ impl Running {
 
     fn phase(&self) -> String {
         self.handle.status().rollouts[0].phase.clone()
+    }
+
+    /// Waits until the rollout is in `phase`.
+    async fn comes_to(&self, phase: &str) {
+        while self.phase() != phase {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
     }
 
     /// Waits until an event of `kind` has been told.
@@ -79,7 +86,7 @@ async fn a_split_by_hand_gives_way_to_a_rollout_and_a_rollout_that_ended_to_a_sp
     };
     running.handle.set_split(half.clone()).await.unwrap();
     running.verb(Verb::Start).await;
-    running.told(EventKind::RolloutAdvanced).await;
+    running.comes_to("baking").await;
     assert_eq!(running.split(), shares(80, 20));
     running.handle.set_split(half.clone()).await.unwrap_err();
     running.verb(Verb::Rollback).await;
@@ -96,7 +103,7 @@ async fn the_next_release_turns_the_roles_round_and_leaves_the_traffic_where_it_
     let house = house("");
     let running = house.start(FakeDataPlane::default());
     running.verb(Verb::Start).await;
-    running.told(EventKind::RolloutAdvanced).await;
+    running.comes_to("baking").await;
     running.verb(Verb::Promote).await;
     assert_eq!(running.split(), shares(0, 100));
     house.write(ALL_BLUE, &plan("green", "blue", ""));
@@ -106,7 +113,7 @@ async fn the_next_release_turns_the_roles_round_and_leaves_the_traffic_where_it_
     let running = house.start(FakeDataPlane::default());
     assert_eq!((running.phase(), running.split()), ("idle".to_owned(), shares(0, 100)));
     running.verb(Verb::Start).await;
-    running.told(EventKind::RolloutAdvanced).await;
+    running.comes_to("baking").await;
     assert_eq!(running.split(), shares(20, 80));
     assert_eq!(running.handle.status().rollouts[0].run, 2);
 }
@@ -116,7 +123,7 @@ async fn a_state_file_that_is_read_late_has_the_word_over_what_stood_in_for_it()
     let house = house("");
     let running = house.start(FakeDataPlane::default());
     running.verb(Verb::Start).await;
-    running.told(EventKind::RolloutAdvanced).await;
+    running.comes_to("baking").await;
     running.stop().await;
 
     let holder = rusqlite::Connection::open(house.state()).unwrap();
@@ -138,7 +145,7 @@ async fn a_step_that_is_served_is_durable_before_the_next_begins() {
     let house = house("on_thin_traffic = \"advance\"");
     let running = house.start(FakeDataPlane::default());
     running.verb(Verb::Start).await;
-    running.told(EventKind::RolloutAdvanced).await;
+    running.comes_to("baking").await;
     running.verb(Verb::Advance).await;
     assert_eq!(running.split(), shares(0, 100), "answered when it is in force");
     let connection = rusqlite::Connection::open(house.state()).unwrap();
@@ -153,7 +160,7 @@ async fn a_file_that_changed_while_there_was_no_process_is_followed_and_runs_are
     let house = house("");
     let running = house.start(FakeDataPlane::default());
     running.verb(Verb::Start).await;
-    running.told(EventKind::RolloutAdvanced).await;
+    running.comes_to("baking").await;
     running.verb(Verb::Rollback).await;
     running.stop().await;
 
@@ -166,7 +173,7 @@ async fn a_file_that_changed_while_there_was_no_process_is_followed_and_runs_are
     house.write(ALL_BLUE, &plan("blue", "green", "min_requests = 7"));
     let running = house.start(FakeDataPlane::default());
     running.verb(Verb::Start).await;
-    running.told(EventKind::RolloutAdvanced).await;
+    running.comes_to("baking").await;
     let status = running.handle.status().rollouts.remove(0);
     assert_eq!((status.run, status.phase.as_str()), (2, "baking"));
     assert!(!status.plan_differs, "it began with the plan that the file has now");

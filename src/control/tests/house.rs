@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -51,9 +52,24 @@ impl DataPlane for FakeDataPlane {
     }
 }
 
+/// A server that says 200 to whatever comes; its thread ends with the test process.
+fn serve() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            // Who only wanted to connect is gone.
+            let _ = client.read(&mut [0; 4096]).and_then(|_| client.write_all(answer));
+        }
+    });
+    address
+}
+
 /// A folder with a configuration and a state file.
 pub(crate) struct House {
     folder: TempDir,
+    endpoints: [SocketAddr; 2],
 }
 
 /// A running controller.
@@ -65,7 +81,16 @@ pub(crate) struct Running {
 
 impl House {
     pub(crate) fn new(split: &str) -> Self {
-        let house = Self { folder: tempfile::tempdir().unwrap() };
+        Self::before([9001, 9002].map(|port| ([127, 0, 0, 1], port).into()), split)
+    }
+
+    /// With a blue and a green that answer: a rollout does not begin before ones that do not.
+    pub(crate) fn with_servers(split: &str) -> Self {
+        Self::before([serve(), serve()], split)
+    }
+
+    fn before(endpoints: [SocketAddr; 2], split: &str) -> Self {
+        let house = Self { folder: tempfile::tempdir().unwrap(), endpoints };
         house.write(split, "");
         house
     }
@@ -80,10 +105,11 @@ impl House {
 
     pub(crate) fn write(&self, split: &str, more: &str) {
         let state = self.state();
+        let [blue, green] = self.endpoints;
         let text = format!(
             "[state]\nfile = {state:?}\n[[listener]]\nbind = \"127.0.0.1:8080\"\n\
-             [backend.blue]\nendpoints = [\"127.0.0.1:9001\"]\n\
-             [backend.green]\nendpoints = [\"127.0.0.1:9002\"]\n\
+             [backend.blue]\nendpoints = [\"{blue}\"]\n\
+             [backend.green]\nendpoints = [\"{green}\"]\n\
              [[route]]\nname = \"api\"\nsplit = {split}\n{more}"
         );
         fs::write(self.path(), text).unwrap();
