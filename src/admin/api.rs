@@ -259,6 +259,10 @@ pub(super) async fn from_json<T: DeserializeOwned>(
     })?;
     match absent {
         Some(absent) if bytes.is_empty() => Ok(absent),
+        // A list would be taken for the fields in their order.
+        Some(_) | None if bytes.trim_ascii_start().first() == Some(&b'[') => {
+            Err(Fault::bad_request("the body is not what it should be: a list, not an object"))
+        }
         Some(_) | None => serde_json::from_slice(&bytes).map_err(|error| {
             Fault::bad_request(format!("the body is not what it should be: {error}"))
         }),

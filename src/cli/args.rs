@@ -86,6 +86,7 @@ pub(super) enum Command {
         /// Which threshold; a wrong one is answered with those that there are
         key: String,
         /// Its new value, as the configuration would write it
+        #[arg(allow_hyphen_values = true)]
         value: String,
         /// Why, for the audit trail
         #[arg(long)]

@@ -13,7 +13,8 @@ pub(super) const REFUSED: u8 = 65;
 pub(super) const NO_PROXY: u8 = 69;
 /// It was done, and what it found is no.
 pub(super) const DO_NOT: u8 = 1;
-const BROKEN: u8 = 1;
+/// It went wrong here.
+pub(super) const BROKEN: u8 = 1;
 
 /// Why a command could not be carried out.
 #[derive(Debug)]

@@ -1,12 +1,12 @@
 //! Commands that operate a rollout, and how one looks in the status.
 
-use std::{fmt::Write as _, fs, io::Write as _, path::Path, process::ExitCode, time::Duration};
+use std::{fmt::Write as _, fs, path::Path, process::ExitCode, time::Duration};
 
 use http::Method;
 
 use super::{
     client::{Client, segment},
-    exit::Failure,
+    exit::{self, Failure},
     output, words,
 };
 use crate::admin::wire::{
@@ -61,8 +61,10 @@ pub(super) async fn report(
     match file {
         None => output::print(&text),
         Some(file) => {
-            let mut out = fs::File::create(file)?;
-            out.write_all(text.as_bytes())?;
+            fs::write(file, text).map_err(|error| {
+                let message = format!("{} cannot be written: {error}", file.display());
+                Failure::new(exit::BROKEN, message)
+            })?;
             output::print(&format!("{} written\n", file.display()))
         }
     }

@@ -250,7 +250,7 @@ impl World {
     /// An operator changes a threshold; whether it is taken.
     pub(crate) fn set(&mut self, key: &str, value: &str) -> bool {
         let unchecked = tidegate::domain::condition::Externals::Unchecked;
-        let Ok((_, effects)) = self.engine.set(key, value, "operator", unchecked) else {
+        let Ok((_, effects)) = self.engine.set(key, value, "operator", "", unchecked) else {
             return false;
         };
         self.meddled = true;

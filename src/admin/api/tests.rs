@@ -250,3 +250,12 @@ fn the_description_names_every_route_and_no_other() {
     served.sort();
     assert_eq!(described, served);
 }
+
+#[tokio::test]
+async fn a_list_signs_nothing() {
+    let world = World::new();
+    for body in ["[]", r#" ["alice", "why"]"#] {
+        let (status, answer) = world.ask("POST", "/v1/reload", body).await;
+        assert_eq!((status, &answer["error"]["code"]), (400, &json!("bad_request")), "{body}");
+    }
+}

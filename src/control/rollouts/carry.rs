@@ -75,6 +75,10 @@ impl Controller {
     pub(in crate::control) fn take_reply(&mut self, reply: Reply) {
         let Reply { rollout, number, word } = reply;
         if self.drives.get(&rollout).is_none_or(|drive| drive.number != number) {
+            // A rung of the run before: how it ended is worth knowing all the same.
+            if let Word::Called(result) = word {
+                self.tell_hook(&rollout, result);
+            }
             return;
         }
         match word {

@@ -150,6 +150,15 @@ impl Controller {
 
     /// Keeps how a hook ended.
     pub(super) fn note_hook(&mut self, name: &RolloutName, result: HookResult) {
+        let run = self.tell_hook(name, result);
+        if let Some(drive) = self.drives.get_mut(name) {
+            drive.log.remember_hook(run);
+        }
+        self.checkpoint(name);
+    }
+
+    /// Tells how a hook ended.
+    pub(super) fn tell_hook(&mut self, name: &RolloutName, result: HookResult) -> HookRun {
         let how = if result.ok { "done" } else { "FAILED" };
         let level = result.level.map_or_else(String::new, |level| format!(" of level {level}"));
         let message = format!(
@@ -171,10 +180,7 @@ impl Controller {
         };
         let event = Event::new(EventKind::HookEnded, clock::wall_millis(), name.as_str(), message);
         self.audit.keep(event.with_change(None, serde_json::to_value(&run).ok()));
-        if let Some(drive) = self.drives.get_mut(name) {
-            drive.log.remember_hook(run);
-        }
-        self.checkpoint(name);
+        run
     }
 
     /// Keeps how a check ended.

@@ -169,31 +169,34 @@ impl Controller {
     pub(in crate::control) fn follow_config(&mut self, config: &Config, actor: &str) {
         self.release_overruled(config, actor);
         for rollout in &config.rollouts {
-            let plan = rollout.plan.clone();
-            let name = plan.name.clone();
-            let followed = match self.drives.get_mut(&name) {
-                Some(drive) if drive.state().phase.is_running() => {
-                    self.tell_difference(&name, &plan);
-                    Ok(())
-                }
-                Some(drive) if has_roles_of(drive.plan(), &plan) => {
-                    drive.engine.replan(plan);
-                    Ok(())
-                }
-                Some(_) => self.recast(&name, plan),
-                None => self.add(plan, Past::Known),
-            };
-            if let Err(error) = followed {
-                let now = clock::wall_millis();
-                let event =
-                    Event::new(EventKind::TaskFailed, now, name.as_str(), error.to_string());
-                self.audit.keep(event);
-            }
+            self.follow_plan(rollout.plan.clone());
         }
         let configured =
             |name: &RolloutName| config.rollouts.iter().any(|known| known.plan.name == *name);
         self.drives.retain(|name, drive| configured(name) || drive.owns_route());
         self.show_rollouts();
+    }
+
+    /// Takes the file's plan of a rollout, unless it follows one.
+    pub(super) fn follow_plan(&mut self, plan: Plan) {
+        let name = plan.name.clone();
+        let followed = match self.drives.get_mut(&name) {
+            Some(drive) if drive.state().phase.is_running() => {
+                self.tell_difference(&name, &plan);
+                Ok(())
+            }
+            Some(drive) if has_roles_of(drive.plan(), &plan) => {
+                drive.engine.replan(plan);
+                Ok(())
+            }
+            Some(_) => self.recast(&name, plan),
+            None => self.add(plan, Past::Known),
+        };
+        if let Err(error) = followed {
+            let now = clock::wall_millis();
+            let event = Event::new(EventKind::TaskFailed, now, name.as_str(), error.to_string());
+            self.audit.keep(event);
+        }
     }
 
     fn tell_difference(&mut self, name: &RolloutName, plan: &Plan) {

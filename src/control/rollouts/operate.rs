@@ -47,6 +47,12 @@ impl Controller {
     ) -> Result<(), CommandError> {
         let begins = command.verb == Verb::Start;
         let config = self.config.borrow().clone();
+        let runs = |drive: &Drive| drive.state().phase.is_running();
+        if begins && !self.drives.get(name).is_some_and(runs) {
+            // Since the run before it the file may have changed, and thresholds were set for that run alone.
+            let written = config.rollouts.iter().find(|known| known.plan.name == *name);
+            written.into_iter().for_each(|written| self.follow_plan(written.plan.clone()));
+        }
         let Some(drive) = self.drives.get_mut(name) else { return Ok(()) };
         drive.unwritten = None;
         let effects = drive.engine.command(command).map_err(|refused| conflict(name, &refused))?;
@@ -70,9 +76,10 @@ impl Controller {
             return Err(CommandError::Stopped);
         };
         let mut engine = drive.engine.clone();
+        let reason = wish.reason.as_deref().unwrap_or_default();
         let (mut effects, mut faults, mut changed) = (Vec::new(), Vec::new(), Vec::new());
         for (key, value) in &wish.changes {
-            match engine.set(key, value, &wish.actor, Externals::Known(&units)) {
+            match engine.set(key, value, &wish.actor, reason, Externals::Known(&units)) {
                 Ok((change, more)) => {
                     changed.push(change.to_string());
                     effects.extend(more);

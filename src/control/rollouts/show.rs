@@ -10,6 +10,7 @@ use crate::{
     control::{Controller, status::rfc3339},
     decision::{
         condition::{Reading, Truth},
+        judge::RuleReading,
         rollout::{Hold, Phase},
     },
     domain::Plan,
@@ -115,28 +116,9 @@ impl Drive {
     fn conditions(&self) -> Vec<ConditionStatus> {
         let judgement = self.engine.judgement();
         let criteria = judgement.criteria.iter().map(|reading| condition("require", reading));
-        let rules = judgement.rules.iter().map(|rule| ConditionStatus {
-            for_s: rule.lasting.as_secs_f64(),
-            true_for_s: rule.lasted.as_secs_f64(),
-            ..condition("rollback", &rule.reading)
-        });
-        criteria.chain(rules).chain(self.alerts()).collect()
-    }
-
-    /// Alerts by their clocks; their values are told when they are raised.
-    fn alerts(&self) -> impl Iterator<Item = ConditionStatus> {
-        let state = self.state();
-        let alerts = state.plan.alerts.iter().zip(&state.clocks.alerts);
-        alerts.filter(|_| state.phase.stay().is_some()).map(|(alert, known)| ConditionStatus {
-            role: "alert".to_owned(),
-            condition: alert.rule.when.to_string(),
-            truth: if known.clock.is_true { "true" } else { "false" }.to_owned(),
-            left: None,
-            right: None,
-            missing: None,
-            for_s: alert.rule.lasting.as_secs_f64(),
-            true_for_s: known.clock.lasted.as_secs_f64(),
-        })
+        let rules = judgement.rules.iter().map(|known| rule("rollback", known));
+        let alerts = judgement.watched.iter().map(|known| rule("alert", known));
+        criteria.chain(rules).chain(alerts).collect()
     }
 
     fn exposure(&self, recorder: &Recorder) -> Exposure {
@@ -166,6 +148,14 @@ fn steps(plan: &Plan) -> Vec<StepStatus> {
         require: step.require.iter().map(ToString::to_string).collect(),
     };
     plan.steps.iter().map(status).collect()
+}
+
+fn rule(role: &str, rule: &RuleReading) -> ConditionStatus {
+    ConditionStatus {
+        for_s: rule.lasting.as_secs_f64(),
+        true_for_s: rule.lasted.as_secs_f64(),
+        ..condition(role, &rule.reading)
+    }
 }
 
 fn condition(role: &str, reading: &Reading) -> ConditionStatus {

@@ -2,7 +2,7 @@
 
 use crate::{
     control::{
-        Operate, SetSplit,
+        Operate, SetSplit, SetThresholds,
         status::SplitSource,
         tests::{FakeDataPlane, House, Running},
     },
@@ -177,4 +177,57 @@ async fn a_file_that_changed_while_there_was_no_process_is_followed_and_runs_are
     let status = running.handle.status().rollouts.remove(0);
     assert_eq!((status.run, status.phase.as_str()), (2, "baking"));
     assert!(!status.plan_differs, "it began with the plan that the file has now");
+}
+
+#[tokio::test]
+async fn thresholds_set_by_hand_end_with_their_run() {
+    let house = house("");
+    let running = house.start(FakeDataPlane::default());
+    running.verb(Verb::Start).await;
+    running.told(EventKind::RolloutAdvanced).await;
+    let wish = SetThresholds {
+        rollout: "api".to_owned(),
+        changes: [("step.some.hold".to_owned(), "2h".to_owned())].into(),
+        actor: "uid:1".to_owned(),
+        reason: Some("more evidence".to_owned()),
+    };
+    running.handle.set_thresholds(wish).await.unwrap();
+    let events = running.handle.audit().read(None, 100).await;
+    let set = events.iter().find(|event| event.kind == EventKind::RolloutThresholdSet).unwrap();
+    assert_eq!(set.message, "step.some.hold 1h → 2h: more evidence");
+    running.verb(Verb::Rollback).await;
+    running.verb(Verb::Start).await;
+    let status = running.handle.status().rollouts.remove(0);
+    assert_eq!((status.run, status.steps[0].hold_s), (2, 3600.0));
+    assert!(!status.plan_differs);
+}
+
+#[tokio::test]
+async fn a_plan_that_changed_under_a_run_counts_from_the_next_start_on() {
+    let house = house("");
+    let running = house.start(FakeDataPlane::default());
+    running.verb(Verb::Start).await;
+    running.told(EventKind::RolloutAdvanced).await;
+    house.write(ALL_BLUE, &plan("blue", "green", "").replace("weight = 20", "weight = 5"));
+    running.handle.reload("uid:1").await.unwrap();
+    let status = running.handle.status().rollouts.remove(0);
+    assert_eq!((status.plan_differs, status.weight.percent()), (true, 20.0));
+    running.verb(Verb::Rollback).await;
+    running.verb(Verb::Start).await;
+    let status = running.handle.status().rollouts.remove(0);
+    assert_eq!((status.plan_differs, status.steps[0].weight.percent()), (false, 5.0));
+}
+
+#[tokio::test]
+async fn a_rung_that_ends_under_the_next_run_is_told() {
+    let hook = "[[rollout.api.hook]]\non = \"rollback\"\nname = \"undo\"\nexec = [\"/bin/sleep\", \"1\"]\n";
+    let house = House::new(ALL_BLUE);
+    house.write(ALL_BLUE, &format!("{}{hook}", plan("blue", "green", "")));
+    let running = house.start(FakeDataPlane::default());
+    running.verb(Verb::Start).await;
+    running.told(EventKind::RolloutAdvanced).await;
+    running.verb(Verb::Rollback).await;
+    running.verb(Verb::Start).await;
+    running.told(EventKind::HookEnded).await;
+    assert_eq!(running.handle.status().rollouts[0].run, 2);
 }

@@ -20,7 +20,7 @@ pub use opinion::{Opinion, Source};
 use super::condition::{Reading, Truth};
 use crate::domain::{
     Plan, Severity, Verdict,
-    plan::{Alert, Step},
+    plan::Step,
     verdict::{Cause, Lack},
 };
 
@@ -35,6 +35,8 @@ pub struct Judgement {
     pub criteria: Vec<Reading>,
     /// The rules that turn the rollout back, in the plan's order; those of other steps left out.
     pub rules: Vec<RuleReading>,
+    /// The rules of its alerts, likewise.
+    pub watched: Vec<RuleReading>,
     /// Alerts that came true or ended since the last look.
     pub alerts: Vec<AlertChange>,
 }
@@ -71,6 +73,7 @@ impl Default for Judgement {
             opinions: Vec::new(),
             criteria: Vec::new(),
             rules: Vec::new(),
+            watched: Vec::new(),
             alerts: Vec::new(),
         }
     }
@@ -107,12 +110,14 @@ pub fn judge(
         opinion::of_criteria(plan, &criteria),
     ];
     let worst = |worst: Verdict, opinion: &Opinion| worst.worst(opinion.verdict.clone());
+    let (watched, alerts) = read_alerts(evidence, step, plan, clocks, elapsed);
     Judgement {
         verdict: opinions.iter().fold(Verdict::Pass, worst),
-        alerts: read_alerts(evidence, step, plan, clocks, elapsed),
+        alerts,
         opinions,
         criteria,
         rules,
+        watched,
     }
 }
 
@@ -141,14 +146,20 @@ fn read_alerts(
     plan: &Plan,
     clocks: &mut Clocks,
     elapsed: Duration,
-) -> Vec<AlertChange> {
-    let alerts = plan.alerts.iter().zip(&mut clocks.alerts);
-    let read = |(alert, clock): (&Alert, &mut AlertClock)| {
+) -> (Vec<RuleReading>, Vec<AlertChange>) {
+    let (mut watched, mut changes) = (Vec::new(), Vec::new());
+    for (index, (alert, clock)) in plan.alerts.iter().zip(&mut clocks.alerts).enumerate() {
+        let lasting = alert.rule.lasting;
         let reading = Reading::of(&alert.rule.when, evidence);
         let applies = alert.rule.applies_to(&step.name);
         let truth = if applies { &reading.truth } else { &Truth::False };
-        let raised = clock.observe(elapsed, truth, alert.rule.lasting, plan.window)?;
-        Some(AlertChange { reading, severity: alert.severity, raised })
-    };
-    alerts.filter_map(read).collect()
+        if let Some(raised) = clock.observe(elapsed, truth, lasting, plan.window) {
+            let reading = reading.clone();
+            changes.push(AlertChange { reading, severity: alert.severity, raised });
+        }
+        if applies {
+            watched.push(RuleReading { index, reading, lasted: clock.clock.lasted, lasting });
+        }
+    }
+    (watched, changes)
 }

@@ -184,7 +184,10 @@ fn an_alert_is_raised_once_and_resolved_once() {
     let raised: Vec<_> = (0..3).map(|_| look.judged().alerts.len()).collect();
     assert_eq!(raised, [1, 0, 0]);
     look.canary.good = 10;
-    assert_eq!(look.judged().alerts, [], "too few requests resolve nothing");
+    let thin = look.judged();
+    assert_eq!(thin.alerts, [], "too few requests resolve nothing");
+    let truth = &thin.watched[0].reading.truth;
+    assert!(matches!(truth, Truth::Inconclusive(_)), "nor do they look well: {truth:?}");
     look.canary = HEALTHY;
     assert_eq!(look.judged_after(59 * SECOND).alerts, [], "a moment's calm is not the end");
     let over = look.judged().alerts;

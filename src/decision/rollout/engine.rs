@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use super::{Command, Effect, Errand, Input, NewsKind, Refused, State, Ticket, Verb};
+use super::{
+    Command, Effect, Errand, Input, NewsKind, Refused, State, Ticket, Verb, step::because,
+};
 use crate::{
     decision::{
         breaker::Breaker,
@@ -158,6 +160,7 @@ impl Engine {
         key: &str,
         value: &str,
         actor: &str,
+        reason: &str,
         externals: Externals<'_>,
     ) -> Result<(ThresholdChange, Vec<Effect>), SetFault> {
         if !self.state.phase.is_running() {
@@ -167,7 +170,8 @@ impl Engine {
         let longest = self.state.plan.longest_window();
         self.canary.look_back(longest);
         self.baseline.look_back(longest);
-        let mut news = self.state.news(NewsKind::ThresholdSet, Some(actor), change.to_string());
+        let message = format!("{change}{}", because(reason));
+        let mut news = self.state.news(NewsKind::ThresholdSet, Some(actor), message);
         news.before = Some(change.before.clone());
         news.after = Some(change.after.clone());
         let mut effects = vec![Effect::Tell(Box::new(news))];

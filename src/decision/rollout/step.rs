@@ -376,6 +376,6 @@ fn operators(command: &Command) -> Cause {
 }
 
 /// `: reason`, or nothing.
-fn because(reason: &str) -> String {
+pub(super) fn because(reason: &str) -> String {
     if reason.is_empty() { String::new() } else { format!(": {reason}") }
 }

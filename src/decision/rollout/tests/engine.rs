@@ -130,12 +130,12 @@ fn a_plan_may_begin_by_itself_once() {
 #[test]
 fn thresholds_of_a_running_rollout_alone_can_be_set() {
     let mut idle = Engine::new(State::idle(plan()));
-    let refused = idle.set("min_requests", "5", "x", Externals::Unchecked).unwrap_err();
+    let refused = idle.set("min_requests", "5", "x", "", Externals::Unchecked).unwrap_err();
     assert_eq!(refused, SetFault::NotRunning("idle"));
     let mut bench = Bench::started(plan());
     let (change, effects) = bench
         .engine
-        .set("budget.max_bad_responses", "5", "uid:1000", Externals::Unchecked)
+        .set("budget.max_bad_responses", "5", "uid:1000", "", Externals::Unchecked)
         .unwrap();
     assert_eq!(change.to_string(), "budget.max_bad_responses off → 5");
     assert_eq!(news(&effects), [NewsKind::ThresholdSet]);
