@@ -5,7 +5,11 @@
 
 use std::rc::Rc;
 
-use super::{context::Choice, error::ProxyError, worker::Worker};
+use super::{
+    context::{Choice, RequestContext},
+    error::ProxyError,
+    worker::Worker,
+};
 use crate::{
     decision::classify,
     domain::{Class, ErrorReason, Moment, Outcome, SeriesId},
@@ -104,6 +108,26 @@ impl Drop for Attempt {
         self.worker.shard().error(reason);
         self.fail(ProxyError::new(reason, "the attempt was dropped"));
     }
+}
+
+/// Tells a rollout of a request that found no endpoint at its side: nothing was tried, and its client was failed all the
+/// same. Gives the judge's series, if the judge is to know.
+pub(super) fn unserved(
+    context: &RequestContext,
+    choice: &Choice,
+    error: ProxyError,
+) -> Option<SeriesId> {
+    let route = context.route(choice);
+    let rollout = route.rollout.as_ref().filter(|_| choice.is_sample)?;
+    let (class, blame) = classify::of_error(error.reason());
+    if choice.target == rollout.canary {
+        rollout.guard.record(class);
+    }
+    let judged = context.target(choice).judged.filter(|_| rollout.is_current())?;
+    let total = clock::now().since(context.begun);
+    let outcome = Outcome { class, blame, status: None, first_byte: None, total };
+    context.downstream.worker.shard().record(judged, &outcome);
+    Some(judged)
 }
 
 /// Counts a request at its backend and endpoint, and at the rollout that tries the backend, for as long as it lives.

@@ -14,7 +14,7 @@ use super::{
     fallback::Fallback,
     forward::{Attempted, Exchange, Sending},
     headers::{self, Host, RequestId, Survey},
-    measure::{Attempt, InFlight},
+    measure::{self, Attempt, InFlight},
     respond,
 };
 use crate::{
@@ -71,24 +71,28 @@ async fn run(
                     Attempted::Left(left) => left,
                 }
             }
-            Err(error) => Box::pin(unpicked(&context, fallback, sending, error)).await?,
+            Err(error) => Box::pin(unpicked(&context, &choice, fallback, sending, error)).await?,
         };
         (choice, parts, sending) = left.follow(&context)?;
         (fallback, begun) = (None, clock::now());
     }
 }
 
-/// Without an endpoint there is no attempt to count, and so no failure to hide: the request may go on all the same.
+/// Without an endpoint there is no attempt to count, but a failure there is, which the judge learns of: the request may go
+/// on all the same.
 async fn unpicked(
     context: &RequestContext,
+    choice: &Choice,
     mut fallback: Option<Box<Fallback>>,
     sending: Sending,
     error: ProxyError,
 ) -> Result<Box<Fallback>, ProxyError> {
+    let shard = context.downstream.worker.shard();
+    let judged = measure::unserved(context, choice, error);
     let left = fallback.take_if(|fallback| fallback.follows_error(context, error));
     let mut left = left.ok_or(error)?;
     left.keep(context, sending).await?;
-    context.downstream.worker.shard().fallback(left.series());
+    [Some(left.series()), judged].into_iter().flatten().for_each(|series| shard.fallback(series));
     Ok(left)
 }
 

@@ -63,6 +63,18 @@ fn a_failed_canary_is_answered_for_and_counted_as_failed() {
 }
 
 #[test]
+fn a_canary_without_endpoints_fails_its_requests_for_the_judge() {
+    let (blue, green) = (baseline(), failing());
+    let stage = stage(&blue, &green, "");
+    stage.drain("green");
+    assert_eq!(stage.client().get("/").status(), 200);
+    let judged = stage.judged("green");
+    assert_eq!((judged.failure, judged.fallbacks), (1, 1));
+    assert_eq!((stage.guard.failures_in_row(), stage.guard.spent().bad_responses), (1, 1));
+    assert_eq!((stage.fallen_back(), stage.metrics("green").attempts()), (1, 0));
+}
+
+#[test]
 fn a_small_body_is_sent_again_whole() {
     let (blue, green) = (baseline(), failing());
     let stage = stage(&blue, &green, "");

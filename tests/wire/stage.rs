@@ -90,6 +90,12 @@ impl Stage {
         self.tables.publish(self.plain.with_rollout(0, &traffic).expect("known backends"));
     }
 
+    /// Takes all endpoints of a backend out.
+    pub(crate) fn drain(&self, name: &str) {
+        let found = self.plain.backends().iter().find(|known| known.name.as_str() == name);
+        found.expect("a backend").endpoints.iter().for_each(|endpoint| endpoint.set_drained(true));
+    }
+
     fn side(&self, name: &str) -> Side {
         Side { backend: backend(name), series: self.series(name), judged: self.judge_series(name) }
     }

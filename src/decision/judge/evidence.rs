@@ -79,6 +79,13 @@ impl Evidence<'_> {
         Ok(counts)
     }
 
+    /// Whether no more of the canary's requests at this step were answered well than failed, though it got some. Those that
+    /// ended without a verdict count: clients that give up on a silent canary leave nothing else behind.
+    pub fn is_unanswered(&self) -> bool {
+        let counts = self.canary.counts(None);
+        counts.is_some_and(|c| c.judged() + c.excluded > 0 && c.success <= c.failure)
+    }
+
     const fn window(&self, side: Side) -> &Window {
         match side {
             Side::Canary => self.canary,

@@ -9,7 +9,7 @@ use crate::{
         Plan, Verdict, Weight,
         condition::Side,
         format_duration,
-        plan::{ExternalSources, Step},
+        plan::{ExternalSources, OnThinTraffic, Step},
         verdict::{Cause, CauseKind, Lack},
     },
 };
@@ -119,10 +119,16 @@ pub(super) fn of_traffic(evidence: &Evidence<'_>, step: &Step) -> Opinion {
     if step.weight == Weight::ZERO {
         return opinion;
     }
-    if let Err(missing) = evidence.enough(Side::Canary, evidence.plan.window)
-        && let Some(lack) = lack_of(&missing, evidence.plan)
+    let plan = evidence.plan;
+    if let Err(missing) = evidence.enough(Side::Canary, plan.window)
+        && let Some(lack) = lack_of(&missing, plan)
     {
         opinion.add(Verdict::Inconclusive(lack), missing.to_string());
+        // Time alone may pass a step that few come to, not one whose few requests go wrong.
+        if plan.on_thin_traffic == OnThinTraffic::Advance && evidence.is_unanswered() {
+            let text = "most of its few requests had no good answer".to_owned();
+            opinion.add(Verdict::Inconclusive(Lack::Criteria), text);
+        }
     }
     opinion
 }

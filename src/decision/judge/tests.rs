@@ -11,7 +11,7 @@ use crate::{
     domain::{
         MetricName, Moment, Weight,
         plan::{
-            Budget, ExternalSources, Limit, Rule,
+            Budget, ExternalSources, Limit, OnThinTraffic, Rule,
             tests::{condition, plan, rule},
         },
         verdict::CauseKind,
@@ -225,5 +225,21 @@ fn every_metric_of_the_sample_is_read() {
         look.plan.steps[0].require = vec![condition(text)];
         let judged = look.judged();
         assert!(judged.criteria[0].is_true(), "{}", judged.criteria[0]);
+    }
+}
+
+#[test]
+fn few_requests_that_mostly_fail_are_more_than_thin_traffic() {
+    let mut look = Look::new();
+    look.plan.on_thin_traffic = OnThinTraffic::Advance;
+    for (good, bad, lack) in [
+        (0, 0, Lack::Traffic),
+        (3, 1, Lack::Traffic),
+        (2, 2, Lack::Criteria),
+        (0, 1, Lack::Criteria),
+    ] {
+        look.canary = Side { good, bad, ..HEALTHY };
+        let opinion = look.judged().opinions.into_iter().find(|o| o.source == Source::Traffic);
+        assert_eq!(opinion.unwrap().verdict, Verdict::Inconclusive(lack), "{good} and {bad}");
     }
 }

@@ -117,11 +117,12 @@ impl Engine {
             Some(step) => self.look(now, step, elapsed, sample),
             None => Judgement::default(),
         };
-        for change in std::mem::take(&mut self.judgement.alerts) {
-            effects.push(self.alert(&change));
-        }
+        let changes = std::mem::take(&mut self.judgement.alerts);
+        let alerts: Vec<_> = changes.iter().map(|change| self.alert(change)).collect();
         let verdict = self.judgement.verdict.clone();
+        // What the verdict does to the weights comes before whatever there is to tell.
         effects.extend(self.take(Input::Tick { elapsed, verdict }));
+        effects.extend(alerts);
         self.save(elapsed, &mut effects);
         effects
     }
