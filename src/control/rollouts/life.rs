@@ -43,6 +43,7 @@ impl Controller {
                 let now = clock::wall_millis();
                 let event = Event::new(EventKind::RolloutStateLost, now, name.as_str(), message);
                 self.audit.keep(event);
+                self.store.keep_run(name, ended_as_lost(run));
             }
         }
         let plans = config.rollouts.iter().map(|rollout| &rollout.plan);
@@ -376,6 +377,13 @@ fn lost(plan: Plan) -> State {
     let mut state = State::idle(plan);
     state.phase = Phase::RolledBack { cause, step: None };
     state
+}
+
+/// A run that cannot go on: a later configuration must not wake it up again, at the weight that it had.
+fn ended_as_lost(mut run: Run) -> Run {
+    run.record.state = lost(run.record.state.plan);
+    run.record.log.released = true;
+    run
 }
 
 /// Whether `config` has all that `plan` moves traffic between.

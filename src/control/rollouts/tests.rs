@@ -115,6 +115,23 @@ async fn a_rollback_has_the_last_word_over_a_split_by_hand() {
     assert_eq!(running.split(), shares(100, 0), "a restart gives the canary nothing back");
 }
 
+#[tokio::test]
+async fn a_run_whose_backend_went_away_does_not_wake_up_when_the_backend_returns() {
+    let house = house("");
+    let running = house.start(FakeDataPlane::default());
+    running.verb(Verb::Start).await;
+    running.told(EventKind::RolloutAdvanced).await;
+    running.stop().await;
+    let whole = std::fs::read_to_string(house.path()).unwrap();
+    std::fs::write(house.path(), whole.replace("green", "other")).unwrap();
+    let running = house.start(FakeDataPlane::default());
+    assert!(running.kinds().await.contains(&EventKind::RolloutStateLost));
+    running.stop().await;
+    std::fs::write(house.path(), whole).unwrap();
+    let running = house.start(FakeDataPlane::default());
+    assert_eq!((running.phase(), running.split()), ("rolled_back".to_owned(), shares(100, 0)));
+}
+
 /// A section that is renamed between two releases leaves the rollout of the old name behind on the same route.
 #[tokio::test]
 async fn a_route_follows_one_rollout_at_a_time_also_when_its_section_is_renamed() {
