@@ -8,7 +8,7 @@ use tidegate::{
         rollout::{Command, Effect, Engine, Errand, News, NewsKind, Phase, State, Ticket, Verb},
         stats::{Totals, bucket_index},
     },
-    domain::{MetricName, Moment, Plan, Weight},
+    domain::{MetricName, Moment, Plan, Verdict, Weight, plan::OnThinTraffic, verdict::Lack},
 };
 
 /// How one side does at present.
@@ -183,6 +183,7 @@ impl World {
         }
         let sample = self.sample();
         let effects = self.engine.tick(self.now, &sample);
+        self.check_doubt(&was, &effects);
         if self.unwritten && self.weather.disk {
             self.write_down();
         }
@@ -272,6 +273,7 @@ impl World {
         self.in_a_row = 0;
         self.spent = before.spent;
         self.served = before.phase.stay().map_or(Duration::ZERO, |stay| stay.served);
+        self.meddled |= before.phase.stay().is_some_and(|stay| stay.hurried);
         self.weight = Weight::ZERO;
         self.unwritten = false;
         for effect in &effects {
@@ -285,6 +287,7 @@ impl World {
         assert_eq!(now.phase.label(), before.phase.label(), "another phase than the kept one");
         assert_eq!(now.left(), before.left(), "another time served than the kept one");
         assert_eq!((&now.plan, &now.clocks), (&before.plan, &before.clocks));
+        assert_eq!(now.spent, before.spent, "another budget spent than the kept one");
     }
 
     fn step(&self) -> Option<usize> {
@@ -335,6 +338,17 @@ impl World {
         self.in_a_row = 0;
     }
 
+    /// A tick in doubt begins nothing that would lead on from a step.
+    fn check_doubt(&self, before: &Phase, effects: &[Effect]) {
+        let verdict = &self.engine.judgement().verdict;
+        let thin = self.state().plan.on_thin_traffic == OnThinTraffic::Advance
+            && *verdict == Verdict::Inconclusive(Lack::Traffic);
+        let doubt = matches!(verdict, Verdict::Inconclusive(_)) && !thin && !self.meddled;
+        let forward = |effect: &Effect| matches!(effect, Effect::Persist { .. } | Effect::Run(_));
+        let moved = effects.iter().any(forward);
+        assert!(!(doubt && moved && before.stay().is_some()), "{effects:?} in doubt: {verdict:?}");
+    }
+
     /// What holds after each step of a life that was at `before`.
     fn check(&mut self, before: Option<usize>) {
         let state = self.engine.state();
@@ -350,6 +364,10 @@ impl World {
             let hold = state.plan.steps[before].hold;
             let served = self.served;
             assert!(self.meddled || served >= hold, "step {before} took {served:?} of {hold:?}");
+            assert!(
+                self.meddled || !state.plan.steps[before].gate,
+                "gate {before} opened by itself"
+            );
         }
         if now != before {
             (self.served, self.meddled) = (Duration::ZERO, false);

@@ -98,7 +98,8 @@ pub(super) fn sides(report: &Report) -> Vec<[String; 6]> {
     let row = |name: String, side: &dyn Fn(usize) -> SideSample| {
         let count = report.samples.len();
         let busy: Vec<_> = (0..count).map(side).filter(|side| side.rps > 0.0).collect();
-        let all: f64 = busy.iter().map(|side| side.rps).sum();
+        // The sum of nothing is -0.
+        let all: f64 = busy.iter().map(|side| side.rps).sum::<f64>() + 0.0;
         let mean = |value: &dyn Fn(&SideSample) -> Option<f64>| {
             let weighed: Vec<_> =
                 busy.iter().filter_map(|side| Some((side.rps, value(side)?))).collect();

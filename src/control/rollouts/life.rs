@@ -43,6 +43,7 @@ impl Controller {
                 let now = clock::wall_millis();
                 let event = Event::new(EventKind::RolloutStateLost, now, name.as_str(), message);
                 self.audit.keep(event);
+                self.store.keep_run(name, ended_as_lost(run));
             }
         }
         let plans = config.rollouts.iter().map(|rollout| &rollout.plan);
@@ -123,18 +124,35 @@ impl Controller {
         let Some(file_split) = written.map(|route| route.split.clone()) else { return };
         drive.begin_run(&file_split, &self.recorder, clock::wall_millis());
         self.numbers.insert(name.clone(), drive.number);
+        self.take_route(name);
+    }
+
+    /// Gives a rollout the word on its route: a split set by hand gives way to it, and so does a rollout that has ended.
+    pub(super) fn take_route(&mut self, name: &RolloutName) {
+        let Some(route) = self.drives.get(name).map(|drive| drive.plan().route.clone()) else {
+            return;
+        };
+        let ended = self.drives.iter().filter(|(other, drive)| {
+            *other != name && drive.plan().route == route && drive.owns_route()
+        });
+        for other in ended.map(|(other, _)| other.clone()).collect::<Vec<_>>() {
+            self.release(&other, SELF_ACTOR, &format!("by the rollout {name}"));
+        }
+        let file_split = self.file_split(&route);
+        if let Some(drive) = self.drives.get_mut(name)
+            && std::mem::take(&mut drive.log.released)
+            && let Some(split) = file_split
+        {
+            drive.log.file_split = split.shares().iter().cloned().collect();
+        }
         if let Some(hand) = self.hand.remove(&route) {
             let message = format!(
                 "the split {} set by {} gives way to the rollout {name}",
                 shares::text(&hand.split),
                 hand.actor
             );
-            let event = Event::new(
-                EventKind::SplitSuperseded,
-                clock::wall_millis(),
-                route.as_str(),
-                message,
-            );
+            let now = clock::wall_millis();
+            let event = Event::new(EventKind::SplitSuperseded, now, route.as_str(), message);
             let before = serde_json::to_value(&hand.split).ok();
             self.audit.keep_with(event.with_change(before, None), Some(self.hand.clone()));
             self.show_standing(|_| {});
@@ -362,6 +380,13 @@ fn lost(plan: Plan) -> State {
     let mut state = State::idle(plan);
     state.phase = Phase::RolledBack { cause, step: None };
     state
+}
+
+/// A run that cannot go on: a later configuration must not wake it up again, at the weight that it had.
+fn ended_as_lost(mut run: Run) -> Run {
+    run.record.state = lost(run.record.state.plan);
+    run.record.log.released = true;
+    run
 }
 
 /// Whether `config` has all that `plan` moves traffic between.

@@ -45,7 +45,10 @@ impl Controller {
         name: &RolloutName,
         command: Command,
     ) -> Result<(), CommandError> {
-        let begins = command.verb == Verb::Start;
+        if let Some(rival) = self.rival(name) {
+            return Err(rival.refuses_split());
+        }
+        let verb = command.verb;
         let config = self.config.borrow().clone();
         let runs = |drive: &Drive| drive.state().phase.is_running();
         if begins && !self.drives.get(name).is_some_and(runs) {
@@ -56,8 +59,10 @@ impl Controller {
         let Some(drive) = self.drives.get_mut(name) else { return Ok(()) };
         drive.unwritten = None;
         let effects = drive.engine.command(command).map_err(|refused| conflict(name, &refused))?;
-        if begins {
-            self.begin_run(name, &config);
+        match verb {
+            Verb::Start => self.begin_run(name, &config),
+            Verb::Rollback => self.take_route(name),
+            Verb::Pause | Verb::Resume | Verb::Advance | Verb::Promote => {}
         }
         self.carry_out(name, effects);
         Ok(())
@@ -110,6 +115,12 @@ impl Controller {
             drive.plan().route.as_str() == route && drive.state().phase.is_running()
         };
         self.drives.values().find(owns)
+    }
+
+    /// The rollout that runs on the route of one that does not: a file may name a run's section anew.
+    pub(super) fn rival(&self, name: &RolloutName) -> Option<&Drive> {
+        let drive = self.drives.get(name).filter(|drive| !drive.state().phase.is_running())?;
+        self.running_owner(drive.plan().route.as_str())
     }
 
     fn named(&self, given: &str) -> Result<RolloutName, CommandError> {

@@ -27,11 +27,13 @@ fn house(more: &str) -> House {
     house
 }
 
+fn wish(rollout: &str, verb: Verb) -> Operate {
+    Operate { rollout: rollout.to_owned(), verb, actor: "uid:1".to_owned(), reason: None }
+}
+
 impl Running {
     async fn verb(&self, verb: Verb) {
-        let wish =
-            Operate { rollout: "api".to_owned(), verb, actor: "uid:1".to_owned(), reason: None };
-        self.handle.operate(wish).await.unwrap();
+        self.handle.operate(wish("api", verb)).await.unwrap();
     }
 
     fn phase(&self) -> String {
@@ -96,6 +98,73 @@ async fn a_split_by_hand_gives_way_to_a_rollout_and_a_rollout_that_ended_to_a_sp
     let running = house.start(FakeDataPlane::default());
     assert_eq!(running.split(), shares(50, 50), "the hand spoke last");
     assert_eq!(running.handle.status().routes[0].source, SplitSource::Admin);
+}
+
+#[tokio::test]
+async fn a_rollback_has_the_last_word_over_a_split_by_hand() {
+    let house = house("");
+    let running = house.start(FakeDataPlane::default());
+    running.verb(Verb::Start).await;
+    running.told(EventKind::RolloutAdvanced).await;
+    running.verb(Verb::Promote).await;
+    let half = SetSplit {
+        route: "api".to_owned(),
+        shares: vec![("blue".to_owned(), Some(50.0)), ("green".to_owned(), Some(50.0))],
+        actor: "uid:1".to_owned(),
+        reason: None,
+    };
+    running.handle.set_split(half).await.unwrap();
+    running.verb(Verb::Rollback).await;
+    assert_eq!(running.split(), shares(100, 0));
+    assert_eq!(running.handle.status().routes[0].source, SplitSource::Rollout);
+    running.stop().await;
+    let running = house.start(FakeDataPlane::default());
+    assert_eq!(running.split(), shares(100, 0), "a restart gives the canary nothing back");
+}
+
+#[tokio::test]
+async fn a_run_whose_backend_went_away_does_not_wake_up_when_the_backend_returns() {
+    let house = house("");
+    let running = house.start(FakeDataPlane::default());
+    running.verb(Verb::Start).await;
+    running.told(EventKind::RolloutAdvanced).await;
+    running.stop().await;
+    let whole = std::fs::read_to_string(house.path()).unwrap();
+    std::fs::write(house.path(), whole.replace("green", "other")).unwrap();
+    let running = house.start(FakeDataPlane::default());
+    assert!(running.kinds().await.contains(&EventKind::RolloutStateLost));
+    running.stop().await;
+    std::fs::write(house.path(), whole).unwrap();
+    let running = house.start(FakeDataPlane::default());
+    assert_eq!((running.phase(), running.split()), ("rolled_back".to_owned(), shares(100, 0)));
+}
+
+/// A section that is renamed between two releases leaves the rollout of the old name behind on the same route.
+#[tokio::test]
+async fn a_route_follows_one_rollout_at_a_time_also_when_its_section_is_renamed() {
+    let renamed = plan("blue", "green", "auto_start = true").replace("rollout.api", "rollout.anew");
+    let house = house("");
+    let running = house.start(FakeDataPlane::default());
+    running.verb(Verb::Start).await;
+    running.told(EventKind::RolloutAdvanced).await;
+    house.write(ALL_BLUE, &renamed);
+    running.handle.reload("uid:1").await.unwrap();
+    let refused = running.handle.operate(wish("anew", Verb::Start)).await.unwrap_err();
+    assert!(refused.to_string().contains("the rollout api decides this split"), "{refused}");
+    running.verb(Verb::Promote).await;
+    assert_eq!(running.split(), shares(0, 100));
+
+    let mut latest = running.handle.audit().latest();
+    let advanced = |kinds: Vec<EventKind>| {
+        kinds.iter().filter(|kind| **kind == EventKind::RolloutAdvanced).count()
+    };
+    while advanced(running.kinds().await) < 2 {
+        latest.changed().await.unwrap();
+    }
+    running.stop().await;
+    let running = house.start(FakeDataPlane::default());
+    assert_eq!(running.split(), shares(80, 20), "no more than the step of the one that runs");
+    assert_eq!(running.handle.status().rollouts.len(), 1);
 }
 
 #[tokio::test]

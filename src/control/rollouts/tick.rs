@@ -7,7 +7,10 @@ use futures_util::future::{self, FutureExt as _};
 use super::{drive::Drive, process_meter::ProcessLoad};
 use crate::{
     control::{Controller, checks::RunningChecks},
-    decision::judge::{Sample, Spent},
+    decision::{
+        judge::{Sample, Spent},
+        rollout::Phase,
+    },
     domain::{BackendName, Moment, Queue, RolloutName},
     lifecycle::clock,
     routing::{Guard, Table},
@@ -36,6 +39,10 @@ impl Controller {
     }
 
     fn tick_rollout(&mut self, name: &RolloutName) {
+        let begins = |drive: &Drive| matches!(drive.state().phase, Phase::Idle);
+        if self.drives.get(name).is_some_and(begins) && self.rival(name).is_some() {
+            return;
+        }
         let now = clock::now();
         let table = self.publisher.current();
         let load = self.process.load();

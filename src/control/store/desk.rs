@@ -168,7 +168,7 @@ impl Desk {
         }
     }
 
-    /// Waits for work, at most for `patience`; while `busy` with an unwritten batch, no further one is handed out.
+    /// Waits for work, at most for `patience`; while `busy` with an unwritten batch, only newer runs are handed out.
     pub(super) fn take(&self, patience: Option<Duration>, busy: bool) -> Errand {
         let idle = |papers: &mut Papers| {
             let written = busy || papers.are_written();
@@ -200,7 +200,8 @@ impl Papers {
 
     fn hand_out(&mut self, busy: bool) -> Errand {
         let batch = if busy {
-            Batch::default()
+            // The newest state of a run goes over the one that is unwritten: what was undone must not come first.
+            Batch { runs: std::mem::take(&mut self.runs), ..Batch::default() }
         } else {
             let count = self.events.len().min(BATCH);
             let samples = self.samples.len().min(BATCH);

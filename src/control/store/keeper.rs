@@ -145,8 +145,8 @@ impl Keeper {
         }
     }
 
-    /// Takes over work; the desk hands none out before the last is written.
-    fn accept(&mut self, mut batch: Batch, adopted: bool) {
+    /// Takes over work; before the last is written, the desk hands out newer runs alone.
+    pub(super) fn accept(&mut self, mut batch: Batch, adopted: bool) {
         if adopted {
             self.late = None;
         }
@@ -157,8 +157,10 @@ impl Keeper {
             self.splits.clone_from(splits);
         }
         self.runs.extend(batch.runs.iter().map(|(name, run)| (name.clone(), run.clone())));
-        if !batch.is_empty() {
+        if self.unwritten.is_empty() {
             self.unwritten = batch;
+        } else {
+            self.unwritten.runs.extend(batch.runs);
         }
     }
 
@@ -170,7 +172,7 @@ impl Keeper {
     }
 
     /// Writes what waits if the disk may be tried; whether nothing is left to write.
-    fn settle(&mut self, asked: bool) -> bool {
+    pub(super) fn settle(&mut self, asked: bool) -> bool {
         match &mut self.file {
             FileState::Open(..) => {}
             FileState::Away(outage) | FileState::NeverRead(outage) => {

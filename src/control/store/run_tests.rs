@@ -117,3 +117,22 @@ fn a_full_disk_keeps_the_newest_state_of_a_run() {
     let (_keeper, kept) = Keeper::open(path, sink().0, mpsc::channel(1).0).unwrap();
     assert_eq!(kept.runs, Runs::from([(api(), run(1, 49))]));
 }
+
+/// A disk with room for one write must not bring back what was undone while it was full.
+#[test]
+fn a_disk_that_recovers_gets_the_newest_state_of_a_run_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let (mut keeper, _kept) = Keeper::open(path.clone(), sink().0, mpsc::channel(1).0).unwrap();
+    keeper.fill_up();
+    let desk = Desk::default();
+    desk.put_run(api(), run(1, 1));
+    keeper.accept(desk.take(None, false).batch, false);
+    assert!(!keeper.settle(true), "the disk is full");
+    desk.put_run(api(), run(1, 2));
+    keeper.accept(desk.take(Some(Duration::ZERO), true).batch, false);
+    assert!(keeper.settle(true), "one write");
+    drop(keeper);
+    let (_keeper, kept) = Keeper::open(path, sink().0, mpsc::channel(1).0).unwrap();
+    assert_eq!(kept.runs, Runs::from([(api(), run(1, 2))]));
+}
