@@ -51,7 +51,7 @@ impl Controller {
         let verb = command.verb;
         let config = self.config.borrow().clone();
         let runs = |drive: &Drive| drive.state().phase.is_running();
-        if begins && !self.drives.get(name).is_some_and(runs) {
+        if verb == Verb::Start && !self.drives.get(name).is_some_and(runs) {
             // Since the run before it the file may have changed, and thresholds were set for that run alone.
             let written = config.rollouts.iter().find(|known| known.plan.name == *name);
             written.into_iter().for_each(|written| self.follow_plan(written.plan.clone()));
