@@ -132,7 +132,7 @@ section! {
         default max_latency: DurationOrOff = DurationOrOff(None);
         /// A text that the body holds.
         default body_contains: Text<4_096> = Text("".into());
-        /// Values at places of a JSON body: { "$.items[0].name" = "first" }.
+        /// Values at places of a JSON body: `{ "$.items[0].name" = "first" }`.
         default json: Pairs<JsonKey, Scalar, 32> = Pairs(Vec::new());
         /// Headers with their values.
         default header: Pairs<HeaderKey, Line, 32> = Pairs(Vec::new());
