@@ -355,12 +355,10 @@ impl Controller {
 impl Drive {
     /// Its result as if an operator had set it, to be held against what the file says.
     fn as_hand_split(&self) -> Option<HandSplit> {
-        let shares = |split: &std::collections::BTreeMap<BackendName, Weight>| {
-            Split::new(split.clone().into_iter().collect()).ok()
-        };
+        let written = self.log.file_split.clone().into_iter().collect();
         Some(HandSplit {
             split: drive::split(self.plan(), self.state().weight()?).ok()?,
-            file_split: shares(&self.log.file_split)?,
+            file_split: Split::new(written).ok()?,
             actor: SELF_ACTOR.to_owned(),
             reason: None,
             at: self.log.since_ms,

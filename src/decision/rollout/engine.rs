@@ -120,9 +120,12 @@ impl Engine {
         let changes = std::mem::take(&mut self.judgement.alerts);
         let alerts: Vec<_> = changes.iter().map(|change| self.alert(change)).collect();
         let verdict = self.judgement.verdict.clone();
-        // What the verdict does to the weights comes before whatever there is to tell.
-        effects.extend(self.take(Input::Tick { elapsed, verdict }));
-        effects.extend(alerts);
+        let mut moved = self.take(Input::Tick { elapsed, verdict });
+        // What the verdict does to the weights comes before whatever there is to tell, and alerts before what came of them.
+        let traffic =
+            |effect: &Effect| matches!(effect, Effect::SetWeight(_) | Effect::RecallCanary);
+        let rest = moved.split_off(moved.iter().take_while(|effect| traffic(effect)).count());
+        effects.extend(moved.into_iter().chain(alerts).chain(rest));
         self.save(elapsed, &mut effects);
         effects
     }

@@ -57,7 +57,7 @@ pub(super) const CHECKS: &[Builtin] = &[
         Some(step) => Finding::pass(format!("step {}", step.name)),
         None => Finding::Moot,
     }),
-    stops("a failure turns back by itself", |e| {
+    holds("a failure turns back by itself", |e| {
         let breaker = e.plan.breaker.consecutive_failures != Limit::Off;
         match (e.plan.rollback.len(), breaker) {
             (0, false) => Finding::fail(

@@ -188,13 +188,6 @@ fn what_would_hurt_users_stops() {
             "the two sides are different endpoints",
             change(|e| e.canary.endpoints[0].address = "127.0.0.1:9001".parse().unwrap()),
         ),
-        (
-            "a failure turns back by itself",
-            change(|e| {
-                e.plan.rollback.clear();
-                e.plan.breaker.consecutive_failures = crate::domain::plan::Limit::Off;
-            }),
-        ),
         ("Tidegate serves", change(|e| e.draining = true)),
         ("the rollout can be started", change(|e| e.phase = Some("baking".into()))),
         (
@@ -224,6 +217,13 @@ fn what_is_to_be_mended_first_holds() {
             change(|e| e.samples[0].baseline[0].1 = Err("reset".into())),
         ),
         ("the route is reached through the listener", change(|e| e.listener = Err("no".into()))),
+        (
+            "a failure turns back by itself",
+            change(|e| {
+                e.plan.rollback.clear();
+                e.plan.breaker.consecutive_failures = crate::domain::plan::Limit::Off;
+            }),
+        ),
         (
             "canary is about as fast as the baseline",
             change(|e| e.canary.latency = Some(Duration::from_secs(1))),
