@@ -203,13 +203,18 @@ impl Controller {
 
     /// Has the checks of the stage `during` run exactly as long as the canary has traffic, and keeps what changes.
     pub(super) fn tend_checks(&mut self, name: &RolloutName) {
-        let written = self.written(name);
+        let begins = self
+            .drives
+            .get(name)
+            .is_some_and(|drive| drive.during.is_none() && drive.state().phase.stay().is_some());
+        // Looked up only where they begin, not on every tick.
+        let written = if begins { self.written(name) } else { None };
         let Some(drive) = self.drives.get_mut(name) else { return };
         if drive.state().phase.stay().is_none() {
             drive.during = None;
             return;
         }
-        if drive.during.is_none() {
+        if begins {
             let checks = written.map(|rollout| rollout.checks).unwrap_or_default();
             let targets = CheckTargets::of(
                 drive.plan(),
