@@ -32,8 +32,9 @@ clippy:
 docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
+# Far longer than the suite takes: a test that hangs ends the run with its name on the screen.
 unit:
-	$(CARGO) test --locked --no-fail-fast
+	timeout --kill-after=10s 45m $(CARGO) test --locked --no-fail-fast
 
 bench:
 	benches/peers/run --write

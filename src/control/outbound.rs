@@ -106,7 +106,7 @@ async fn make_client() -> Result<Client, String> {
 
 fn client() -> Result<Client, String> {
     // Fails when there is one already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let builder = || {
         Client::builder()
             .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))

@@ -12,6 +12,9 @@ use crate::{
 
 const ALL_BLUE: &str = "{ blue = 100, green = 0 }";
 
+/// What has not come by then does not come: the test says so instead of hanging.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// A plan for route `api` that takes for ever, from one backend to the other.
 fn plan(baseline: &str, canary: &str, more: &str) -> String {
     format!(
@@ -42,16 +45,31 @@ impl Running {
 
     /// Waits until the rollout is in `phase`.
     async fn comes_to(&self, phase: &str) {
-        while self.phase() != phase {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        let waited = async {
+            while self.phase() != phase {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, waited).await.is_err() {
+            panic!("still {} and not {phase}", self.phase());
         }
     }
 
     /// Waits until an event of `kind` has been told.
     async fn told(&self, kind: EventKind) {
+        self.told_times(kind, 1).await;
+    }
+
+    /// Waits until as many events of `kind` have been told.
+    async fn told_times(&self, kind: EventKind, times: usize) {
         let mut latest = self.handle.audit().latest();
-        while !self.kinds().await.contains(&kind) {
-            latest.changed().await.unwrap();
+        let waited = async {
+            while self.kinds().await.iter().filter(|told| **told == kind).count() < times {
+                latest.changed().await.unwrap();
+            }
+        };
+        if tokio::time::timeout(PATIENCE, waited).await.is_err() {
+            panic!("no {kind:?} among {:?}", self.kinds().await);
         }
     }
 }
@@ -154,13 +172,7 @@ async fn a_route_follows_one_rollout_at_a_time_also_when_its_section_is_renamed(
     running.verb(Verb::Promote).await;
     assert_eq!(running.split(), shares(0, 100));
 
-    let mut latest = running.handle.audit().latest();
-    let advanced = |kinds: Vec<EventKind>| {
-        kinds.iter().filter(|kind| **kind == EventKind::RolloutAdvanced).count()
-    };
-    while advanced(running.kinds().await) < 2 {
-        latest.changed().await.unwrap();
-    }
+    running.told_times(EventKind::RolloutAdvanced, 2).await;
     running.stop().await;
     let running = house.start(FakeDataPlane::default());
     assert_eq!(running.split(), shares(80, 20), "no more than the step of the one that runs");
@@ -290,7 +302,7 @@ async fn a_plan_that_changed_under_a_run_counts_from_the_next_start_on() {
 #[tokio::test]
 async fn a_rung_that_ends_under_the_next_run_is_told() {
     let hook = "[[rollout.api.hook]]\non = \"rollback\"\nname = \"undo\"\nexec = [\"/bin/sleep\", \"1\"]\n";
-    let house = House::new(ALL_BLUE);
+    let house = House::with_servers(ALL_BLUE);
     house.write(ALL_BLUE, &format!("{}{hook}", plan("blue", "green", "")));
     let running = house.start(FakeDataPlane::default());
     running.verb(Verb::Start).await;
