@@ -98,6 +98,7 @@ impl Facts for Listener {
             idle_timeout,
             max_header_bytes,
             max_headers,
+            protocols,
         } = self;
         vec![
             fact("bind", bind),
@@ -107,6 +108,7 @@ impl Facts for Listener {
             fact("idle_timeout", &format_duration(*idle_timeout)),
             fact("max_header_bytes", &format_size(*max_header_bytes as u64)),
             fact("max_headers", max_headers),
+            fact("protocols", &list(protocols.iter().map(|protocol| protocol.name()))),
         ]
     }
 }

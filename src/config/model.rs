@@ -122,6 +122,34 @@ pub struct Listener {
     pub max_header_bytes: usize,
     /// Header lines in a request's head.
     pub max_headers: usize,
+    /// What clients may speak; at least one, each once.
+    pub protocols: Arc<[Protocol]>,
+}
+
+impl Listener {
+    /// Whether clients may speak `protocol`.
+    pub fn speaks(&self, protocol: Protocol) -> bool {
+        self.protocols.contains(&protocol)
+    }
+}
+
+/// A version of HTTP, as `protocols` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// `"http/1.1"`
+    Http1,
+    /// `"h2"`
+    Http2,
+}
+
+impl Protocol {
+    /// The file's word, which is also the name that TLS knows it by (RFC 7301).
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http1 => "http/1.1",
+            Self::Http2 => "h2",
+        }
+    }
 }
 
 /// `[backend.NAME]`

@@ -11,7 +11,7 @@ use super::{
     defaults,
     fallback::HeaderOrNone,
     leaf::{DurationOrOff, Line, Mode, Size, SizeOrUnlimited, Whole, Workers},
-    model::{FallbackCause, HostPattern, LogFormat, LogLevel, PathPattern},
+    model::{FallbackCause, HostPattern, LogFormat, LogLevel, PathPattern, Protocol},
     outside::raw::{MAX_OUTSIDE, Metric, Notify},
     patterns::HostName,
     rollout::raw::{MAX_ROLLOUTS, Rollout},
@@ -128,9 +128,11 @@ section! {
         default max_header_bytes: Size<1_024, 1_048_576> = Size(defaults::MAX_HEADER_BYTES);
         /// Most header lines of a request.
         default max_headers: Whole<1, 1_000> = Whole(defaults::MAX_HEADERS);
+        /// What clients may speak; without TLS, "h2" is for those that begin with it (prior
+        /// knowledge).
+        default protocols: List<Protocol, 1, 2> = List::unwritten([Protocol::Http1, Protocol::Http2]);
     }
     later {
-        "protocols" = r#"["http/1.1"]"#;
         "proxy_protocol" = "false";
         "redirect_to_https" = "false";
         "certificate" = "[]";

@@ -169,6 +169,8 @@ fn listeners(
             reader.fault(bind.span, key.clone(), refusal.hint("give each its own port"));
         }
         bound.insert(bind.value, key);
+        let key = |at| format!("listener[{index}].protocols[{at}]");
+        refuse_repeated(&section.protocols.value.0, key, reader);
         listeners.push(model::Listener {
             bind: bind.value,
             max_connections: section.max_connections.value.0 as u32,
@@ -177,6 +179,7 @@ fn listeners(
             idle_timeout: section.idle_timeout.value,
             max_header_bytes: section.max_header_bytes.value.0 as usize,
             max_headers: section.max_headers.value.0 as usize,
+            protocols: section.protocols.value.into_values(),
         });
     }
     listeners

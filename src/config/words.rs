@@ -6,7 +6,7 @@ use toml::de::DeValue;
 use super::{
     fault::{Refusal, nearest, quote},
     leaf::{Leaf, text},
-    model::{CheckTarget, FallbackCause, LogFormat, LogLevel, MetricUnit},
+    model::{CheckTarget, FallbackCause, LogFormat, LogLevel, MetricUnit, Protocol},
     outside::SinkWord,
     reader::not_yet,
     rollout::leaf::GateWord,
@@ -69,6 +69,10 @@ words! {
         "least_in_flight" => Balance::LeastInFlight,
         "round_robin" => Balance::RoundRobin,
     } later ["ewma", "hash"];
+    Protocol {
+        "http/1.1" => Protocol::Http1,
+        "h2" => Protocol::Http2,
+    } later [];
     FallbackCause {
         "connect" => FallbackCause::Connect,
         "timeout" => FallbackCause::Timeout,

@@ -301,6 +301,7 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        self.downstream.asks_for_more();
         let expiry = self.downstream.expiry();
         let frame = match &mut self.kind {
             Kind::Ended => return Poll::Ready(None),
@@ -318,6 +319,7 @@ impl Body for ResponseBody {
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.fail(error)))),
             Poll::Ready(Some(Ok(frame))) => {
+                self.downstream.gave_part();
                 if let Kind::Proxied(proxied) = &self.kind {
                     let now = clock::now();
                     if proxied.incoming.is_end_stream() {

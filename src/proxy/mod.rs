@@ -15,6 +15,7 @@ mod forward;
 mod frames;
 mod head;
 mod headers;
+mod http2;
 mod interim;
 mod listener;
 mod measure;

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, rc::Rc};
 
-use http::{Request, Response, request};
+use http::{HeaderMap, Request, Response, request};
 use hyper::body::{Body, Incoming};
 
 use super::{
@@ -40,6 +40,18 @@ pub(super) async fn serve(
             Ok(respond::refused(&downstream, error, &request_id))
         }
     }
+}
+
+/// The answer to a request that does not get as far as a route.
+pub(super) fn refuse(
+    downstream: &Rc<Downstream>,
+    error: ProxyError,
+    headers: &HeaderMap,
+) -> Response<ResponseBody> {
+    let worker = &downstream.worker;
+    worker.shard().error(error.reason());
+    let id = RequestId::of(headers, Survey::of(headers), || worker.random());
+    respond::refused(downstream, error, &id)
 }
 
 async fn run(

@@ -36,7 +36,7 @@ pub(super) fn proxied(
     if context.route(choice).expose_backend {
         parts.headers.insert(&X_TIDEGATE_BACKEND, context.target(choice).header.clone());
     }
-    if context.downstream.is_closing() && context.upgrade.is_none() {
+    if context.downstream.says_close() && context.upgrade.is_none() {
         parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Response::from_parts(parts, body)
@@ -98,7 +98,7 @@ pub(super) fn refused(
     if matches!(error.reason(), ErrorReason::TooManyInFlight) {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
-    if error.closes() || downstream.is_closing() {
+    if downstream.closes_after(error) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response

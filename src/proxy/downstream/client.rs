@@ -95,6 +95,11 @@ impl Client {
         self.left.get()
     }
 
+    /// The client has closed its side.
+    pub(in crate::proxy) fn leave_off(&self) {
+        self.left.set(true);
+    }
+
     /// The connection's task runs again; remembers it, since it stays the same.
     pub(in crate::proxy) fn begin_turn(&self, cx: &Context<'_>) {
         self.dry.set(false);
@@ -111,7 +116,7 @@ impl Client {
         }
     }
 
-    pub(super) fn poll_socket(
+    pub(in crate::proxy) fn poll_socket(
         &self,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
@@ -125,7 +130,7 @@ impl Client {
     }
 
     /// Whether every byte written so far has gone to the kernel.
-    pub(super) fn has_sent_all(&self) -> bool {
+    pub(in crate::proxy) fn has_sent_all(&self) -> bool {
         self.flushed.get() && self.outbox.borrow().is_empty()
     }
 
