@@ -15,6 +15,8 @@ mod blame;
 mod fallback;
 mod forwarding;
 mod framing;
+mod http2;
+mod http2_limits;
 mod limits;
 mod malformed;
 mod messages;

@@ -24,8 +24,6 @@ pub(super) struct Excess {
     pub(super) queue: Cell<Option<Queue>>,
     /// The last stream that it opened.
     pub(super) last_stream: Cell<u32>,
-    /// The last frame that came was a head's.
-    pub(super) is_in_head: Cell<bool>,
 }
 
 /// The socket of a connection that speaks HTTP/2.
@@ -51,7 +49,6 @@ impl Http2Io {
     fn give(&mut self, input: &[u8], cursor: &mut ReadBufCursor<'_>) -> io::Result<()> {
         let counted = self.scanner.scan(input, &self.shared.budget);
         self.excess.last_stream.set(self.scanner.last_stream());
-        self.excess.is_in_head.set(self.scanner.is_in_head());
         counted.map_err(|queue| {
             self.excess.queue.set(Some(queue));
             io::Error::other("the client's budget is used up")

@@ -148,9 +148,18 @@ async fn part(client: &Rc<Client>, excess: &Excess, error: &hyper::Error) {
         return;
     }
     let reason = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
-    if reason.and_then(h2::Error::reason) == Some(h2::Reason::ENHANCE_YOUR_CALM) {
-        let in_head = excess.is_in_head.get();
-        shard.overflow(if in_head { Queue::Http2Heads } else { Queue::Http2Resets });
+    if let Some(reason) = reason
+        && reason.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM)
+    {
+        // The library has limits of its own below ours, and says in words which of them it was.
+        let word = reason.to_string();
+        shard.overflow(if word.contains("resets") {
+            Queue::Http2Resets
+        } else if word.contains("data") {
+            Queue::Http2Control
+        } else {
+            Queue::Http2Heads
+        });
     }
 }
 
