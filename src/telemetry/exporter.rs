@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     decision::stats::Latencies,
-    domain::{Class, ErrorReason, Queue},
+    domain::{Class, ErrorReason, Handshake, Queue},
 };
 
 /// Content type of what [`Exporter::render`] returns.
@@ -127,7 +127,14 @@ fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
         overflow.count(&[queue.label()], snapshot.overflows_of(queue));
     }
     let attempts = [requests, responses, retries, cache_answers, cache_hits, duration, first_byte];
-    attempts.into_iter().chain([fallbacks, errors, overflow]).map(Family::finish).collect()
+    let mut handshakes = Family::new(&names::HANDSHAKES);
+    for end in Handshake::ALL {
+        handshakes.count(&[end.label()], snapshot.handshakes[end.index()]);
+    }
+    let mut redirects = Family::new(&names::HTTPS_REDIRECTS);
+    redirects.count(&[], snapshot.https_redirects);
+    let others = [fallbacks, errors, overflow, handshakes, redirects];
+    attempts.into_iter().chain(others).map(Family::finish).collect()
 }
 
 fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {
@@ -154,12 +161,17 @@ fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {
     for end in &gauges.notifications {
         notifications.count(&[end.sink.as_str(), end.result], end.count);
     }
+    let mut expiry = Family::new(&names::CERTIFICATE_EXPIRY);
+    for certificate in &gauges.certificates {
+        expiry.gauge(&[&certificate.owner, &certificate.file], certificate.not_after_s as f64);
+    }
     let mut build = Family::new(&names::BUILD);
     build.gauge(&[env!("CARGO_PKG_VERSION")], 1.0);
     let mut families: Vec<_> =
         [weight, healthy, in_flight, connections, successful, success_at, notifications, build]
             .map(Family::finish)
             .into();
+    families.push(expiry.finish());
     families.extend(rollout_families(&gauges.rollouts));
     families
 }

@@ -1,0 +1,1 @@
+//! Files as operators may leave them.
