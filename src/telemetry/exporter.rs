@@ -128,21 +128,16 @@ fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     for queue in Queue::ALL {
         overflow.count(&[queue.label()], snapshot.overflows_of(queue));
     }
-<<<<<<< HEAD
-    let attempts = [requests, responses, retries, cache_answers, cache_hits, duration, first_byte];
     let mut handshakes = Family::new(&names::HANDSHAKES);
     for end in Handshake::ALL {
         handshakes.count(&[end.label()], snapshot.handshakes[end.index()]);
     }
     let mut redirects = Family::new(&names::HTTPS_REDIRECTS);
     redirects.count(&[], snapshot.https_redirects);
-    let others = [fallbacks, errors, overflow, handshakes, redirects];
-    attempts.into_iter().chain(others).map(Family::finish).collect()
-=======
     let attempts = [requests, responses, abandoned, retries, cache_answers, cache_hits];
     let attempts = attempts.into_iter().chain([duration, first_byte]);
-    attempts.chain([fallbacks, errors, overflow]).map(Family::finish).collect()
->>>>>>> main
+    let others = [fallbacks, errors, overflow, handshakes, redirects];
+    attempts.chain(others).map(Family::finish).collect()
 }
 
 fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {

@@ -180,7 +180,10 @@ fn each_fault_of_a_file_is_told_with_what_to_mend() {
     house.sign("own", &["one.example"]);
     house.sign("other", &["one.example"]);
     house.write("empty", "");
-    house.write("locked", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMA==\n-----END ENCRYPTED PRIVATE KEY-----\n");
+    house.write(
+        "locked",
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMA==\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    );
     house.write("broken", "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n");
     let faults = |cert: &str, key: &str, more: &str| {
         let [cert, key] = [cert, key].map(|name| house.at(name));

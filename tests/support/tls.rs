@@ -10,8 +10,7 @@ use std::{
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection,
-    StreamOwned,
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
     server::WebPkiClientVerifier,
@@ -145,8 +144,7 @@ impl TlsClient {
         tcp.set_read_timeout(Some(PATIENCE))?;
         tcp.set_write_timeout(Some(PATIENCE))?;
         let name = ServerName::try_from(name.to_owned()).expect("a name");
-        let mut session =
-            ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
+        let mut session = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
         while session.is_handshaking() {
             session.complete_io(&mut tcp)?;
         }
@@ -201,6 +199,10 @@ pub(crate) struct TlsPeer {
 }
 
 impl TlsPeer {
+    pub(crate) fn reader(&mut self) -> &mut Reader {
+        &mut self.reader
+    }
+
     pub(crate) fn request(&mut self) -> Option<Message> {
         self.reader.request().ok().flatten()
     }
