@@ -10,6 +10,7 @@ use super::{
         Admin, Affinity, Backend, Fallback, FallbackCause, Listener, Log, LogFormat, LogLevel,
         Override, OverrideSource, Process, Route, State, Timeouts,
     },
+    tls,
     units::{format_duration, format_size},
 };
 use crate::domain::{Balance, Split};
@@ -50,7 +51,7 @@ impl Facts for Process {
 
 impl Facts for Admin {
     fn facts(&self) -> Vec<Fact<'_>> {
-        let Self { socket, socket_mode, listen, token_file, hosts } = self;
+        let Self { socket, socket_mode, listen, token_file, tls, hosts } = self;
         vec![
             fact("socket", &socket.display()),
             fact("socket_mode", &format!("{socket_mode:04o}")),
@@ -60,6 +61,7 @@ impl Facts for Admin {
                 &token_file.as_ref().map_or("none".into(), |path| path.to_string_lossy()),
             ),
             fact("hosts", &list(hosts.iter())),
+            fact("tls", &list(tls.iter())),
         ]
     }
 }
@@ -99,8 +101,10 @@ impl Facts for Listener {
             max_header_bytes,
             max_headers,
             protocols,
+            tls: _,
+            redirect_to_https: _,
         } = self;
-        vec![
+        let mut facts = vec![
             fact("bind", bind),
             fact("max_connections", max_connections),
             fact("trusted_proxies", &list(trusted_proxies.iter())),
@@ -109,7 +113,9 @@ impl Facts for Listener {
             fact("max_header_bytes", &format_size(*max_header_bytes as u64)),
             fact("max_headers", max_headers),
             fact("protocols", &list(protocols.iter().map(|protocol| protocol.name()))),
-        ]
+        ];
+        facts.extend(tls::facts(self));
+        facts
     }
 }
 
@@ -123,6 +129,7 @@ impl Facts for Backend {
             pool_idle,
             pool_idle_timeout,
             cache_status_header,
+            tls,
         } = self;
         vec![
             fact("endpoints", &list(endpoints.iter())),
@@ -131,6 +138,7 @@ impl Facts for Backend {
             fact("pool_idle", pool_idle),
             fact("pool_idle_timeout", &format_duration(*pool_idle_timeout)),
             fact("cache_status_header", &list(cache_status_header.iter())),
+            fact("tls", &list(tls.iter())),
         ]
     }
 }

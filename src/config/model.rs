@@ -2,6 +2,7 @@
 
 mod outside;
 mod rollout;
+mod tls;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -12,6 +13,7 @@ pub use self::outside::{
     Metric, MetricUnit, Sink, SinkKind, SmtpSecurity, StatusSet,
 };
 pub use self::rollout::Rollout;
+pub use self::tls::{BackendTls, CertificateFiles, ClientAuth, ListenerTls};
 use crate::domain::{BackendName, Balance, EndpointAddress, RouteName, Split, Weight};
 
 /// One whole, checked configuration.
@@ -59,6 +61,8 @@ pub struct Admin {
     pub listen: Option<SocketAddr>,
     /// File with the bearer token for writes over TCP; without it TCP is read-only.
     pub token_file: Option<PathBuf>,
+    /// TCP is encrypted with this certificate.
+    pub tls: Option<CertificateFiles>,
     /// Host names taken over TCP beside the address, in lower case.
     pub hosts: Arc<[Box<str>]>,
 }
@@ -124,6 +128,10 @@ pub struct Listener {
     pub max_headers: usize,
     /// What clients may speak; at least one, each once.
     pub protocols: Arc<[Protocol]>,
+    /// Encryption, where the listener has certificates.
+    pub tls: Option<ListenerTls>,
+    /// Every request is answered with a redirect to https at this port.
+    pub redirect_to_https: Option<u16>,
 }
 
 impl Listener {
@@ -169,6 +177,8 @@ pub struct Backend {
     pub pool_idle_timeout: Duration,
     /// Header of an answer whose value begins with `HIT` where it came from a cache.
     pub cache_status_header: Option<http::HeaderName>,
+    /// Encryption of the connections to its endpoints.
+    pub tls: Option<BackendTls>,
 }
 
 /// `[[route]]`

@@ -16,6 +16,7 @@ use super::{
     patterns::HostName,
     rollout::raw::{MAX_ROLLOUTS, Rollout},
     section::section,
+    tls::raw as tls,
     words::AffinityBy,
 };
 use crate::domain::{
@@ -86,8 +87,9 @@ section! {
         /// Further names that a Host header may have over TCP, with any port: those by which
         /// containers and port maps reach it.
         default hosts: List<HostName, 0, 100> = List::unwritten([]);
+        /// Encryption over TCP; needed before writes may come from other machines.
+        optional tls: tls::AdminTls;
     }
-    later { "tls"; }
 }
 
 section! {
@@ -131,12 +133,22 @@ section! {
         /// What clients may speak; without TLS, "h2" is for those that begin with it (prior
         /// knowledge).
         default protocols: List<Protocol, 1, 2> = List::unwritten([Protocol::Http1, Protocol::Http2]);
+        /// Certificates: with one or more the listener speaks TLS 1.2 and 1.3. A client is shown
+        /// the one that has the name it asks for, else the first. The files are watched.
+        default certificate: List<tls::Certificate, 0, 100> = List::unwritten([]);
+        /// Whether clients show a certificate of their own.
+        optional client_auth: tls::ClientAuth;
+        /// A handshake must be complete this long after the connection came.
+        default handshake_timeout: Duration = defaults::HANDSHAKE_TIMEOUT;
+        /// Handshakes under way at once, over all workers; over it a new connection is closed.
+        default max_handshakes: Whole<1, 1_000_000> = Whole(defaults::MAX_HANDSHAKES);
+        /// Answer every request with a redirect (308) to the same address with https.
+        default redirect_to_https: bool = false;
+        /// The port that it leads to, as clients see it.
+        default https_port: Whole<1, 65_535> = Whole(defaults::HTTPS_PORT);
     }
     later {
         "proxy_protocol" = "false";
-        "redirect_to_https" = "false";
-        "certificate" = "[]";
-        "client_auth";
     }
 }
 
@@ -156,11 +168,12 @@ section! {
         /// Header of an answer whose value begins with HIT where it came from a cache, such as
         /// "x-cache"; empty: none.
         default cache_status_header: HeaderOrNone = HeaderOrNone(None);
+        /// Encrypted connections to the endpoints; in the clear without it.
+        optional tls: tls::BackendTls;
     }
     later {
         "protocol" = r#""http/1.1""#;
         "resolve_every";
-        "tls";
         "health_check";
         "ejection";
         "slow_start";

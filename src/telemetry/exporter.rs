@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     decision::stats::Latencies,
-    domain::{Class, ErrorReason, Queue},
+    domain::{Class, ErrorReason, Handshake, Queue},
 };
 
 /// Content type of what [`Exporter::render`] returns.
@@ -92,6 +92,7 @@ impl<G: Fn() -> Gauges + Send + Sync> Collector for Source<G> {
 fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     let mut requests = Family::new(&names::REQUESTS);
     let mut responses = Family::new(&names::RESPONSES);
+    let mut abandoned = Family::new(&names::ABANDONED);
     let mut retries = Family::new(&names::RETRIES);
     let mut cache_answers = Family::new(&names::CACHE_ANSWERS);
     let mut cache_hits = Family::new(&names::CACHE_HITS);
@@ -105,6 +106,7 @@ fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
         for (code, count) in &totals.codes {
             responses.count(&[route, backend, &code.to_string()], *count);
         }
+        abandoned.count(&[route, backend], totals.abandoned);
         retries.count(&[route, backend], totals.retries);
         // Most backends never speak of a cache.
         if totals.cache_answers > 0 {
@@ -126,8 +128,16 @@ fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     for queue in Queue::ALL {
         overflow.count(&[queue.label()], snapshot.overflows_of(queue));
     }
-    let attempts = [requests, responses, retries, cache_answers, cache_hits, duration, first_byte];
-    attempts.into_iter().chain([fallbacks, errors, overflow]).map(Family::finish).collect()
+    let mut handshakes = Family::new(&names::HANDSHAKES);
+    for end in Handshake::ALL {
+        handshakes.count(&[end.label()], snapshot.handshakes[end.index()]);
+    }
+    let mut redirects = Family::new(&names::HTTPS_REDIRECTS);
+    redirects.count(&[], snapshot.https_redirects);
+    let attempts = [requests, responses, abandoned, retries, cache_answers, cache_hits];
+    let attempts = attempts.into_iter().chain([duration, first_byte]);
+    let others = [fallbacks, errors, overflow, handshakes, redirects];
+    attempts.chain(others).map(Family::finish).collect()
 }
 
 fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {
@@ -154,12 +164,17 @@ fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {
     for end in &gauges.notifications {
         notifications.count(&[end.sink.as_str(), end.result], end.count);
     }
+    let mut expiry = Family::new(&names::CERTIFICATE_EXPIRY);
+    for certificate in &gauges.certificates {
+        expiry.gauge(&[&certificate.owner, &certificate.file], certificate.not_after_s as f64);
+    }
     let mut build = Family::new(&names::BUILD);
     build.gauge(&[env!("CARGO_PKG_VERSION")], 1.0);
     let mut families: Vec<_> =
         [weight, healthy, in_flight, connections, successful, success_at, notifications, build]
             .map(Family::finish)
             .into();
+    families.push(expiry.finish());
     families.extend(rollout_families(&gauges.rollouts));
     families
 }

@@ -44,6 +44,14 @@ pub const RESPONSES: Metric = Metric {
     labels: &["route", "backend", "code"],
 };
 
+/// Attempts that clients gave up on.
+pub const ABANDONED: Metric = Metric {
+    name: "tidegate_abandoned_total",
+    help: "Attempts whose client left before the backend's answer began; excluded ones all.",
+    kind: MetricKind::Counter,
+    labels: &["route", "backend"],
+};
+
 /// Requests sent again.
 pub const RETRIES: Metric = Metric {
     name: "tidegate_retries_total",
@@ -156,6 +164,30 @@ pub const OVERFLOW: Metric = Metric {
     labels: &["queue"],
 };
 
+/// TLS handshakes with clients.
+pub const HANDSHAKES: Metric = Metric {
+    name: "tidegate_tls_handshakes_total",
+    help: "TLS handshakes with clients, by result: full, resumed, failed, late.",
+    kind: MetricKind::Counter,
+    labels: &["result"],
+};
+
+/// Clients that came in the clear.
+pub const HTTPS_REDIRECTS: Metric = Metric {
+    name: "tidegate_https_redirects_total",
+    help: "Requests answered with a redirect to https.",
+    kind: MetricKind::Counter,
+    labels: &[],
+};
+
+/// How long certificates last.
+pub const CERTIFICATE_EXPIRY: Metric = Metric {
+    name: "tidegate_certificate_expiry_timestamp_seconds",
+    help: "When a certificate in use expires, in seconds since 1970 UTC.",
+    kind: MetricKind::Gauge,
+    labels: &["owner", "file"],
+};
+
 /// Where rollouts are.
 pub const ROLLOUT_PHASE: Metric = Metric {
     name: "tidegate_rollout_phase",
@@ -213,9 +245,10 @@ pub const BUILD: Metric = Metric {
 };
 
 /// Every metric of our own.
-pub const ALL: [&Metric; 23] = [
+pub const ALL: &[&Metric] = &[
     &REQUESTS,
     &RESPONSES,
+    &ABANDONED,
     &RETRIES,
     &FALLBACKS,
     &CACHE_ANSWERS,
@@ -230,6 +263,9 @@ pub const ALL: [&Metric; 23] = [
     &RELOAD_SUCCESSFUL,
     &RELOAD_SUCCESS_AT,
     &OVERFLOW,
+    &HANDSHAKES,
+    &HTTPS_REDIRECTS,
+    &CERTIFICATE_EXPIRY,
     &ROLLOUT_PHASE,
     &ROLLOUT_STEP,
     &ROLLOUT_WEIGHT,
@@ -258,7 +294,7 @@ mod tests {
 
     #[test]
     fn each_name_stands_for_one_metric() {
-        let mut names = ALL.map(|metric| metric.name);
+        let mut names: Vec<_> = ALL.iter().map(|metric| metric.name).collect();
         names.sort_unstable();
         assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
     }

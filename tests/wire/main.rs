@@ -24,6 +24,8 @@ mod oracle;
 mod pool;
 mod recall;
 mod stage;
+mod tls;
+mod tls_upstream;
 mod upgrade;
 mod upstream_faults;
 mod valid;

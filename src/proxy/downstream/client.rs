@@ -11,14 +11,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::{
     config::model::Listener,
-    proxy::{listener::Acceptor, worker::Worker},
+    proxy::{listener::Acceptor, socket::Socket, worker::Worker},
 };
 
 /// The connection part of a client: one of it, however many requests share it.
@@ -29,7 +26,7 @@ pub(in crate::proxy) struct Client {
     pub(in crate::proxy) peer: SocketAddr,
     /// The peer's address for `x-forwarded-for`, made with the first request.
     address_text: OnceCell<Box<str>>,
-    pub(super) socket: RefCell<TcpStream>,
+    pub(super) socket: RefCell<Socket>,
     /// The socket had nothing to read in this turn; it need not be asked again.
     dry: Cell<bool>,
     /// Bytes went out since the deadline was last looked at.
@@ -54,7 +51,7 @@ impl Client {
         listener: Arc<Listener>,
         acceptor: Rc<Acceptor>,
         peer: SocketAddr,
-        socket: TcpStream,
+        socket: Socket,
     ) -> Rc<Self> {
         Rc::new(Self {
             worker,
@@ -82,6 +79,11 @@ impl Client {
     /// Whether no further request should come over this connection.
     pub(in crate::proxy) fn is_closing(&self) -> bool {
         self.worker.is_draining() || self.acceptor.is_stopping()
+    }
+
+    /// Whether the client's connection is encrypted.
+    pub(in crate::proxy) fn is_tls(&self) -> bool {
+        self.socket.borrow().is_tls()
     }
 
     /// Whether the peer is one of the proxies whose word about the client is taken.
@@ -138,6 +140,6 @@ impl Client {
     pub(in crate::proxy) fn reset(&self) {
         self.send_now();
         // Where it cannot be set, the socket is gone already.
-        let _ = socket2::SockRef::from(&*self.socket.borrow()).set_linger(Some(Duration::ZERO));
+        let _ = socket2::SockRef::from(self.socket.borrow().tcp()).set_linger(Some(Duration::ZERO));
     }
 }

@@ -61,7 +61,7 @@ impl Client {
     /// Waits until all that was written has gone, or goes at the end of the turn.
     pub(in crate::proxy) fn poll_said(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.departing.get() {
-            ready!(self.poll_outbox(cx))?;
+            ready!(self.poll_out(cx))?;
             self.blocked.set(false);
         }
         self.flushed.set(true);
@@ -74,8 +74,9 @@ impl Client {
             return;
         }
         let mut outbox = self.outbox.borrow_mut();
-        let sent = self.socket.borrow().try_write(&outbox).unwrap_or(0);
-        if sent == outbox.len() {
+        let mut socket = self.socket.borrow_mut();
+        let sent = socket.try_write(&outbox).unwrap_or(0);
+        if sent == outbox.len() && !socket.has_rest() {
             outbox.clear();
             return;
         }
@@ -97,6 +98,20 @@ impl Client {
         self.departing.set(false);
         Poll::Ready(Ok(()))
     }
+
+    /// The same, and then all that the socket holds itself.
+    pub(super) fn poll_out(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_outbox(cx))?;
+        let mut socket = self.socket.borrow_mut();
+        let flushed = Pin::new(&mut *socket).poll_flush(cx);
+        if flushed.is_pending() {
+            self.blocked.set(true);
+            if socket.has_moved() {
+                self.progress.set(true);
+            }
+        }
+        flushed
+    }
 }
 
 impl Downstream {
@@ -113,7 +128,7 @@ impl Downstream {
         {
             return;
         }
-        let sent = if outbox.is_empty() { self.socket.borrow().try_write(head) } else { Ok(0) };
+        let sent = if outbox.is_empty() { self.socket.borrow_mut().try_write(head) } else { Ok(0) };
         outbox.extend_from_slice(&head[sent.unwrap_or(0)..]);
     }
 }
