@@ -124,6 +124,7 @@ impl Facts for Backend {
         let Self {
             name: _,
             endpoints,
+            protocol,
             balance,
             max_in_flight,
             pool_idle,
@@ -133,6 +134,7 @@ impl Facts for Backend {
         } = self;
         vec![
             fact("endpoints", &list(endpoints.iter())),
+            fact("protocol", &protocol.name()),
             fact("balance", &balance_name(*balance)),
             fact("max_in_flight", max_in_flight),
             fact("pool_idle", pool_idle),

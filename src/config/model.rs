@@ -134,13 +134,6 @@ pub struct Listener {
     pub redirect_to_https: Option<u16>,
 }
 
-impl Listener {
-    /// Whether clients may speak `protocol`.
-    pub fn speaks(&self, protocol: Protocol) -> bool {
-        self.protocols.contains(&protocol)
-    }
-}
-
 /// A version of HTTP, as `protocols` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
@@ -160,6 +153,37 @@ impl Protocol {
     }
 }
 
+/// What a backend's endpoints speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BackendProtocol {
+    /// `"http/1.1"`
+    Http1,
+    /// `"h2"`
+    Http2,
+    /// `"auto"`: as the TLS handshake says.
+    Auto,
+}
+
+impl BackendProtocol {
+    /// The file's word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http1 => "http/1.1",
+            Self::Http2 => "h2",
+            Self::Auto => "auto",
+        }
+    }
+
+    /// The versions of HTTP that it stands for, the best first.
+    pub const fn versions(self) -> &'static [Protocol] {
+        match self {
+            Self::Http1 => &[Protocol::Http1],
+            Self::Http2 => &[Protocol::Http2],
+            Self::Auto => &[Protocol::Http2, Protocol::Http1],
+        }
+    }
+}
+
 /// `[backend.NAME]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Backend {
@@ -167,6 +191,8 @@ pub struct Backend {
     pub name: BackendName,
     /// Addresses, at least one, each once.
     pub endpoints: Vec<EndpointAddress>,
+    /// What they speak.
+    pub protocol: BackendProtocol,
     /// How one of them is chosen.
     pub balance: Balance,
     /// Requests under way at once, over all workers.

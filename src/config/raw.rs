@@ -11,7 +11,9 @@ use super::{
     defaults,
     fallback::HeaderOrNone,
     leaf::{DurationOrOff, Line, Mode, Size, SizeOrUnlimited, Whole, Workers},
-    model::{FallbackCause, HostPattern, LogFormat, LogLevel, PathPattern, Protocol},
+    model::{
+        BackendProtocol, FallbackCause, HostPattern, LogFormat, LogLevel, PathPattern, Protocol,
+    },
     outside::raw::{MAX_OUTSIDE, Metric, Notify},
     patterns::HostName,
     rollout::raw::{MAX_ROLLOUTS, Rollout},
@@ -157,6 +159,9 @@ section! {
     Backend {
         /// Addresses as "host:port", resolved when connected to.
         required endpoints: List<EndpointAddress, 1, 1_000>;
+        /// What they speak: over TLS the handshake agrees on it (ALPN), and "auto" takes what the
+        /// endpoint prefers; without TLS, "h2" is by prior knowledge.
+        default protocol: BackendProtocol = BackendProtocol::Http1;
         /// How one of them is chosen: the less busy of two drawn at random, or one after the other.
         default balance: Balance = Balance::LeastInFlight;
         /// Requests under way at once, over all workers; over it the answer is 503 at once.
@@ -172,7 +177,6 @@ section! {
         optional tls: tls::BackendTls;
     }
     later {
-        "protocol" = r#""http/1.1""#;
         "resolve_every";
         "health_check";
         "ejection";

@@ -11,7 +11,7 @@ use std::{
 use super::{
     fallback::Wanted,
     fault::{Refusal, nearest, quote},
-    model::{self, Config},
+    model::{self, BackendProtocol, Config},
     outside, raw,
     reader::{At, Reader},
     rollout, route,
@@ -209,9 +209,16 @@ fn backends(
         let key = |index| format!("backend.{name}.endpoints[{index}]");
         refuse_repeated(&endpoints, key, reader);
         let place = format!("backend.{name}.tls");
+        let protocol = &section.protocol;
+        if protocol.value == BackendProtocol::Auto && section.tls.is_none() {
+            let refusal = Refusal::new("only a TLS handshake tells what an endpoint speaks");
+            let hint = format!("add [{place}], or say \"http/1.1\" or \"h2\"");
+            reader.fault(protocol.span, format!("backend.{name}.protocol"), refusal.hint(hint));
+        }
         model::Backend {
             tls: section.tls.map(|section| tls::backend(&section.value, &place, reader)),
             endpoints: endpoints.into_iter().map(|endpoint| endpoint.value).collect(),
+            protocol: section.protocol.value,
             name,
             balance: section.balance.value,
             max_in_flight: section.max_in_flight.value.0 as u32,

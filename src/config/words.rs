@@ -6,7 +6,9 @@ use toml::de::DeValue;
 use super::{
     fault::{Refusal, nearest, quote},
     leaf::{Leaf, text},
-    model::{CheckTarget, FallbackCause, LogFormat, LogLevel, MetricUnit, Protocol},
+    model::{
+        BackendProtocol, CheckTarget, FallbackCause, LogFormat, LogLevel, MetricUnit, Protocol,
+    },
     outside::SinkWord,
     reader::not_yet,
     rollout::leaf::GateWord,
@@ -72,6 +74,11 @@ words! {
     Protocol {
         "http/1.1" => Protocol::Http1,
         "h2" => Protocol::Http2,
+    } later [];
+    BackendProtocol {
+        "http/1.1" => BackendProtocol::Http1,
+        "h2" => BackendProtocol::Http2,
+        "auto" => BackendProtocol::Auto,
     } later [];
     FallbackCause {
         "connect" => FallbackCause::Connect,

@@ -238,7 +238,7 @@ enum Kind {
 /// An exchange whose answer's head has come.
 pub(super) struct Proxied {
     pub(super) incoming: Incoming,
-    pub(super) upstream: Box<UpstreamConnection>,
+    pub(super) upstream: UpstreamConnection,
     pub(super) attempt: Attempt,
     /// Whose pool takes the connection: table, backend and endpoint.
     pub(super) home: (LocalTable, usize, usize),
@@ -320,12 +320,16 @@ impl Body for ResponseBody {
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.fail(error)))),
             Poll::Ready(Some(Ok(frame))) => {
                 self.downstream.gave_part();
-                if let Kind::Proxied(proxied) = &self.kind {
+                if let Kind::Proxied(proxied) = &mut self.kind {
+                    if let Some(trailers) = frame.trailers_ref() {
+                        proxied.attempt.tells_call(trailers);
+                    }
                     let now = clock::now();
                     if proxied.incoming.is_end_stream() {
                         self.complete(now);
                     } else {
-                        self.downstream.expect_within(now, proxied.idle);
+                        let idle = proxied.idle;
+                        self.downstream.expect_within(now, idle);
                     }
                 }
                 let frame = match frame.into_trailers() {

@@ -30,6 +30,7 @@ use super::{
     error::ProxyError,
     headers::RequestId,
     http2, pipeline, respond,
+    tunnel::TunnelClient,
 };
 use crate::{config::model::Protocol, domain::Moment, lifecycle::clock};
 
@@ -52,10 +53,9 @@ enum End {
 
 /// Serves the client at the other end of `downstream` until either side has had enough.
 pub(super) async fn run(downstream: Rc<Downstream>) {
-    let mut end = if downstream.listener.speaks(Protocol::Http1) {
-        serve_in_turn(&downstream).await
-    } else {
-        End::Multiplexed(Vec::new())
+    let mut end = match downstream.protocol() {
+        Some(Protocol::Http1) | None => serve_in_turn(&downstream).await,
+        Some(Protocol::Http2) => End::Multiplexed(Vec::new()),
     };
     if let End::Multiplexed(early) = end {
         end = match Box::pin(http2::run(&downstream, early)).await {
@@ -145,7 +145,7 @@ async fn finish(downstream: &Rc<Downstream>, end: End) {
         }
         End::Switched(early) => {
             if let Some(tunnel) = downstream.take_tunnel() {
-                let _ = tunnel.run(client, &early).await;
+                let _ = tunnel.run(TunnelClient::Socket(client), &early).await;
             }
         }
     }

@@ -32,6 +32,7 @@ pub(super) async fn serve(
     downstream.begin_serving(None);
     let worker = downstream.worker.clone();
     let seen = Survey::of(request.headers());
+    downstream.set_call(seen.has(Survey::CONTENT_TYPE) && headers::is_call(request.headers()));
     let request_id = RequestId::of(request.headers(), seen, || worker.random());
     match run(&downstream, request, seen, &request_id).await {
         Ok(response) => Ok(response),
@@ -46,11 +47,12 @@ pub(super) async fn serve(
 pub(super) fn refuse(
     downstream: &Rc<Downstream>,
     error: ProxyError,
-    headers: &HeaderMap,
+    fields: &HeaderMap,
 ) -> Response<ResponseBody> {
     let worker = &downstream.worker;
     worker.shard().error(error.reason());
-    let id = RequestId::of(headers, Survey::of(headers), || worker.random());
+    let id = RequestId::of(fields, Survey::of(fields), || worker.random());
+    downstream.set_call(headers::is_call(fields));
     respond::refused(downstream, error, &id)
 }
 

@@ -121,6 +121,9 @@ pub(super) fn refused(
     error: ProxyError,
     request_id: &RequestId,
 ) -> Response<ResponseBody> {
+    if downstream.is_call() {
+        return refused_call(downstream, error, request_id);
+    }
     let text = words(error, request_id);
     let body = ResponseBody::short(downstream.clone(), Bytes::from(text));
     let mut response = Response::new(body);
@@ -133,6 +136,27 @@ pub(super) fn refused(
     }
     if matches!(error.reason(), ErrorReason::TooManyInFlight) {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if downstream.closes_after(error) {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The same to a client of gRPC: a status that it understands, and nothing else.
+fn refused_call(
+    downstream: &Rc<Downstream>,
+    error: ProxyError,
+    request_id: &RequestId,
+) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::empty(downstream.clone()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from(u16::from(error.grpc_code())));
+    // Words of Tidegate's own, which have no character that would have to be escaped.
+    headers.insert("grpc-message", HeaderValue::from_static(error.detail()));
+    if let Ok(id) = HeaderValue::from_str(request_id.as_str()) {
+        headers.insert(&X_REQUEST_ID, id);
     }
     if downstream.closes_after(error) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

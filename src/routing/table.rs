@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{BuildError, Detour, Endpoint, Matcher, Rollout, RolloutTraffic, Side, WorkerGauge};
 use crate::{
-    config::model::{self, OverrideSource, Timeouts},
+    config::model::{self, BackendProtocol, OverrideSource, Timeouts},
     decision::{
         affinity::TokenKey,
         pick::Candidates,
@@ -278,6 +278,8 @@ pub struct Backend {
     pub name: BackendName,
     /// Its addresses; at least one.
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// What they speak.
+    pub protocol: BackendProtocol,
     /// How one of them is chosen.
     pub balance: Balance,
     /// Requests under way, over all endpoints.

@@ -16,7 +16,6 @@ use tokio::io::ReadBuf;
 
 use super::{Downstream, Phase};
 use crate::{
-    config::model::Protocol,
     domain::ErrorReason,
     lifecycle::clock,
     proxy::{chunks::ChunkScanner, error::ProxyError, head::Framing},
@@ -52,7 +51,7 @@ pub(in crate::proxy) struct DownstreamIo {
 impl DownstreamIo {
     pub(in crate::proxy) fn new(shared: Rc<Downstream>) -> Self {
         Self {
-            may_multiplex: shared.listener.speaks(Protocol::Http2),
+            may_multiplex: shared.protocol().is_none(),
             shared,
             message: Message::Head { given: None },
             carry: Vec::new(),

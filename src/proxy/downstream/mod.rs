@@ -81,6 +81,8 @@ pub(super) struct Downstream {
     rest: Cell<bool>,
     /// Something has changed that whoever waits should look at.
     nudged: Cell<bool>,
+    /// The present request is a call of gRPC.
+    call: Cell<bool>,
     /// It is one of many at its connection.
     stream: Option<Stream>,
 }
@@ -115,6 +117,7 @@ impl Downstream {
             tunnel: RefCell::default(),
             rest: Cell::new(false),
             nudged: Cell::new(false),
+            call: Cell::new(false),
             stream: None,
         }
     }
@@ -186,6 +189,16 @@ impl Downstream {
     /// Whether it has been nudged since this was asked last.
     pub(super) fn was_nudged(&self) -> bool {
         self.nudged.take()
+    }
+
+    /// Says whether the present request is a call of gRPC.
+    pub(super) fn set_call(&self, is_call: bool) {
+        self.call.set(is_call);
+    }
+
+    /// Whether the present request is a call of gRPC.
+    pub(super) fn is_call(&self) -> bool {
+        self.call.get()
     }
 
     /// Wakes the task that waits for the request.

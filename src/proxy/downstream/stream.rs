@@ -61,10 +61,15 @@ impl Downstream {
     pub(in crate::proxy) fn begin_stream_turn(&self, cx: &Context<'_>) {
         if let Some(stream) = &self.stream {
             let mut task = stream.task.borrow_mut();
-            if task.is_none() {
+            if !task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
                 *task = Some(cx.waker().clone());
             }
         }
+    }
+
+    /// The stream is a tunnel from here on, which no silence ends.
+    pub(in crate::proxy) fn begin_tunnel(&self) {
+        self.deadline.set(Moment::from_nanos(u64::MAX));
     }
 
     /// The answer's next part is asked for.

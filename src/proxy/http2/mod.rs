@@ -7,6 +7,7 @@ mod budget;
 mod io;
 mod request;
 mod streams;
+mod websocket;
 
 use std::{
     error::Error as _,
@@ -114,7 +115,8 @@ fn settings(client: &Client, spawner: Spawner) -> http2::Builder<Spawner> {
         .max_local_error_reset_streams(MAX_FAULTS)
         .max_header_list_size(max_head)
         // An answer's date is its endpoint's.
-        .auto_date_header(false);
+        .auto_date_header(false)
+        .enable_connect_protocol();
     http
 }
 

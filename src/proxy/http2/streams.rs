@@ -6,17 +6,21 @@ use http::{Request, Response};
 use hyper::{
     body::{Body, Incoming},
     rt::Executor,
+    upgrade::OnUpgrade,
 };
+use hyper_util::rt::TokioIo;
 
-use super::request;
+use super::{request, websocket};
 use crate::{
-    domain::{Moment, Queue},
+    domain::{ErrorReason, Moment, Queue},
     lifecycle::clock,
     proxy::{
         body::ResponseBody,
         downstream::{Client, Downstream, Shared},
+        error::ProxyError,
         listener::CONNECTION_TASK,
         pipeline,
+        tunnel::TunnelClient,
     },
 };
 
@@ -42,12 +46,12 @@ impl Streams {
 
     /// Takes a request; its task is spawned by the library right after.
     pub(super) fn begin(
-        &self,
+        self: &Rc<Self>,
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + 'static + use<> {
         let stream = Downstream::of_stream(self.client().clone(), self.shared.clone());
         *self.newcomer.borrow_mut() = Some(stream.clone());
-        serve(stream, request)
+        serve(self.clone(), stream, request)
     }
 
     /// When something must have happened next.
@@ -86,6 +90,62 @@ impl Streams {
 }
 
 async fn serve(
+    streams: Rc<Streams>,
+    stream: Rc<Downstream>,
+    mut request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let worker = &stream.worker;
+    match websocket::translate(&mut request, || worker.random()) {
+        None => answer(stream, request).await,
+        Some(opened) => Box::pin(open_tunnel(streams, stream, request, opened)).await,
+    }
+}
+
+/// Serves a request that asks for a tunnel; only an endpoint that agrees makes it one.
+async fn open_tunnel(
+    streams: Rc<Streams>,
+    stream: Rc<Downstream>,
+    request: Request<Incoming>,
+    opened: OnUpgrade,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let headers = request.headers().clone();
+    let (mut parts, body) = answer(stream.clone(), request).await?.into_parts();
+    match stream.take_tunnel() {
+        Some(tunnel) => {
+            websocket::opened(&mut parts);
+            let open = streams.enter(stream.clone());
+            let running = async move {
+                let Ok(opened) = opened.await else { return };
+                open.stream.begin_tunnel();
+                let client = TunnelClient::Stream(TokioIo::new(opened), open.stream.clone());
+                // However it ends, it is over.
+                let _ = tunnel.run(client, &[]).await;
+            };
+            let tasks = stream.worker.tasks().clone();
+            tasks.spawn_local(CONNECTION_TASK, with_turns(stream, running));
+        }
+        // To an extended CONNECT any success says that the tunnel is open.
+        None if parts.status.is_success() => {
+            let why = "the endpoint answers a WebSocket without opening one";
+            let error = ProxyError::new(ErrorReason::MalformedResponse, why);
+            return Ok(pipeline::refuse(&stream, error, &headers));
+        }
+        None => {}
+    }
+    Ok(Response::from_parts(parts, body))
+}
+
+/// Runs `future` as the stream's task, until the stream is given up.
+async fn with_turns(stream: Rc<Downstream>, future: impl Future<Output = ()>) {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        stream.begin_stream_turn(cx);
+        if stream.is_abandoned() { Poll::Ready(()) } else { future.as_mut().poll(cx) }
+    })
+    .await;
+}
+
+async fn answer(
     stream: Rc<Downstream>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
@@ -134,13 +194,10 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Spawner {
             return;
         };
         let open = self.0.enter(stream);
+        let stream = open.stream.clone();
         tasks.spawn_local(CONNECTION_TASK, async move {
-            let mut future = pin!(future);
-            poll_fn(|cx| {
-                open.stream.begin_stream_turn(cx);
-                if open.stream.is_abandoned() { Poll::Ready(()) } else { future.as_mut().poll(cx) }
-            })
-            .await;
+            with_turns(stream, future).await;
+            drop(open);
         });
     }
 }

@@ -6,28 +6,30 @@ use rustls::CertificateError;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, TlsStream};
 
-use super::UpstreamConnection;
+use super::{UpstreamConnection, client::Http1Connection, http2::Http2Connection};
 use crate::{
+    config::model::{BackendProtocol, Protocol},
     domain::{EndpointAddress, ErrorReason},
     proxy::{
         error::ProxyError,
         socket::{Socket, Wire},
         worker::Worker,
     },
-    routing::Backend,
+    routing::{Backend, Endpoint},
     tls::ClientTls,
 };
 
-/// Connects to `address` of `backend`, trying every address of its name in turn. A handshake is part of it.
+/// Connects to `endpoint` of `backend`, trying every address of its name in turn. A handshake is part of it.
 ///
 /// # Errors
 /// `ConnectFailed`, `TlsFailed` or, past `timeout`, `ConnectTimeout`.
 pub(in crate::proxy) async fn connect(
     worker: &Rc<Worker>,
     backend: &Backend,
-    address: &EndpointAddress,
+    endpoint: &Endpoint,
     timeout: Duration,
-) -> Result<Box<UpstreamConnection>, ProxyError> {
+) -> Result<UpstreamConnection, ProxyError> {
+    let address = endpoint.address();
     let own =
         ProxyError::new(ErrorReason::Internal, "no descriptor or port is left to connect from");
     let failed = ProxyError::new(ErrorReason::ConnectFailed, "the endpoint refused the connection");
@@ -42,7 +44,26 @@ pub(in crate::proxy) async fn connect(
     };
     let socket = tokio::time::timeout(timeout, open).await.map_err(|_| slow)??;
     let tls = backend.tls.clone();
-    UpstreamConnection::new(socket, tls, worker.clone()).await.map_err(|_| failed)
+    if speaks_http2(&socket, backend.protocol)? {
+        let shared = Http2Connection::new(socket, tls, worker).await.map_err(|_| failed)?;
+        worker.pools().share(endpoint, &shared);
+        return Ok(UpstreamConnection::Http2(shared.stream(false)));
+    }
+    let own = Http1Connection::new(socket, tls, worker.clone()).await.map_err(|_| failed)?;
+    Ok(UpstreamConnection::Http1(own))
+}
+
+/// What the endpoint speaks: in the clear what the configuration says, else what the handshake agreed on.
+fn speaks_http2(socket: &Socket, wanted: BackendProtocol) -> Result<bool, ProxyError> {
+    if wanted == BackendProtocol::Http2 && socket.is_tls() && socket.agreed().is_none() {
+        let why = "the endpoint does not speak HTTP/2 over TLS";
+        return Err(ProxyError::new(ErrorReason::TlsFailed, why));
+    }
+    Ok(match wanted {
+        BackendProtocol::Http1 => false,
+        BackendProtocol::Http2 => true,
+        BackendProtocol::Auto => socket.agreed() == Some(Protocol::Http2),
+    })
 }
 
 async fn encrypt(
