@@ -115,10 +115,10 @@ impl Exchange<'_> {
                 Err(fault) => fault,
             };
             let error = progress.as_deref().and_then(BodyProgress::fault).unwrap_or(fault.error);
-            let was_written = fault.unsent.is_none();
+            let was_tried = fault.unsent.is_none() && !fault.refused;
             let fault = SendFault { refused: fault.refused && refusals.next().is_some(), ..fault };
             request = self.again(&upstream, fault, progress.as_deref(), &kept).ok_or(error)?;
-            if was_written {
+            if was_tried {
                 attempt.fail_and_begin_again(error);
             }
             let worker = &self.context.downstream.worker;

@@ -20,6 +20,7 @@ mod disk;
 mod drain;
 mod encrypted;
 mod follow;
+mod http2;
 mod load;
 mod masked;
 mod outside;

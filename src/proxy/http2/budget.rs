@@ -101,17 +101,29 @@ pub(super) struct FrameScanner {
     filled: usize,
     /// Number of the last stream that the client opened.
     last_stream: u32,
+    /// Kind of the last frame that began.
+    last_kind: u8,
 }
 
 impl FrameScanner {
     pub(super) const fn new() -> Self {
         let head = [0; FRAME_HEAD];
-        Self { skip: PREFACE, head, filled: 0, last_stream: 0 }
+        Self { skip: PREFACE, head, filled: 0, last_stream: 0, last_kind: HEADERS }
     }
 
     /// The last stream that the client opened; 0 for none.
     pub(super) const fn last_stream(&self) -> u32 {
         self.last_stream
+    }
+
+    /// What a client sends that sends too much of it, judged by the last frame.
+    pub(super) const fn likely_excess(&self) -> Queue {
+        const CONTINUATION: u8 = 9;
+        match self.last_kind {
+            DATA => Queue::Http2Control,
+            CONTINUATION => Queue::Http2Heads,
+            _ => Queue::Http2Resets,
+        }
     }
 
     /// Counts the frames that begin in `input`.
@@ -139,7 +151,7 @@ impl FrameScanner {
     fn begin_frame(&mut self, budget: &Budget) -> Result<(), Queue> {
         let [a, b, c, kind, flags, d, e, f, g] = self.head;
         let length = u32::from_be_bytes([0, a, b, c]);
-        self.skip = length;
+        (self.skip, self.last_kind) = (length, kind);
         if kind == HEADERS {
             let stream = u32::from_be_bytes([d, e, f, g]) & 0x7fff_ffff;
             self.last_stream = self.last_stream.max(stream);

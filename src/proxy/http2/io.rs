@@ -18,12 +18,23 @@ use crate::{
 };
 
 /// What the connection's end is told by.
-#[derive(Default)]
 pub(super) struct Excess {
     /// What the client has used up.
     pub(super) queue: Cell<Option<Queue>>,
     /// The last stream that it opened.
     pub(super) last_stream: Cell<u32>,
+    /// What it must have been, by the kind of the last frame, if the library finds that the client overdoes it.
+    pub(super) of_library: Cell<Queue>,
+}
+
+impl Default for Excess {
+    fn default() -> Self {
+        Self {
+            queue: Cell::new(None),
+            last_stream: Cell::new(0),
+            of_library: Cell::new(Queue::Http2Resets),
+        }
+    }
 }
 
 /// The socket of a connection that speaks HTTP/2.
@@ -49,6 +60,7 @@ impl Http2Io {
     fn give(&mut self, input: &[u8], cursor: &mut ReadBufCursor<'_>) -> io::Result<()> {
         let counted = self.scanner.scan(input, &self.shared.budget);
         self.excess.last_stream.set(self.scanner.last_stream());
+        self.excess.of_library.set(self.scanner.likely_excess());
         counted.map_err(|queue| {
             self.excess.queue.set(Some(queue));
             io::Error::other("the client's budget is used up")

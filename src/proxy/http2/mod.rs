@@ -58,7 +58,6 @@ pub(super) enum Ended {
 /// Serves the client until either side has had enough; `early` is what has been read of its first bytes.
 pub(super) async fn run(main: &Rc<Downstream>, early: Vec<u8>) -> Ended {
     let (client, streams) = (main.client().clone(), Streams::new(main.clone()));
-    main.rest_from(clock::now());
     let excess = Rc::<Excess>::default();
     let io = Http2Io::new(client.clone(), streams.shared.clone(), early, excess.clone());
     let service = service_fn(|request| streams.begin(request));
@@ -114,8 +113,6 @@ fn settings(client: &Client, spawner: Spawner) -> http2::Builder<Spawner> {
         .max_pending_accept_reset_streams(MAX_EARLY_RESETS)
         .max_local_error_reset_streams(MAX_FAULTS)
         .max_header_list_size(max_head)
-        // An answer's date is its endpoint's.
-        .auto_date_header(false)
         .enable_connect_protocol();
     http
 }
@@ -153,15 +150,8 @@ async fn part(client: &Rc<Client>, excess: &Excess, error: &hyper::Error) {
     if let Some(reason) = reason
         && reason.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM)
     {
-        // The library has limits of its own below ours, and says in words which of them it was.
-        let word = reason.to_string();
-        shard.overflow(if word.contains("resets") {
-            Queue::Http2Resets
-        } else if word.contains("data") {
-            Queue::Http2Control
-        } else {
-            Queue::Http2Heads
-        });
+        // The library has limits of its own below ours.
+        shard.overflow(excess.of_library.get());
     }
 }
 
