@@ -100,6 +100,18 @@ impl Frames {
         Self { stream, read: Vec::new(), seen: Vec::new() }
     }
 
+    /// The other side of a connection, once its preface has come; `None` if none does.
+    pub(crate) fn accept(stream: TcpStream) -> Option<Self> {
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut frames = Self { stream, read: Vec::new(), seen: Vec::new() };
+        while frames.read.len() < PREFACE.len() {
+            frames.fill()?;
+        }
+        frames.read.drain(..PREFACE.len());
+        Some(frames)
+    }
+
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.try_send(bytes).expect("the connection takes the bytes");
     }

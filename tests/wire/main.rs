@@ -17,6 +17,7 @@ mod forwarding;
 mod framing;
 mod http2;
 mod http2_limits;
+mod http2_upstream;
 mod limits;
 mod malformed;
 mod messages;

@@ -28,10 +28,7 @@ use self::{
     streams::{Spawner, Streams},
 };
 use super::downstream::{Client, Downstream, Overdue, RawIo};
-use crate::{
-    domain::{Moment, Queue},
-    lifecycle::clock,
-};
+use crate::{domain::Moment, lifecycle::clock};
 
 /// Requests under way at once over one connection; more are refused, and may be sent again.
 const MAX_STREAMS: u32 = 128;
