@@ -202,7 +202,8 @@ mod tests {
     #[test]
     fn work_and_time_fill_it_again() {
         let (mut scanner, budget) = opened();
-        (budget.control.set(0), budget.resets.set(0));
+        budget.control.set(0);
+        budget.resets.set(0);
         scanner.scan(&frame(DATA, 0, 1, b"x"), &budget).unwrap();
         scanner.scan(&frame(HEADERS, 4, 3, b"x"), &budget).unwrap();
         assert_eq!((budget.control.get(), scanner.last_stream()), (2 * EARNED, 3));

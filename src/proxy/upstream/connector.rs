@@ -15,7 +15,7 @@ use crate::{
         socket::{Socket, Wire},
         worker::Worker,
     },
-    routing::{Backend, Endpoint},
+    routing::{Backend, Endpoint, EndpointId},
     tls::ClientTls,
 };
 
@@ -29,11 +29,75 @@ pub(in crate::proxy) async fn connect(
     endpoint: &Endpoint,
     timeout: Duration,
 ) -> Result<UpstreamConnection, ProxyError> {
+    match backend.protocol {
+        BackendProtocol::Http1 | BackendProtocol::Auto => {
+            open_own(worker, backend, endpoint, timeout).await
+        }
+        BackendProtocol::Http2 => Box::pin(open_or_join(worker, backend, endpoint, timeout)).await,
+    }
+}
+
+/// Many requests fit into one connection: who comes while one is being opened waits for that, rather than opening another.
+async fn open_or_join(
+    worker: &Rc<Worker>,
+    backend: &Backend,
+    endpoint: &Endpoint,
+    timeout: Duration,
+) -> Result<UpstreamConnection, ProxyError> {
+    /// Connections that a request waits for in vain, full or failed, before it opens its own.
+    const ROUNDS: usize = 4;
+    let waiting = async {
+        for _ in 0..ROUNDS {
+            let opening = worker.pools().opening(endpoint);
+            let Some(opened) = opening else { return None };
+            opened.notified().await;
+            let joined = worker.pools().join(backend, endpoint);
+            if joined.is_some() {
+                return joined;
+            }
+        }
+        None
+    };
+    let joined = tokio::time::timeout(timeout, waiting).await.map_err(|_| SLOW)?;
+    if let Some(joined) = joined {
+        return Ok(joined);
+    }
+    let _opening = Opening::begin(worker, endpoint);
+    open_own(worker, backend, endpoint, timeout).await
+}
+
+/// Says for as long as it lives that a connection is being opened.
+struct Opening {
+    worker: Rc<Worker>,
+    endpoint: EndpointId,
+}
+
+impl Opening {
+    fn begin(worker: &Rc<Worker>, endpoint: &Endpoint) -> Self {
+        worker.pools().begin_opening(endpoint.id());
+        Self { worker: worker.clone(), endpoint: endpoint.id() }
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.worker.pools().end_opening(self.endpoint);
+    }
+}
+
+const SLOW: ProxyError =
+    ProxyError::new(ErrorReason::ConnectTimeout, "the endpoint could not be reached");
+
+async fn open_own(
+    worker: &Rc<Worker>,
+    backend: &Backend,
+    endpoint: &Endpoint,
+    timeout: Duration,
+) -> Result<UpstreamConnection, ProxyError> {
     let address = endpoint.address();
     let own =
         ProxyError::new(ErrorReason::Internal, "no descriptor or port is left to connect from");
     let failed = ProxyError::new(ErrorReason::ConnectFailed, "the endpoint refused the connection");
-    let slow = ProxyError::new(ErrorReason::ConnectTimeout, "the endpoint could not be reached");
     let open = async {
         let opened = open(address).await;
         let socket = opened.map_err(|error| if is_own(&error) { own } else { failed })?;
@@ -42,10 +106,11 @@ pub(in crate::proxy) async fn connect(
             Some(tls) => Box::pin(encrypt(socket, tls, address)).await,
         }
     };
-    let socket = tokio::time::timeout(timeout, open).await.map_err(|_| slow)??;
+    let socket = tokio::time::timeout(timeout, open).await.map_err(|_| SLOW)??;
     let tls = backend.tls.clone();
     if speaks_http2(&socket, backend.protocol)? {
-        let shared = Http2Connection::new(socket, tls, worker).await.map_err(|_| failed)?;
+        let opened = Box::pin(Http2Connection::new(socket, tls, worker));
+        let shared = opened.await.map_err(|_| failed)?;
         worker.pools().share(endpoint, &shared);
         return Ok(UpstreamConnection::Http2(shared.stream(false)));
     }

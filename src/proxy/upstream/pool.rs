@@ -3,6 +3,8 @@
 
 use std::{collections::HashMap, rc::Rc, sync::Arc};
 
+use tokio::sync::Notify;
+
 use super::{UpstreamConnection, client::Http1Connection, http2::Http2Connection};
 use crate::{
     config::model::BackendProtocol,
@@ -19,6 +21,8 @@ pub(in crate::proxy) struct Pools {
     idle: HashMap<EndpointId, Vec<Box<Http1Connection>>, BuildXxh3>,
     /// Connections that requests share, idle or not.
     shared: HashMap<EndpointId, Vec<Rc<Http2Connection>>, BuildXxh3>,
+    /// Endpoints to which one is being opened, and who waits for it.
+    opening: HashMap<EndpointId, Rc<Notify>, BuildXxh3>,
 }
 
 impl Pools {
@@ -55,12 +59,33 @@ impl Pools {
     }
 
     /// A place at a connection that requests share.
-    fn join(&self, backend: &Backend, endpoint: &Endpoint) -> Option<UpstreamConnection> {
+    pub(super) fn join(
+        &self,
+        backend: &Backend,
+        endpoint: &Endpoint,
+    ) -> Option<UpstreamConnection> {
         let fits = |shared: &&Rc<Http2Connection>| {
             shared.has_room() && same_rules(shared.tls(), backend.tls.as_ref())
         };
         let shared = self.shared.get(&endpoint.id())?.iter().find(fits)?;
         Some(UpstreamConnection::Http2(shared.stream(true)))
+    }
+
+    /// Tells when the connection is open, or not, that is being opened to `endpoint`.
+    pub(super) fn opening(&self, endpoint: &Endpoint) -> Option<Rc<Notify>> {
+        self.opening.get(&endpoint.id()).cloned()
+    }
+
+    /// A connection is being opened that others may wait for.
+    pub(super) fn begin_opening(&mut self, endpoint: EndpointId) {
+        self.opening.entry(endpoint).or_default();
+    }
+
+    /// It is open, or not.
+    pub(super) fn end_opening(&mut self, endpoint: EndpointId) {
+        if let Some(waiting) = self.opening.remove(&endpoint) {
+            waiting.notify_waiters();
+        }
     }
 
     /// Lets other requests to `endpoint` share `connection`.
