@@ -132,6 +132,14 @@ pub struct Listener {
     pub redirect_to_https: Option<u16>,
 }
 
+impl Listener {
+    /// Whether Tidegate's own requests can come in here: others are sent elsewhere, or asked for a certificate.
+    pub fn is_for_checks(&self) -> bool {
+        let auth = self.tls.as_ref().and_then(|tls| tls.client_auth.as_ref());
+        self.redirect_to_https.is_none() && !auth.is_some_and(|auth| auth.required)
+    }
+}
+
 /// `[backend.NAME]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Backend {

@@ -49,6 +49,12 @@ impl Certificate {
     }
 }
 
+/// The last second of the certificate in `der`, since 1970 UTC.
+pub fn not_after_s(der: &[u8]) -> Option<i64> {
+    let (_, parsed) = X509Certificate::from_der(der).ok()?;
+    Some(parsed.validity().not_after.timestamp())
+}
+
 /// A certificate that can be shown.
 pub(super) struct Identity {
     pub(super) key: Arc<CertifiedKey>,

@@ -50,8 +50,14 @@ impl Authority {
 
     /// Writes `NAME.crt` and `NAME.key`, good for `hosts`, each at one stroke.
     pub(crate) fn sign(&self, name: &str, hosts: &[&str]) {
+        self.sign_until(name, hosts, 2099);
+    }
+
+    /// The same, good until the begin of a year.
+    pub(crate) fn sign_until(&self, name: &str, hosts: &[&str], year: i32) {
         let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
-        let params = CertificateParams::new(hosts).expect("names");
+        let mut params = CertificateParams::new(hosts).expect("names");
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         self.replace(&format!("{name}.key"), &key.serialize_pem());
