@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    outside::{PLAN, finding},
     python::Script,
     support::{
         eventually,
@@ -258,6 +259,49 @@ fn endpoints_are_believed_by_the_word_of_the_platform() {
         });
         assert_eq!(gate.client().get("/").status(), status);
     }
+}
+
+#[test]
+fn a_preflight_and_its_checks_reach_what_is_encrypted() {
+    let authority = Authority::new();
+    authority.sign("app", &["app.example"]);
+    authority.sign("own", &["localhost"]);
+    let sides = [1, 2].map(|_| answering(authority.server("app", false), |_| ok("a page")));
+    let ca = authority.path("ca.pem");
+    let backend = |name: &str, name_shown: &str| {
+        let server_name = format!("server_name = \"{name_shown}\"");
+        format!("[backend.{name}.tls]\nca = \"{ca}\"\n{server_name}")
+    };
+    let more = format!(
+        "{PLAN}[[rollout.app.check]]\nname = \"page\"\nrequest = {{ path = \"/page\" }}\n\
+         target = \"both\"\nexpect = {{ body_contains = \"page\" }}\n\
+         [[rollout.app.check]]\nname = \"through\"\nrequest = {{}}\ntarget = \"proxy\"\n"
+    );
+    let setup = |green: &str| {
+        Setup::empty()
+            .listener("redirect_to_https = true")
+            .listener(&authority.certificate("own"))
+            .backend("blue", sides[0], &backend("blue", "app.example"))
+            .backend("green", sides[1], &backend("green", green))
+            .route("app", "split = { blue = 100, green = 0 }", NONE)
+            .more(&more)
+    };
+    let gate = Gate::start(&setup("app.example"));
+    for name in [
+        "page",
+        "through",
+        "certificates last",
+        "certificates of endpoints are taken",
+        "the route is reached through the listener",
+        "canary answers without errors",
+    ] {
+        let (result, detail) = finding(&gate, name);
+        assert_eq!(result, "pass", "{name}: {detail}");
+    }
+    gate.replace_config(&setup("other.example"));
+    gate.run_ok(&["reload"]);
+    let (result, detail) = finding(&gate, "certificates of endpoints are taken");
+    assert!(result == "fail" && detail.contains("not valid for name"), "{result}: {detail}");
 }
 
 #[test]

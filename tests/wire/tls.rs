@@ -290,24 +290,29 @@ fn a_bad_certificate_is_told_and_the_old_one_stays() {
 fn handshakes_are_bounded_in_number_and_in_time() {
     let authority = Authority::new();
     let upstream = Upstream::saying("blue");
-    let more = "max_handshakes = 2\nhandshake_timeout = \"3s\"";
-    let gate = gate(&authority, upstream.address(), more);
-    let silent = || {
+    // Long enough that neither of the two is over when the third comes.
+    let limits = "max_handshakes = 2\nhandshake_timeout = \"1h\"";
+    let many = gate(&authority, upstream.address(), limits);
+    let late = gate(&authority, upstream.address(), "handshake_timeout = \"200ms\"");
+    let silent = |gate: &Gate| {
         let stream = TcpStream::connect(gate.address()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     };
-    let mut slow = [silent(), silent()];
+    let slow = [silent(&many), silent(&many)];
     eventually("both have begun", || {
-        (gate.metric("tidegate_connections", &[]) == 2.0).then_some(())
+        (many.metric("tidegate_connections", &[]) == 2.0).then_some(())
     });
-    assert_eq!(silent().read(&mut [0]).unwrap_or(0), 0, "the third is closed at once");
-    gate.await_count("tidegate_overflow_total", &[("queue", "handshakes")], 1);
-    for stream in &mut slow {
+    assert_eq!(silent(&many).read(&mut [0]).unwrap_or(0), 0, "the third is closed at once");
+    many.await_count("tidegate_overflow_total", &[("queue", "handshakes")], 1);
+    drop(slow);
+    many.await_count("tidegate_tls_handshakes_total", &[("result", "failed")], 2);
+    assert_eq!(open(&many, &authority).get("/").status(), 200);
+
+    for mut stream in [silent(&late), silent(&late)] {
         assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0);
     }
-    gate.await_count("tidegate_tls_handshakes_total", &[("result", "late")], 2);
-    assert_eq!(open(&gate, &authority).get("/").status(), 200);
+    late.await_count("tidegate_tls_handshakes_total", &[("result", "late")], 2);
 }
 
 #[test]
