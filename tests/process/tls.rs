@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::Write as _,
+    net::TcpStream,
     os::unix::fs::symlink,
     process::{Command, Output, Stdio},
 };
@@ -259,6 +260,23 @@ fn endpoints_are_believed_by_the_word_of_the_platform() {
         });
         assert_eq!(gate.client().get("/").status(), status);
     }
+}
+
+#[test]
+fn a_drain_waits_for_clients_that_are_shaking_hands() {
+    let authority = Authority::new();
+    let (mut gate, _upstream) = gate(&authority);
+    let stream = TcpStream::connect(gate.address()).unwrap();
+    eventually("it is accepted", || {
+        (gate.metric("tidegate_connections", &[]) == 1.0).then_some(())
+    });
+    gate.signal("TERM");
+    eventually("it drains", || (gate.admin("GET", "/readyz", "").status() == 503).then_some(()));
+    let mut client = TlsClient::over(stream, &authority.client(), "localhost").unwrap();
+    let answer = client.get("/");
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers.only("connection"), Some("close"));
+    assert!(gate.wait().success());
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn whoever_is_not_believed_fails_as_the_backend() {
     for (what, address, ca, told) in [
         ("another authority", good, stranger.path("ca.pem"), "an authority that is not trusted"),
         ("another name", misnamed, ca.clone(), "for another name"),
-        ("no TLS at all", plain.address(), ca.clone(), "handshake with the endpoint failed"),
+        ("no TLS at all", plain.address(), ca, "handshake with the endpoint failed"),
     ] {
         let gate = Gate::start(&setup(address, &ca, ""));
         let answer = gate.client().get("/");
