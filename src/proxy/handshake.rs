@@ -11,7 +11,7 @@ use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use super::{
     connection,
-    downstream::Downstream,
+    downstream::{Client, Downstream},
     listener::{Acceptor, Place},
     socket::{Socket, Wire},
     worker::Worker,
@@ -45,7 +45,8 @@ pub(super) fn begin(arrival: Arrival, worker: &Rc<Worker>, name: &'static str) {
         let shaken = Box::pin(shake(stream, &settings, &worker)).await;
         drop(turn);
         if let Some(socket) = shaken {
-            let downstream = Rc::new(Downstream::new(worker, settings, acceptor, peer, socket));
+            let client = Client::new(worker, settings, acceptor, peer, socket);
+            let downstream = Rc::new(Downstream::new(client));
             registration.show(&downstream);
             downstream.nudge();
             connection::run(downstream).await;

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     connection,
-    downstream::Downstream,
+    downstream::{Client, Downstream},
     handshake::{self, Arrival},
     headers::RequestId,
     respond, socket,
@@ -159,8 +159,8 @@ impl Acceptor {
             return handshake::begin(arrival, worker, CONNECTION_TASK);
         }
         let stream = socket::Socket::Plain(stream);
-        let downstream =
-            Rc::new(Downstream::new(worker.clone(), settings, self.clone(), peer, stream));
+        let client = Client::new(worker.clone(), settings, self.clone(), peer, stream);
+        let downstream = Rc::new(Downstream::new(client));
         let registration = worker.register();
         registration.show(&downstream);
         worker.tasks().spawn_local(CONNECTION_TASK, async move {
