@@ -337,8 +337,10 @@ fn an_idle_connection_costs_little() {
     for client in idle.iter_mut().step_by(2) {
         assert_eq!(client.get("/").status(), 200);
     }
-    let each = gate.memory("VmRSS").saturating_sub(before) / CONNECTIONS;
-    println!("{each} bytes a connection");
-    assert!(each <= 20 * 1024, "{each} bytes a connection");
+    // Within a second or two each of them gives back what it needs for a request alone.
+    eventually("an idle connection costs at most 20 KiB", || {
+        let each = gate.memory("VmRSS").saturating_sub(before) / CONNECTIONS;
+        (each <= 20 * 1024).then_some(())
+    });
     assert_eq!(idle[0].get("/").status(), 200);
 }
