@@ -15,6 +15,7 @@ mod blame;
 mod fallback;
 mod forwarding;
 mod framing;
+mod https;
 mod limits;
 mod malformed;
 mod messages;
