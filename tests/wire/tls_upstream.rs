@@ -96,6 +96,17 @@ fn whoever_is_not_believed_fails_as_the_backend() {
 }
 
 #[test]
+fn without_another_name_an_endpoint_has_its_own() {
+    let authority = Authority::new();
+    authority.sign("app", &["127.0.0.1"]);
+    let address = answering(authority.server("app", false), |_| ok("fine"));
+    let tls = format!("[backend.blue.tls]\nca = \"{}\"", authority.path("ca.pem"));
+    let setup = Setup::empty().backend("blue", address, &tls);
+    let gate = Gate::start(&setup.route("app", "split = { blue = 100 }", NONE));
+    assert_eq!(gate.client().get("/").text(), "fine");
+}
+
+#[test]
 fn a_handshake_that_hangs_is_given_up_in_the_time_for_connecting() {
     let authority = Authority::new();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
