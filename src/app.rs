@@ -343,7 +343,7 @@ impl DataPlane for SharedWorkers {
     }
 
     fn address(&self) -> Option<SocketAddr> {
-        self.lock().addresses().next()
+        self.lock().entrance()
     }
 }
 

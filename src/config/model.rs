@@ -134,6 +134,16 @@ pub struct Listener {
     pub redirect_to_https: Option<u16>,
 }
 
+impl Listener {
+    /// Whether Tidegate's own requests can come in here: others speak another version of HTTP, are sent
+    /// elsewhere, or asked for a certificate.
+    pub fn is_for_checks(&self) -> bool {
+        let auth = self.tls.as_ref().and_then(|tls| tls.client_auth.as_ref());
+        let speaks = self.protocols.contains(&Protocol::Http1);
+        speaks && self.redirect_to_https.is_none() && !auth.is_some_and(|auth| auth.required)
+    }
+}
+
 /// A version of HTTP, as `protocols` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {

@@ -123,10 +123,6 @@ pub(super) fn redirect(
         let span = section.redirect_to_https.span;
         reader.fault(span, format!("{place}.redirect_to_https"), refusal);
     }
-    if let Some(span) = written(&section.https_port).filter(|_| !redirects) {
-        let refusal = Refusal::new("has no effect without redirect_to_https = true");
-        reader.fault(span, format!("{place}.https_port"), refusal.hint("leave it out"));
-    }
     redirects.then_some(section.https_port.value.0 as u16)
 }
 

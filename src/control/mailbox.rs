@@ -292,7 +292,7 @@ impl ControlHandle {
         self.rates.borrow().get(backend).copied().unwrap_or_default()
     }
 
-    /// The first listener, as it is bound.
+    /// The first listener that serves whoever comes, as it is bound.
     pub(super) fn listener(&self) -> Option<SocketAddr> {
         self.standing.borrow().listener
     }

@@ -182,6 +182,12 @@ impl Workers {
         self.listeners.iter().map(|open| open.address)
     }
 
+    /// Where Tidegate's own requests come in: the first listener that serves whoever comes.
+    pub fn entrance(&self) -> Option<SocketAddr> {
+        let open = self.listeners.iter().find(|open| open.settings.is_for_checks());
+        open.map(|open| open.address)
+    }
+
     /// Open connections by listener.
     pub fn connections(&self) -> impl Iterator<Item = (SocketAddr, Arc<WorkerGauge>)> {
         self.listeners.iter().map(|open| (open.address, open.gauges.connections.clone()))

@@ -79,6 +79,17 @@ impl ClientTls {
         Ok((Self { config: Arc::new(config), server_name }, certificate))
     }
 
+    /// For connections to Tidegate's own listener, by one of its names: whoever has its key is it.
+    pub fn to_itself(name: &str) -> Option<Self> {
+        let config = ClientConfig::builder_with_provider(provider().clone())
+            .with_safe_default_protocol_versions()
+            .ok()?
+            .dangerous()
+            .with_custom_certificate_verifier(TakesAny::verifier())
+            .with_no_client_auth();
+        Some(Self { config: Arc::new(config), server_name: Some(parse_name(name).ok()?) })
+    }
+
     /// For the library.
     pub const fn config(&self) -> &Arc<ClientConfig> {
         &self.config

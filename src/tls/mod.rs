@@ -9,7 +9,7 @@ mod files;
 mod material;
 mod server;
 
-pub use certificate::Certificate;
+pub use certificate::{Certificate, not_after_s};
 pub use client::ClientTls;
 pub use files::digest;
 pub use material::Material;

@@ -34,3 +34,4 @@ mod split;
 mod state;
 mod steering;
 mod stuck;
+mod tls;

@@ -5,10 +5,13 @@ use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
     crypto::aws_lc_rs,
@@ -32,6 +35,10 @@ impl Authority {
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new([]).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Two of them are two authorities by their names too.
+        static NEXT: AtomicUsize = AtomicUsize::new(1);
+        let name = format!("authority {}", NEXT.fetch_add(1, Relaxed));
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key");
         let issuer = CertifiedIssuer::self_signed(params, key).expect("an authority");
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -50,8 +57,14 @@ impl Authority {
 
     /// Writes `NAME.crt` and `NAME.key`, good for `hosts`, each at one stroke.
     pub(crate) fn sign(&self, name: &str, hosts: &[&str]) {
+        self.sign_until(name, hosts, 2099);
+    }
+
+    /// The same, good until the begin of a year.
+    pub(crate) fn sign_until(&self, name: &str, hosts: &[&str], year: i32) {
         let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
-        let params = CertificateParams::new(hosts).expect("names");
+        let mut params = CertificateParams::new(hosts).expect("names");
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         self.replace(&format!("{name}.key"), &key.serialize_pem());
@@ -139,7 +152,15 @@ impl TlsClient {
         config: &Arc<ClientConfig>,
         name: &str,
     ) -> io::Result<Self> {
-        let mut tcp = TcpStream::connect_timeout(&address, PATIENCE)?;
+        Self::over(TcpStream::connect_timeout(&address, PATIENCE)?, config, name)
+    }
+
+    /// Shakes hands over a connection that is open.
+    pub(crate) fn over(
+        mut tcp: TcpStream,
+        config: &Arc<ClientConfig>,
+        name: &str,
+    ) -> io::Result<Self> {
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(PATIENCE))?;
         tcp.set_write_timeout(Some(PATIENCE))?;

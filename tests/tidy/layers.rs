@@ -58,7 +58,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "tokio",
         &["lifecycle", "telemetry", "routing", "proxy", "control", "admin", "app", "cli", "demo"],
     ),
-    ("tokio_rustls", &["proxy", "admin"]),
+    ("tokio_rustls", &["proxy", "control", "admin"]),
     ("toml", &["config"]),
     ("tracing_subscriber", &["telemetry"]),
     ("winnow", &["domain"]),
