@@ -18,6 +18,7 @@ mod framing;
 mod http2;
 mod http2_limits;
 mod http2_upstream;
+mod http2_websocket;
 mod https;
 mod limits;
 mod malformed;

@@ -48,8 +48,7 @@ async fn open_or_join(
     const ROUNDS: usize = 4;
     let waiting = async {
         for _ in 0..ROUNDS {
-            let opening = worker.pools().opening(endpoint);
-            let Some(opened) = opening else { return None };
+            let opened = worker.pools().opening(endpoint)?;
             opened.notified().await;
             let joined = worker.pools().join(backend, endpoint);
             if joined.is_some() {
