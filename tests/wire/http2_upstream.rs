@@ -17,11 +17,11 @@ use crate::support::{
     setup::{NONE, Setup},
 };
 
+/// What an endpoint does with a connection, by its number.
+type Script = fn(usize, &mut Frames);
+
 /// An endpoint that runs `script` for each connection, by its number, after the settings have been exchanged.
-fn endpoint(
-    settings: &'static [u8],
-    script: fn(usize, &mut Frames),
-) -> (SocketAddr, Arc<AtomicUsize>) {
+fn endpoint(settings: &'static [u8], script: Script) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let connections = Arc::<AtomicUsize>::default();
@@ -87,7 +87,7 @@ fn requests_one_after_the_other_share_a_connection() {
 
 #[test]
 fn a_request_that_was_not_looked_at_is_sent_again_whatever_it_is() {
-    let scripts: [(&str, fn(usize, &mut Frames)); 2] = [
+    let scripts: [(&str, Script); 2] = [
         ("refused", |number, frames| {
             let Some(begun) = request(frames) else { return };
             if number == 0 {
@@ -135,7 +135,7 @@ fn an_endpoint_that_refuses_for_ever_fails_the_request() {
 
 #[test]
 fn a_broken_answer_is_the_endpoints_failure() {
-    let scripts: [(&str, fn(usize, &mut Frames)); 4] = [
+    let scripts: [(&str, Script); 4] = [
         ("reset", |_, frames| {
             let Some(begun) = request(frames) else { return };
             frames.send(&frame(RST_STREAM, 0, begun.stream, &[0, 0, 0, 2]));
