@@ -1,6 +1,7 @@
 //! The configuration as the rest of Tidegate sees it: valid by construction, made only by `validate`.
 
 mod outside;
+mod resilience;
 mod rollout;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -11,6 +12,7 @@ pub use self::outside::{
     Address, Check, CheckAction, CheckRequest, CheckTarget, Email, Expectations, Hook, HookAction,
     Metric, MetricUnit, Sink, SinkKind, SmtpSecurity, StatusSet,
 };
+pub use self::resilience::{Ejection, HealthCheck, Probe};
 pub use self::rollout::Rollout;
 use crate::domain::{BackendName, Balance, EndpointAddress, RouteName, Split, Weight};
 
@@ -133,6 +135,8 @@ pub struct Backend {
     pub endpoints: Vec<EndpointAddress>,
     /// How one of them is chosen.
     pub balance: Balance,
+    /// Names among the addresses are looked up this often.
+    pub resolve_every: Duration,
     /// Requests under way at once, over all workers.
     pub max_in_flight: u32,
     /// Idle connections kept per endpoint and worker.
@@ -141,6 +145,10 @@ pub struct Backend {
     pub pool_idle_timeout: Duration,
     /// Header of an answer whose value begins with `HIT` where it came from a cache.
     pub cache_status_header: Option<http::HeaderName>,
+    /// Active checks of its endpoints.
+    pub health_check: Option<HealthCheck>,
+    /// What takes failing endpoints out, and how they come back.
+    pub ejection: Ejection,
 }
 
 /// `[[route]]`
@@ -279,7 +287,7 @@ pub enum OverrideSource {
 /// `[route.timeouts]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Name look-up and connect to an endpoint.
+    /// Connect to an endpoint.
     pub connect: Duration,
     /// From the end of the request to the first byte of the answer.
     pub first_byte: Duration,

@@ -13,7 +13,7 @@ pub trait Candidates {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// Whether the endpoint takes requests: healthy, not drained.
+    /// Whether the endpoint takes requests.
     fn usable(&self, index: usize) -> bool;
     /// Requests under way at the endpoint.
     fn in_flight(&self, index: usize) -> u32;
@@ -92,7 +92,7 @@ fn below(count: usize, bits: u64) -> usize {
 }
 
 /// Fresh bits from used ones: the finaliser of SplitMix64 (Steele, Lea & Flood 2014).
-fn remix(used: u64) -> u64 {
+pub fn remix(used: u64) -> u64 {
     let mut z = used.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

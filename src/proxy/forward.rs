@@ -150,8 +150,7 @@ impl Exchange<'_> {
         let patience = self.timeouts().connect;
         // The connection's own watch must not be the one that ends this wait.
         downstream.expect_within(clock::now(), patience * 2);
-        let address = self.live_endpoint().address();
-        let opened = pin!(connect(&downstream.worker, address, patience));
+        let opened = pin!(connect(&downstream.worker, self.live_endpoint(), patience));
         let upstream = self.or_total(opened).await??;
         *now = clock::now();
         Ok(upstream)

@@ -116,6 +116,14 @@ pub const ENDPOINT_HEALTHY: Metric = Metric {
     labels: &["backend", "endpoint"],
 };
 
+/// Endpoints taken out, and those that were not.
+pub const EJECTIONS: Metric = Metric {
+    name: "tidegate_endpoint_ejections_total",
+    help: "Times that an endpoint failed often enough to be ejected, by result: ejected, withheld (by a limit).",
+    kind: MetricKind::Counter,
+    labels: &["backend", "endpoint", "result"],
+};
+
 /// Load of endpoints.
 pub const ENDPOINT_IN_FLIGHT: Metric = Metric {
     name: "tidegate_endpoint_in_flight",
@@ -213,7 +221,7 @@ pub const BUILD: Metric = Metric {
 };
 
 /// Every metric of our own.
-pub const ALL: [&Metric; 23] = [
+pub const ALL: [&Metric; 24] = [
     &REQUESTS,
     &RESPONSES,
     &RETRIES,
@@ -225,6 +233,7 @@ pub const ALL: [&Metric; 23] = [
     &ERRORS,
     &SPLIT_WEIGHT,
     &ENDPOINT_HEALTHY,
+    &EJECTIONS,
     &ENDPOINT_IN_FLIGHT,
     &CONNECTIONS,
     &RELOAD_SUCCESSFUL,

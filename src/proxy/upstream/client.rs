@@ -28,6 +28,7 @@ use super::io::{Upstream, UpstreamIo};
 use crate::{
     domain::{ErrorReason, Moment},
     proxy::{body::RequestBody, error::ProxyError, worker::Worker},
+    routing::Home,
 };
 
 /// Bytes of an answer that the library holds; twice the largest head.
@@ -49,6 +50,8 @@ pub(in crate::proxy) struct UpstreamConnection {
     /// It has carried a request before.
     reused: bool,
     pub(super) idle_since: Moment,
+    /// Where it leads.
+    pub(super) home: Home,
 }
 
 /// A connection that has left HTTP.
@@ -70,7 +73,11 @@ pub(in crate::proxy) struct SendFault {
 
 impl UpstreamConnection {
     /// Takes a fresh socket.
-    pub(super) async fn new(socket: TcpStream, worker: Rc<Worker>) -> hyper::Result<Box<Self>> {
+    pub(super) async fn new(
+        socket: TcpStream,
+        home: Home,
+        worker: Rc<Worker>,
+    ) -> hyper::Result<Box<Self>> {
         let (io, shared) = UpstreamIo::new(socket, worker);
         let (sender, http) = http1::Builder::new().max_buf_size(BUFFER).handshake(io).await?;
         let relay = Arc::new(Relay::default());
@@ -83,6 +90,7 @@ impl UpstreamConnection {
             ended: false,
             reused: false,
             idle_since: Moment::default(),
+            home,
         }))
     }
 
