@@ -49,7 +49,6 @@ impl Stage {
             series: &mut series,
             fallbacks: &mut |_, _, _| Err("the stage brings its own rollout".to_owned()),
             previous: None,
-            now: tidegate::domain::Moment::default(),
             workers: WORKERS,
             now: tidegate::lifecycle::clock::now(),
         };

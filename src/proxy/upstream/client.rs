@@ -15,20 +15,18 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
+use super::io::{Upstream, UpstreamIo};
+use crate::{
+    domain::{ErrorReason, Moment},
+    proxy::{body::RequestBody, error::ProxyError, socket::Socket, worker::Worker},
+    routing::Home,
+};
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http::{Request, Response};
 use hyper::{
     body::Incoming,
     client::conn::{TrySendError, http1},
-};
-use tokio::net::TcpStream;
-
-use super::io::{Upstream, UpstreamIo};
-use crate::{
-    domain::{ErrorReason, Moment},
-    proxy::{body::RequestBody, error::ProxyError, worker::Worker},
-    routing::Home,
 };
 
 /// Bytes of an answer that the library holds; twice the largest head.
@@ -56,7 +54,7 @@ pub(in crate::proxy) struct UpstreamConnection {
 
 /// A connection that has left HTTP.
 pub(in crate::proxy) struct Remains {
-    pub(in crate::proxy) socket: TcpStream,
+    pub(in crate::proxy) socket: Socket,
     /// What the endpoint sent after its head.
     pub(in crate::proxy) read: Vec<u8>,
     /// What it has not been sent of the request.
@@ -74,7 +72,7 @@ pub(in crate::proxy) struct SendFault {
 impl UpstreamConnection {
     /// Takes a fresh socket.
     pub(super) async fn new(
-        socket: TcpStream,
+        socket: Socket,
         home: Home,
         worker: Rc<Worker>,
     ) -> hyper::Result<Box<Self>> {

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use super::UpstreamConnection;
 use crate::{
     domain::ErrorReason,
-    proxy::{error::ProxyError, worker::Worker},
+    proxy::{error::ProxyError, socket::Socket, worker::Worker},
     routing::{Endpoint, Home},
 };
 
@@ -31,6 +31,7 @@ pub(in crate::proxy) async fn connect(
         io::ErrorKind::TimedOut => slow,
         _ => failed,
     })?;
+    let socket = Socket::Plain(socket);
     UpstreamConnection::new(socket, home, worker.clone()).await.map_err(|_| failed)
 }
 
