@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 
+use super::model::RetryCause;
 use crate::domain::Weight;
 
 const KIB: u64 = 1 << 10;
@@ -138,3 +139,13 @@ pub(super) const SLOW_START: Duration = Duration::from_secs(10);
 
 /// A name server is asked six times a minute; a record that moved is followed before it is missed.
 pub(super) const RESOLVE_EVERY: Duration = Duration::from_secs(10);
+
+/// Another endpoint than the first is well in nearly every outage; a third try is mostly load.
+pub(super) const RETRY_ATTEMPTS: u64 = 1;
+
+/// Whatever surely was not done, and what may be done twice.
+pub(super) const RETRY_ON: [RetryCause; 3] =
+    [RetryCause::Connect, RetryCause::Refused, RetryCause::ResetBeforeResponse];
+
+/// One dead endpoint of five; when more are dead, more requests would bury the rest.
+pub(super) const RETRY_BUDGET: Weight = Weight::FIFTH;

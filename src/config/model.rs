@@ -12,7 +12,7 @@ pub use self::outside::{
     Address, Check, CheckAction, CheckRequest, CheckTarget, Email, Expectations, Hook, HookAction,
     Metric, MetricUnit, Sink, SinkKind, SmtpSecurity, StatusSet,
 };
-pub use self::resilience::{Ejection, HealthCheck, Probe};
+pub use self::resilience::{Ejection, HealthCheck, Probe, Retry, RetryCause};
 pub use self::rollout::Rollout;
 use crate::domain::{BackendName, Balance, EndpointAddress, RouteName, Split, Weight};
 
@@ -139,6 +139,8 @@ pub struct Backend {
     pub resolve_every: Duration,
     /// Requests under way at once, over all workers.
     pub max_in_flight: u32,
+    /// The same at each of its endpoints; `None` is `"unlimited"`.
+    pub endpoint_max_in_flight: Option<u32>,
     /// Idle connections kept per endpoint and worker.
     pub pool_idle: usize,
     /// An idle connection is closed after this.
@@ -172,6 +174,8 @@ pub struct Route {
     pub max_body: Option<u64>,
     /// Name the backend to the client in `x-tidegate-backend`.
     pub expose_backend: bool,
+    /// Which failures of an endpoint another one of the backend makes good.
+    pub retry: Option<Retry>,
     /// What the baseline answers for the canary; a rollout names the route then, and both.
     pub fallback: Option<Fallback>,
 }

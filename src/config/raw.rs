@@ -14,7 +14,7 @@ use super::{
     model::{FallbackCause, HostPattern, LogFormat, LogLevel, PathPattern},
     outside::raw::{MAX_OUTSIDE, Metric, Notify},
     patterns::HostName,
-    resilience::{Ejection, HealthCheck},
+    resilience::{CountOrUnlimited, Ejection, HealthCheck, Retry},
     rollout::raw::{MAX_ROLLOUTS, Rollout},
     section::section,
     words::AffinityBy,
@@ -144,13 +144,18 @@ section! {
     Backend {
         /// Addresses as "host:port"; a name is one endpoint, however many addresses it has.
         required endpoints: List<EndpointAddress, 1, 1_000>;
-        /// How one of them is chosen: the less busy of two drawn at random, or one after the other.
+        /// How one of them is chosen. "least_in_flight": the less busy of two drawn at random.
+        /// "round_robin": one after the other. "ewma": of two drawn at random, the one that answers
+        /// sooner. "hash": the same one for the same split key.
         default balance: Balance = Balance::LeastInFlight;
         /// Names among the endpoints are looked up this often; a look-up that fails keeps the last good
         /// answer.
         default resolve_every: Duration = defaults::RESOLVE_EVERY;
         /// Requests under way at once, over all workers; over it the answer is 503 at once.
         default max_in_flight: Whole<1, 1_000_000> = Whole(defaults::MAX_IN_FLIGHT);
+        /// Requests under way at once at one endpoint, over all workers; others take what is beyond, and
+        /// when all have as many the answer is 503 at once.
+        default endpoint_max_in_flight: CountOrUnlimited = CountOrUnlimited(None);
         /// Idle connections kept per endpoint and worker.
         default pool_idle: Whole<0, 10_000> = Whole(defaults::POOL_IDLE);
         /// An idle connection is closed after this.
@@ -190,10 +195,12 @@ section! {
         default r#override: List<Override, 0, 100> = List::unwritten([]);
         /// Waiting times.
         section timeouts: Timeouts;
+        /// What becomes of a request that an endpoint fails.
+        section retry: Retry;
         /// What becomes of a request that a rollout's canary fails.
         section fallback: Fallback;
     }
-    later { "retry"; "mirror"; "headers"; "rate_limit"; "compress"; }
+    later { "mirror"; "headers"; "rate_limit"; "compress"; }
 }
 
 section! {

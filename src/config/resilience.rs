@@ -7,13 +7,15 @@ use serde_json::{Value as Json, json};
 use toml::de::DeValue;
 
 use super::{
+    collection::List,
     defaults,
     fault::{Refusal, quote},
     leaf::{DurationOrOff, Leaf, Line, Whole, text},
-    model::{self, Probe, StatusSet},
+    model::{self, Probe, RetryCause, StatusSet},
     reader::{At, Reader},
     section::section,
     units::format_duration,
+    validate::refuse_repeated,
 };
 use crate::domain::{EjectionRules, Weight};
 
@@ -55,6 +57,44 @@ section! {
         /// An endpoint that was ejected, unhealthy or drained, or is new in its backend, gets its full
         /// share only after this, and less until then; "off": at once.
         default slow_start: DurationOrOff = DurationOrOff(Some(defaults::SLOW_START));
+    }
+}
+
+section! {
+    /// A request that an endpoint failed before its answer began goes once more, to another endpoint of
+    /// the same backend, where that is safe.
+    Retry {
+        /// How often; 0: never.
+        default attempts: Whole<0, 10> = Whole(defaults::RETRY_ATTEMPTS);
+        /// Failures that lead there. "connect": no connection. "refused": the connection ended before a
+        /// byte of the request was sent. "reset_before_response": it ended before a byte of the answer
+        /// came; only for requests without a body whose method may be repeated.
+        default on: List<RetryCause, 0, 3> = List::unwritten(defaults::RETRY_ON);
+        /// Largest share of the route's requests; a few a second may always go.
+        default budget: Weight = defaults::RETRY_BUDGET;
+    }
+}
+
+/// A number of requests; `None` is `"unlimited"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CountOrUnlimited(pub(super) Option<u32>);
+
+type Count = Whole<1, 1_000_000>;
+
+impl Leaf for CountOrUnlimited {
+    fn parse(value: &DeValue<'_>) -> Result<Self, Refusal> {
+        match value.as_str() {
+            Some("unlimited") => Ok(Self(None)),
+            _ => Count::parse(value).map(|count| Self(Some(count.0 as u32))),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "oneOf": [{ "const": "unlimited" }, <Count as Leaf>::schema()] })
+    }
+
+    fn json(&self) -> Json {
+        self.0.map_or_else(|| "unlimited".into(), Into::into)
     }
 }
 
@@ -157,6 +197,29 @@ pub(super) fn ejection(section: &Ejection, key: &str, reader: &mut Reader<'_>) -
     model::Ejection {
         rules: section.enabled.value.then_some(rules),
         slow_start: section.slow_start.value.0,
+    }
+}
+
+/// What `section` asks for, at `key`; `None` where it asks for nothing.
+pub(super) fn retry(
+    section: Retry,
+    key: impl Fn(&str) -> String,
+    reader: &mut Reader<'_>,
+) -> Option<model::Retry> {
+    let (attempts, on) = (section.attempts.value.0 as u32, section.on.value);
+    refuse_repeated(&on.0, |at| key(&format!("retry.on[{at}]")), reader);
+    (attempts > 0 && !on.0.is_empty()).then(|| model::Retry {
+        attempts,
+        on: on.into_values(),
+        budget: section.budget.value,
+    })
+}
+
+impl fmt::Display for model::Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { attempts, on, budget } = self;
+        let words: Vec<_> = on.iter().map(|cause| cause.word()).collect();
+        write!(f, "{attempts} on {}, {budget} % at most", words.join(", "))
     }
 }
 

@@ -202,6 +202,7 @@ fn backends(
             balance: section.balance.value,
             resolve_every: section.resolve_every.value,
             max_in_flight: section.max_in_flight.value.0 as u32,
+            endpoint_max_in_flight: section.endpoint_max_in_flight.value.0,
             pool_idle: section.pool_idle.value.0 as usize,
             pool_idle_timeout: section.pool_idle_timeout.value,
             cache_status_header: section.cache_status_header.value.0,

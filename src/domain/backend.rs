@@ -13,6 +13,10 @@ pub enum Balance {
     LeastInFlight,
     /// One after the other.
     RoundRobin,
+    /// The one of two drawn at random whose answers take less time, requests under way counted in.
+    Ewma,
+    /// The same one for the same split key, for as long as it takes requests (rendezvous hashing).
+    Hash,
 }
 
 /// `host:port`, as the configuration names an endpoint.

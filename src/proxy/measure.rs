@@ -68,6 +68,12 @@ impl Attempt {
         (self.begun, self.answered, self.counted) = (clock::now(), None, false);
     }
 
+    /// This try has failed, and another one of the same request begins at another endpoint of the backend.
+    pub(super) fn fail_and_move(&mut self, error: ProxyError, endpoint: usize) {
+        self.fail_and_begin_again(error);
+        self.in_flight.move_to(endpoint);
+    }
+
     /// The rollout whose canary this attempt tries.
     pub(super) fn trial(&self) -> Option<&Rollout> {
         self.in_flight.trial()
@@ -92,7 +98,8 @@ impl Attempt {
             rollout.guard.record(outcome.class);
         }
         let (backend, endpoint) = (self.in_flight.backend(), self.in_flight.endpoint);
-        if let Some(ejection) = backend.note(endpoint, outcome.class, self.begun + outcome.total) {
+        let (worker, now) = (self.worker.index(), self.begun + outcome.total);
+        if let Some(ejection) = backend.note(endpoint, worker, &outcome, now) {
             self.worker.events().report(ejected(backend, endpoint, ejection));
         }
     }
@@ -196,6 +203,13 @@ impl InFlight {
             rollout.guard.enter(worker);
         }
         entered
+    }
+
+    fn move_to(&mut self, endpoint: usize) {
+        let endpoints = &self.backend().endpoints;
+        endpoints[self.endpoint].in_flight().leave(self.worker);
+        endpoints[endpoint].in_flight().enter(self.worker);
+        self.endpoint = endpoint;
     }
 
     fn route(&self) -> &Route {

@@ -18,7 +18,7 @@ use super::{
     respond,
 };
 use crate::{
-    domain::{ErrorReason, Moment, Queue},
+    domain::{Balance, ErrorReason, Moment, Queue},
     lifecycle::clock,
     routing::Asking,
 };
@@ -62,7 +62,9 @@ async fn run(
             Ok(Some((endpoint, attempt))) => {
                 let (context, choice, host) = (&context, &choice, &host);
                 headers::forward(&mut parts, context, choice, host, &mut downstream.added_mut())?;
-                let exchange = Exchange { context, choice, host, endpoint, begun, fallback };
+                let retried = 0;
+                let exchange =
+                    Exchange { context, choice, host, endpoint, begun, retried, fallback };
                 match exchange.run(parts, sending, attempt).await? {
                     Attempted::Answered(parts, body) => {
                         return Ok(respond::proxied(parts, body, context, choice));
@@ -139,6 +141,9 @@ fn find_route(
     let route = &context.table.routes()[at];
     let total = route.timeouts.total;
     context.downstream.begin_serving(total.map(|total| context.begun + total));
+    if let Some(rules) = &route.retry {
+        context.table.retries(at).earn(rules.budget);
+    }
     if let Some(rules) = &route.fallback {
         context.table.allowance(at).earn(rules.budget);
     }
@@ -158,6 +163,23 @@ fn admit_body(
     }
 }
 
+/// What the backend's balance picks an endpoint by.
+pub(super) fn number(context: &RequestContext, choice: &Choice) -> u64 {
+    let place = context.target(choice).backend;
+    match (context.table.backends()[place].balance, choice.key) {
+        (Balance::RoundRobin, _) => context.table.next_turn(place),
+        (Balance::Hash, Some(key)) => key.0,
+        (Balance::LeastInFlight | Balance::Ewma | Balance::Hash, _) => {
+            context.downstream.worker.random()
+        }
+    }
+}
+
+const TOO_MANY: ProxyError = ProxyError::new(
+    ErrorReason::TooManyInFlight,
+    "the backend has as many requests under way as it may have",
+);
+
 const NO_ENDPOINT: ProxyError =
     ProxyError::new(ErrorReason::NoEndpoint, "no endpoint of the backend takes requests");
 
@@ -176,16 +198,17 @@ fn pick_endpoint(
     let backend = &context.table.backends()[target.backend];
     if !context.table.has_room(target.backend, worker.index(), begun) {
         worker.shard().overflow(Queue::InFlight);
-        let why = "the backend has as many requests under way as it may have";
-        return Err(ProxyError::new(ErrorReason::TooManyInFlight, why));
+        return Err(TOO_MANY);
     }
-    let number = match backend.balance {
-        crate::domain::Balance::LeastInFlight => worker.random(),
-        crate::domain::Balance::RoundRobin => context.table.next_turn(target.backend),
-    };
+    let number = number(context, choice);
     let asking = Asking { worker: worker.index(), now: begun, number, tried: None };
     let endpoint = match backend.pick(asking) {
         Some(endpoint) => endpoint,
+        // Every one that takes requests has all that it may have.
+        None if backend.usable(begun) > 0 => {
+            worker.shard().overflow(Queue::InFlight);
+            return Err(TOO_MANY);
+        }
         None if fallback.is_some_and(|way| way.follows_error(context, NO_ENDPOINT)) => {
             return Ok(None);
         }

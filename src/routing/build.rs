@@ -108,6 +108,7 @@ fn build_backends(config: &Config, with: &Ingredients<'_>) -> Vec<Arc<Backend>> 
             balance: backend.balance,
             in_flight: in_flight.unwrap_or_else(|| Arc::new(WorkerGauge::new(workers))),
             max_in_flight: backend.max_in_flight,
+            endpoint_max_in_flight: backend.endpoint_max_in_flight,
             pool_idle: backend.pool_idle,
             pool_idle_timeout: backend.pool_idle_timeout,
             cache_status_header: backend.cache_status_header.clone(),
@@ -151,6 +152,7 @@ fn build_route(
         timeouts: route.timeouts,
         max_body: route.max_body,
         expose_backend: route.expose_backend,
+        retry: route.retry.clone(),
         fallback: route.fallback.clone(),
         detour,
     }))

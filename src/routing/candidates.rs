@@ -10,7 +10,7 @@ use crate::{
         outlier::Fleet,
         pick::{Candidates, pick, remix},
     },
-    domain::{Class, Moment},
+    domain::{Balance, Class, Moment, Outcome},
 };
 
 /// Who looks for an endpoint.
@@ -62,10 +62,21 @@ impl Backend {
         self.endpoints.iter().filter(|endpoint| endpoint.is_usable(now)).count()
     }
 
-    /// A request at the endpoint at `place` has ended as `class`. Gives the ejection that this leads to, or would have.
-    pub fn note(&self, place: usize, class: Class, now: Moment) -> Option<Ejection> {
+    /// An attempt of `worker` at the endpoint at `place` has ended. Gives the ejection that this leads to, or would have.
+    pub fn note(
+        &self,
+        place: usize,
+        worker: usize,
+        outcome: &Outcome,
+        now: Moment,
+    ) -> Option<Ejection> {
+        let (endpoint, class) = (&self.endpoints[place], outcome.class);
+        if self.balance == Balance::Ewma && class != Class::Excluded {
+            let latency = outcome.first_byte.unwrap_or(outcome.total);
+            endpoint.latency().note(worker, latency, class == Class::Failure, now);
+        }
         let rules = self.ejection.rules.as_ref()?;
-        let availability = self.endpoints[place].availability();
+        let availability = endpoint.availability();
         match class {
             Class::Success => availability.succeeded(),
             Class::Excluded => {}
@@ -98,9 +109,14 @@ impl Candidates for Seen<'_> {
     fn usable(&self, at: usize) -> bool {
         let endpoint = &self.backend.endpoints[at];
         let (availability, Asking { now, number, .. }) = (endpoint.availability(), self.asking);
+        let is_full = |max| endpoint.in_flight().total() >= max;
+        if self.backend.endpoint_max_in_flight.is_some_and(is_full) {
+            return false;
+        }
         match self.look {
             Look::Full => {
-                let bits = || (remix(number ^ endpoint.key()) >> 32) as u32;
+                // Mixed once more than a key's weight is, which would else choose among the same.
+                let bits = || (remix(remix(number ^ endpoint.key())) >> 32) as u32;
                 availability.is_usable(now)
                     && availability.takes(now, self.backend.ejection.slow_start, bits)
             }
@@ -109,8 +125,17 @@ impl Candidates for Seen<'_> {
         }
     }
 
-    fn in_flight(&self, at: usize) -> u32 {
-        self.backend.endpoints[at].in_flight().of(self.asking.worker)
+    fn load(&self, at: usize) -> u64 {
+        let (endpoint, Asking { worker, now, .. }) = (&self.backend.endpoints[at], self.asking);
+        let in_flight = endpoint.in_flight().of(worker);
+        match self.backend.balance {
+            Balance::LeastInFlight | Balance::RoundRobin | Balance::Hash => in_flight.into(),
+            Balance::Ewma => endpoint.latency().of(worker).cost(in_flight, now) as u64,
+        }
+    }
+
+    fn key(&self, at: usize) -> u64 {
+        self.backend.endpoints[at].key()
     }
 }
 
@@ -122,7 +147,7 @@ mod tests {
     use crate::{
         config::model,
         decision::outlier::{Limit, Ruling},
-        domain::{BackendName, Balance, EjectionRules, Weight},
+        domain::{BackendName, EjectionRules, Weight},
         routing::{Bench, Endpoint, Health, WorkerGauge},
     };
 
@@ -137,6 +162,7 @@ mod tests {
             balance: Balance::LeastInFlight,
             in_flight: Arc::new(WorkerGauge::new(2)),
             max_in_flight: 100,
+            endpoint_max_in_flight: None,
             pool_idle: 1,
             pool_idle_timeout: Duration::from_secs(1),
             cache_status_header: None,
@@ -169,8 +195,14 @@ mod tests {
         hits
     }
 
+    fn end(backend: &Backend, place: usize, class: Class, ms: u64, now: Moment) -> Option<Ruling> {
+        let total = Duration::from_millis(ms);
+        let outcome = Outcome { class, blame: None, status: None, first_byte: None, total };
+        backend.note(place, 0, &outcome, now).map(|told| told.ruling)
+    }
+
     fn fail(backend: &Backend, place: usize, now: Moment) -> Option<Ruling> {
-        (0..3).find_map(|_| backend.note(place, Class::Failure, now)).map(|told| told.ruling)
+        (0..3).find_map(|_| end(backend, place, Class::Failure, 1, now))
     }
 
     fn ill(backend: &Backend, place: usize) {
@@ -208,10 +240,9 @@ mod tests {
     fn successes_between_failures_keep_it_in() {
         let two = backend(2);
         for _ in 0..10 {
-            assert!(two.note(0, Class::Failure, at(0)).is_none());
-            assert!(two.note(0, Class::Failure, at(0)).is_none());
-            assert!(two.note(0, Class::Success, at(0)).is_none());
-            assert!(two.note(0, Class::Excluded, at(0)).is_none());
+            for class in [Class::Failure, Class::Failure, Class::Success, Class::Excluded] {
+                assert!(end(&two, 0, class, 1, at(0)).is_none());
+            }
         }
         assert_eq!(two.usable(at(0)), 2);
     }
@@ -234,6 +265,40 @@ mod tests {
         fail(&two, 0, at(0));
         ill(&two, 1);
         assert_eq!(picks(&two, at(10)), [4_000, 0]);
+    }
+
+    #[test]
+    fn the_endpoint_that_answers_sooner_gets_more() {
+        let two = Backend { balance: Balance::Ewma, ..backend(2) };
+        end(&two, 0, Class::Success, 200, at(1));
+        end(&two, 1, Class::Success, 10, at(1));
+        assert_eq!(picks(&two, at(1)), [0, 4_000]);
+        // Until so many wait there that they cost as much.
+        (0..20).for_each(|_| two.endpoints[1].in_flight().enter(0));
+        assert_eq!(picks(&two, at(1)), [4_000, 0]);
+    }
+
+    #[test]
+    fn keys_come_back_one_by_one_to_an_endpoint_that_starts_slowly() {
+        let two = Backend { balance: Balance::Hash, ..backend(2) };
+        let home = |seconds, key| two.pick(Asking { number: remix(key), ..asking(at(seconds), 0) });
+        let keys: Vec<_> = (0..4_000).filter(|key| home(0, *key) == Some(0)).collect();
+        fail(&two, 0, at(0));
+        assert!(keys.iter().all(|key| home(9, *key) == Some(1)));
+        let back = |seconds| keys.iter().filter(|key| home(seconds, **key) == Some(0)).count();
+        let shares = [10, 15, 20].map(|seconds| back(seconds) as f64 / keys.len() as f64);
+        for (got, wanted) in shares.into_iter().zip([0.1, 0.5, 1.0]) {
+            assert!((got - wanted).abs() < 0.05, "{shares:?}");
+        }
+    }
+
+    #[test]
+    fn a_full_endpoint_leaves_the_rest_to_others() {
+        let two = Backend { endpoint_max_in_flight: Some(2), ..backend(2) };
+        (0..2).for_each(|worker| two.endpoints[0].in_flight().enter(worker));
+        assert_eq!(picks(&two, at(0)), [0, 4_000]);
+        (0..2).for_each(|worker| two.endpoints[1].in_flight().enter(worker));
+        assert_eq!((two.pick(asking(at(0), 1)), two.usable(at(0))), (None, 2));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Addresses, Availability};
+use super::{Addresses, Availability, latency::WorkerLatency};
 use crate::domain::{EndpointAddress, Moment};
 
 /// Tells endpoints apart for the life of the process, also when an address comes back.
@@ -24,6 +24,7 @@ pub struct Endpoint {
     availability: Availability,
     addresses: Addresses,
     in_flight: WorkerGauge,
+    latency: WorkerLatency,
 }
 
 impl Endpoint {
@@ -37,6 +38,7 @@ impl Endpoint {
             address,
             availability: Availability::default(),
             in_flight: WorkerGauge::new(workers),
+            latency: WorkerLatency::new(workers),
         }
     }
 
@@ -78,6 +80,11 @@ impl Endpoint {
     /// Whether new requests may go there.
     pub fn is_usable(&self, now: Moment) -> bool {
         self.availability.is_usable(now)
+    }
+
+    /// How long its answers take.
+    pub(super) const fn latency(&self) -> &WorkerLatency {
+        &self.latency
     }
 
     /// Requests under way.

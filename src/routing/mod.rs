@@ -10,13 +10,14 @@ mod guard;
 mod handle;
 mod hash;
 mod key_set;
+mod latency;
 mod matcher;
 mod rollout;
 mod sketch;
 mod table;
 
 pub use addresses::{Addresses, Home, MAX_ADDRESSES};
-pub use allowance::Allowance;
+pub use allowance::{Allowance, RetryAllowance};
 pub use availability::{Availability, Bench, Ejection, Health};
 pub use build::{BuildError, Ingredients, build};
 pub use candidates::Asking;

@@ -94,6 +94,8 @@ pub struct Route {
     pub max_body: Option<u64>,
     /// Name the backend to the client.
     pub expose_backend: bool,
+    /// Which failures of an endpoint another one makes good.
+    pub retry: Option<model::Retry>,
     /// Which of the canary's failures the baseline answers.
     pub fallback: Option<model::Fallback>,
     /// Where they go, while it is known which backend is which.
@@ -273,6 +275,8 @@ pub struct Backend {
     pub in_flight: Arc<WorkerGauge>,
     /// Most of them at once.
     pub max_in_flight: u32,
+    /// Most of them at once at one endpoint.
+    pub endpoint_max_in_flight: Option<u32>,
     /// Idle connections kept per endpoint and worker.
     pub pool_idle: usize,
     /// An idle connection is closed after this.

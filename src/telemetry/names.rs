@@ -55,7 +55,7 @@ pub const ABANDONED: Metric = Metric {
 /// Requests sent again.
 pub const RETRIES: Metric = Metric {
     name: "tidegate_retries_total",
-    help: "Requests sent to a backend a second time, since the idle connection that took them had died.",
+    help: "Requests sent to a backend once more, after an endpoint failed them or the idle connection that took them had died.",
     kind: MetricKind::Counter,
     labels: &["route", "backend"],
 };

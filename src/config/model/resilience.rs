@@ -1,9 +1,9 @@
-//! What keeps requests away from endpoints that fail: `[backend.NAME.health_check]` and `[backend.NAME.ejection]`.
+//! What keeps clients away from endpoints that fail: `[backend.NAME.health_check]`, `[backend.NAME.ejection]`, `[route.retry]`.
 
 use std::time::Duration;
 
 use super::StatusSet;
-use crate::domain::EjectionRules;
+use crate::domain::{EjectionRules, Weight};
 
 /// `[backend.NAME.health_check]`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,4 +43,37 @@ pub struct Ejection {
     pub rules: Option<EjectionRules>,
     /// An endpoint that comes back gets its full share only after this; `None`: at once.
     pub slow_start: Option<Duration>,
+}
+
+/// `[route.retry]` that asks for something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    /// How often one request may be sent to yet another endpoint; at least once.
+    pub attempts: u32,
+    /// Failures that lead there; at least one, each once.
+    pub on: Vec<RetryCause>,
+    /// Largest share of the route's requests.
+    pub budget: Weight,
+}
+
+/// How an attempt fails that may be made again, as `retry.on` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RetryCause {
+    /// `"connect"`: no connection, or not in time.
+    Connect,
+    /// `"refused"`: the connection ended before a byte of the request was sent.
+    Refused,
+    /// `"reset_before_response"`: it ended before a byte of the answer came.
+    ResetBeforeResponse,
+}
+
+impl RetryCause {
+    /// The file's word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Refused => "refused",
+            Self::ResetBeforeResponse => "reset_before_response",
+        }
+    }
 }
