@@ -37,7 +37,7 @@ section! {
         /// Bad results in a row that make it unhealthy.
         default unhealthy_after: Whole<1, 1_000> = Whole(defaults::UNHEALTHY_AFTER);
     }
-    later { "kind" = r#""http""#; }
+    later { "kind"; }
 }
 
 section! {

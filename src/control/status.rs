@@ -236,7 +236,7 @@ pub(super) fn backends(table: &Table, rates: &Rates, now: Moment) -> Vec<Backend
 }
 
 /// One endpoint. What an operator decided is told before what its checks say, and that before what its requests say.
-pub(super) fn endpoint_status(endpoint: &Endpoint, now: Moment) -> EndpointStatus {
+pub(in crate::control) fn endpoint_status(endpoint: &Endpoint, now: Moment) -> EndpointStatus {
     let availability = endpoint.availability();
     let seconds = |span: Duration| span.as_secs_f64().ceil();
     let (state, detail) = if availability.is_drained() {
