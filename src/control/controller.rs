@@ -338,7 +338,8 @@ impl Controller {
         };
         let now = clock::now();
         let before = status::endpoint_status(endpoint, now);
-        if wish.verb == EndpointVerb::Ready && endpoint.is_drained() {
+        if wish.verb == EndpointVerb::Ready && !endpoint.is_usable(now) {
+            endpoint.availability().lift();
             endpoint.availability().start_slowly(now, backend.ejection.slow_start);
         }
         endpoint.set_drained(wish.verb == EndpointVerb::Drain);

@@ -39,6 +39,10 @@ impl EndpointNews {
 
 fn readmit(backend: &Backend, now: Moment, audit: &Audit) {
     for endpoint in &backend.endpoints {
+        if backend.ejection.rules.is_none() {
+            // A reload has done away with ejections.
+            endpoint.availability().lift();
+        }
         if endpoint.availability().readmit(now) {
             let subject = format!("{}/{}", backend.name, endpoint.address());
             let message = "its ejection is over";

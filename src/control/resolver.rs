@@ -1,7 +1,7 @@
 //! Resolves the names of endpoints again and again, so that nobody looks one up on a request's way.
 //!
 //! The system's resolver does the work (files, DNS, search domains), all A and AAAA records are used. A look-up that fails
-//! keeps the last good answer, and is an event; so is the first one that works again.
+//! keeps the last good answer; the second one in a row is an event, and so is the first one that works again.
 
 use std::{
     collections::HashMap,
@@ -90,16 +90,17 @@ async fn resolve(
     endpoint: Arc<Endpoint>,
     every: Duration,
 ) {
-    let mut failing = false;
+    let mut failures = 0_u32;
+    let mut told = false;
     loop {
         let begun = clock::now();
         let found = look_up(&shared, &endpoint).await;
-        let next = match found {
-            Ok(()) => every,
-            Err(_) => every.min(RETRY),
-        };
-        if found.is_err() != failing {
-            failing = !failing;
+        failures = if found.is_ok() { 0 } else { failures.saturating_add(1) };
+        let next = if failures == 0 { every } else { every.min(RETRY) };
+        // One lost packet is no news, unless nothing else is known.
+        let is_news = failures > 1 || endpoint.addresses().known().is_none();
+        if told == found.is_ok() && (told || is_news) {
+            told = !told;
             let subject = format!("{backend}/{}", endpoint.address());
             shared.events.report(news(subject, &endpoint, found));
         }
@@ -118,16 +119,16 @@ async fn look_up(shared: &Shared, endpoint: &Endpoint) -> Result<(), String> {
             Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
         }
     };
+    let found = found.and_then(|found| match found.is_empty() {
+        true => Err("the name has no address".to_owned()),
+        false => Ok(found),
+    });
     match found {
-        Ok(found) if !found.is_empty() => {
+        Ok(found) => {
             if endpoint.addresses().set(found) {
                 tracing::debug!(endpoint = %address, "its name has other addresses now");
             }
             Ok(())
-        }
-        Ok(_) => {
-            endpoint.addresses().fail();
-            Err("the name has no address".to_owned())
         }
         Err(why) => {
             endpoint.addresses().fail();

@@ -141,6 +141,12 @@ impl Availability {
         over && self.ejected_until.compare_exchange(until, 0, Relaxed, Relaxed).is_ok()
     }
 
+    /// Ends an ejection now: whoever decides so knows better.
+    pub fn lift(&self) {
+        self.ejected_until.store(0, Relaxed);
+        self.failures.store(0, Relaxed);
+    }
+
     /// Ejections so far, and those that a limit prevented.
     pub fn ejections(&self) -> (u64, u64) {
         (self.ejections.total.load(Relaxed), self.withheld.total.load(Relaxed))
@@ -257,6 +263,14 @@ mod tests {
         assert!(endpoint.readmit(at(11)) && !endpoint.readmit(at(11)));
         assert_eq!(endpoint.slow_for(at(11)), Duration::from_secs(10));
         assert_eq!(endpoint.ejections(), (1, 0));
+    }
+
+    #[test]
+    fn an_ejection_that_is_lifted_is_over_and_was_no_readmission() {
+        let endpoint = Availability::default();
+        endpoint.judge(&RULES, SLOW, PAIR, 3, at(1)).unwrap();
+        endpoint.lift();
+        assert!(endpoint.is_usable(at(2)) && !endpoint.readmit(at(60)));
     }
 
     #[test]

@@ -207,6 +207,11 @@ fn an_ejected_endpoint_is_shown_and_comes_back_by_itself() {
     let told = eventually("the event", || event(&gate, "endpoint_ejected"));
     assert!(told["message"].as_str().is_some_and(|text| text.contains("3 failures in a row")));
 
+    gate.run_ok(&["endpoint", "blue", &one.address.to_string(), "ready"]);
+    assert_eq!(state(&gate, &one)["state"], "ready", "an operator knows better");
+    (0..20).for_each(|_| drop(client.get("/")));
+    await_state(&gate, &one, "ejected");
+
     // The last one stays, and it is said what would have been.
     two.say(500);
     (0..3).for_each(|_| drop(client.get("/")));

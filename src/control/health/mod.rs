@@ -119,7 +119,7 @@ async fn watch(watched: Watched, outbound: Outbound, events: EventSink) {
         let result = probe::probe(&watched.check, &watched.endpoint, &outbound).await;
         let first = availability.health().is_none();
         if let Some(healthy) = streak.take(result.is_ok(), healthy_after, unhealthy_after) {
-            take(&watched, healthy, result.unwrap_or_else(|why| why), first, &events);
+            take(&watched, healthy, &result.unwrap_or_else(|why| why), first, &events);
         }
         // So that the checks of many endpoints, and of many proxies, do not come all at once.
         let next = interval.mul_f64(0.9 + 0.2 * fastrand::f64());
@@ -128,12 +128,12 @@ async fn watch(watched: Watched, outbound: Outbound, events: EventSink) {
 }
 
 /// Takes what is news about an endpoint.
-fn take(watched: &Watched, healthy: bool, why: String, first: bool, events: &EventSink) {
+fn take(watched: &Watched, healthy: bool, why: &str, first: bool, events: &EventSink) {
     let availability = watched.endpoint.availability();
     if healthy && !first {
         availability.start_slowly(clock::now(), watched.slow_start);
     }
-    availability.set_health(Some(Health { healthy, why: why.clone() }));
+    availability.set_health(Some(Health { healthy, why: why.to_owned() }));
     let (kind, message) = match healthy {
         // That it is well from the beginning is no news.
         true if first => return,

@@ -26,10 +26,15 @@ pub(in crate::proxy) async fn connect(
     let slow = ProxyError::new(ErrorReason::ConnectTimeout, "the endpoint could not be reached");
     let socket = tokio::time::timeout(timeout, open(endpoint, timeout));
     let socket = socket.await.map_err(|_| slow)?;
-    let (socket, home) = socket.map_err(|error| match error.kind() {
-        _ if is_own(&error) => own,
-        io::ErrorKind::TimedOut => slow,
-        _ => failed,
+    let (socket, home) = socket.map_err(|error| {
+        let is_slow = error.kind() == io::ErrorKind::TimedOut;
+        if is_own(&error) {
+            own
+        } else if is_slow {
+            slow
+        } else {
+            failed
+        }
     })?;
     let socket = Socket::Plain(socket);
     UpstreamConnection::new(socket, home, worker.clone()).await.map_err(|_| failed)
