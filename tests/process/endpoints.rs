@@ -188,7 +188,8 @@ fn an_ejected_endpoint_is_shown_and_comes_back_by_itself() {
     let (one, two) = (Mortal::start(), Mortal::start());
     let rules = |base| {
         format!(
-            "balance = \"round_robin\"\nejection = {{ consecutive_failures = 3, base_time = \"{base}\" }}"
+            "balance = \"round_robin\"\n[backend.blue.ejection]\nconsecutive_failures = 3\n\
+             base_time = \"{base}\"\nslow_start = \"off\""
         )
     };
     let gate = Gate::start(&one_backend(&[&one, &two], &rules("5m")));
