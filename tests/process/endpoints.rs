@@ -164,6 +164,23 @@ fn a_backend_whose_checks_all_fail_is_tried_all_the_same() {
 }
 
 #[test]
+fn a_canary_that_is_not_well_leaves_its_requests_to_the_baseline_for_as_long_as_it_may() {
+    let (blue, green) = (Mortal::start(), Mortal::start());
+    green.say(404);
+    let setup = Setup::empty().backend("blue", blue.address, "");
+    let setup = setup.backend("green", green.address, "health_check = { path = \"/health\" }");
+    let fallback = format!("{NONE}\n[route.fallback]\non = [\"connect\"]\nbudget = \"0.01%\"");
+    let setup = setup.route("app", "split = { blue = 0, green = 100 }", &fallback);
+    let gate = Gate::start(&setup.rollout(&format!("{QUICK}{}", steps(&[100], "1h", ""))));
+    await_state(&gate, &green, "unhealthy");
+    let mut client = gate.client();
+    let statuses: Vec<_> = (0..12).map(|_| client.get("/").status()).collect();
+    // Ten fallbacks are there from the beginning. After them an answer of the canary's own is better than none.
+    assert_eq!((&statuses[..10], &statuses[10..]), (&[200; 10][..], &[404; 2][..]));
+    gate.await_count("tidegate_fallbacks_total", &[("from", "green")], 10);
+}
+
+#[test]
 fn a_canary_that_is_down_is_rolled_back_without_a_single_request() {
     let (blue, mut green) = (Mortal::start(), Mortal::start());
     let plan = format!(

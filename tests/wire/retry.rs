@@ -148,3 +148,21 @@ fn a_full_endpoint_sheds_with_the_time_to_come_back() {
     assert!(answer.text().contains("too_many_in_flight"), "{}", answer.text());
     gate.await_count("tidegate_overflow_total", &[("queue", "in_flight")], 1);
 }
+
+#[test]
+fn a_key_keeps_its_endpoint_and_others_spread() {
+    let upstreams = ["one", "two", "three"].map(Upstream::saying);
+    let addresses = upstreams.each_ref().map(Upstream::address);
+    let setup = Setup::empty().backend_of("blue", &addresses, "balance = \"hash\"");
+    let affinity = "[route.affinity]\nby = \"header\"\nname = \"x-user\"";
+    let gate = Gate::start(&setup.route("app", "split = { blue = 100 }", affinity));
+    let mut client = gate.client();
+    let mut seen = std::collections::BTreeSet::new();
+    for user in 0..30 {
+        let mut ask = || client.try_get("/", &format!("x-user: {user}\r\n")).unwrap().text();
+        let home = ask();
+        assert!((0..5).all(|_| ask() == home), "user {user} was moved");
+        seen.insert(home);
+    }
+    assert_eq!(seen.len(), 3, "{seen:?}");
+}
