@@ -35,3 +35,4 @@ mod split;
 mod state;
 mod steering;
 mod stuck;
+mod tls;
