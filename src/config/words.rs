@@ -8,6 +8,7 @@ use super::{
     leaf::{Leaf, text},
     model::{
         BackendProtocol, CheckTarget, FallbackCause, LogFormat, LogLevel, MetricUnit, Protocol,
+        RetryCause,
     },
     outside::SinkWord,
     reader::not_yet,
@@ -70,7 +71,9 @@ words! {
     Balance {
         "least_in_flight" => Balance::LeastInFlight,
         "round_robin" => Balance::RoundRobin,
-    } later ["ewma", "hash"];
+        "ewma" => Balance::Ewma,
+        "hash" => Balance::Hash,
+    } later [];
     Protocol {
         "http/1.1" => Protocol::Http1,
         "h2" => Protocol::Http2,
@@ -85,6 +88,11 @@ words! {
         "timeout" => FallbackCause::Timeout,
         "reset" => FallbackCause::Reset,
         "5xx" => FallbackCause::ServerError,
+    } later [];
+    RetryCause {
+        "connect" => RetryCause::Connect,
+        "refused" => RetryCause::Refused,
+        "reset_before_response" => RetryCause::ResetBeforeResponse,
     } later [];
     AffinityBy {
         "cookie" => AffinityBy::Cookie,

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     domain::{ErrorReason, Moment},
     proxy::{body::RequestBody, error::ProxyError, socket::Socket, worker::Worker},
+    routing::Home,
     tls::ClientTls,
 };
 use bytes::Bytes;
@@ -51,12 +52,15 @@ pub(in crate::proxy) struct Http1Connection {
     /// It has carried a request before.
     reused: bool,
     pub(super) idle_since: Moment,
+    /// Where it leads.
+    pub(super) home: Home,
 }
 
 impl Http1Connection {
     /// Takes a fresh socket, encrypted with `tls` if at all.
     pub(super) async fn new(
         socket: Socket,
+        home: Home,
         tls: Option<Arc<ClientTls>>,
         worker: Rc<Worker>,
     ) -> hyper::Result<Box<Self>> {
@@ -73,6 +77,7 @@ impl Http1Connection {
             ended: false,
             reused: false,
             idle_since: Moment::default(),
+            home,
         }))
     }
 

@@ -1,6 +1,6 @@
-//! Opens connections to endpoints.
+//! Opens connections to endpoints: to one of their addresses after the other, and on to the next where one does not take it.
 
-use std::{io, net::IpAddr, rc::Rc, time::Duration};
+use std::{io, net::SocketAddr, rc::Rc, time::Duration};
 
 use rustls::CertificateError;
 use tokio::net::TcpStream;
@@ -15,11 +15,12 @@ use crate::{
         socket::{Socket, Wire},
         worker::Worker,
     },
-    routing::{Backend, Endpoint, EndpointId},
+    routing::{Backend, Endpoint, EndpointId, Home},
     tls::ClientTls,
 };
 
-/// Connects to `endpoint` of `backend`, trying every address of its name in turn. A handshake is part of it.
+/// Connects to `endpoint` of `backend`, trying every address of its name in turn, each for an even part of the time. A
+/// handshake is part of it.
 ///
 /// # Errors
 /// `ConnectFailed`, `TlsFailed` or, past `timeout`, `ConnectTimeout`.
@@ -93,27 +94,36 @@ async fn open_own(
     endpoint: &Endpoint,
     timeout: Duration,
 ) -> Result<UpstreamConnection, ProxyError> {
-    let address = endpoint.address();
     let own =
         ProxyError::new(ErrorReason::Internal, "no descriptor or port is left to connect from");
     let failed = ProxyError::new(ErrorReason::ConnectFailed, "the endpoint refused the connection");
     let open = async {
-        let opened = open(address).await;
-        let socket = opened.map_err(|error| if is_own(&error) { own } else { failed })?;
-        match &backend.tls {
-            None => Ok(Socket::Plain(socket)),
-            Some(tls) => Box::pin(encrypt(socket, tls, address)).await,
-        }
+        let opened = open(endpoint, timeout).await;
+        let (socket, home) = opened.map_err(|error| {
+            let is_slow = error.kind() == io::ErrorKind::TimedOut;
+            if is_own(&error) {
+                own
+            } else if is_slow {
+                SLOW
+            } else {
+                failed
+            }
+        })?;
+        let socket = match &backend.tls {
+            None => Socket::Plain(socket),
+            Some(tls) => Box::pin(encrypt(socket, tls, endpoint.address())).await?,
+        };
+        Ok((socket, home))
     };
-    let socket = tokio::time::timeout(timeout, open).await.map_err(|_| SLOW)??;
+    let (socket, home) = tokio::time::timeout(timeout, open).await.map_err(|_| SLOW)??;
     let tls = backend.tls.clone();
     if speaks_http2(&socket, backend.protocol)? {
-        let opened = Box::pin(Http2Connection::new(socket, tls, worker));
+        let opened = Box::pin(Http2Connection::new(socket, home, tls, worker));
         let shared = opened.await.map_err(|_| failed)?;
         worker.pools().share(endpoint, &shared);
         return Ok(UpstreamConnection::Http2(shared.stream(false)));
     }
-    let own = Http1Connection::new(socket, tls, worker.clone()).await.map_err(|_| failed)?;
+    let own = Http1Connection::new(socket, home, tls, worker.clone()).await.map_err(|_| failed)?;
     Ok(UpstreamConnection::Http1(own))
 }
 
@@ -164,13 +174,39 @@ fn reason(error: &io::Error) -> &'static str {
     }
 }
 
-async fn open(address: &EndpointAddress) -> io::Result<TcpStream> {
-    let socket = match address.host().parse::<IpAddr>() {
-        Ok(ip) => TcpStream::connect((ip, address.port())).await?,
-        Err(_) => TcpStream::connect((address.host(), address.port())).await?,
+async fn open(endpoint: &Endpoint, timeout: Duration) -> io::Result<(TcpStream, Home)> {
+    // Before they are read: should they change meanwhile, the connection is looked at again when it comes back.
+    let generation = endpoint.addresses().generation();
+    let addresses = match endpoint.addresses().known() {
+        Some(addresses) => addresses,
+        // A name that nobody has looked up yet: the process, or this endpoint, has just begun.
+        None => Box::pin(endpoint.addresses().resolved()).await.ok_or(io::ErrorKind::NotFound)?,
+    };
+    let (socket, peer) = match addresses[..] {
+        [peer] => (TcpStream::connect(peer).await?, peer),
+        _ => Box::pin(open_one_of(&addresses, endpoint.addresses().next_turn(), timeout)).await?,
     };
     socket.set_nodelay(true)?;
-    Ok(socket)
+    Ok((socket, Home { peer, generation }))
+}
+
+async fn open_one_of(
+    addresses: &[SocketAddr],
+    turn: usize,
+    timeout: Duration,
+) -> io::Result<(TcpStream, SocketAddr)> {
+    let part = timeout / u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+    let begin = turn % addresses.len();
+    let mut why = io::ErrorKind::NotFound.into();
+    for peer in addresses[begin..].iter().chain(&addresses[..begin]) {
+        match tokio::time::timeout(part, TcpStream::connect(*peer)).await {
+            Ok(Ok(socket)) => return Ok((socket, *peer)),
+            Ok(Err(error)) if is_own(&error) => return Err(error),
+            Ok(Err(error)) => why = error,
+            Err(_) => why = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(why)
 }
 
 /// Whether it is this machine that has run out of something, and not the endpoint that failed.

@@ -32,6 +32,7 @@ use crate::{
         body::RequestBody, downstream::Downstream, error::ProxyError, socket::Socket,
         worker::Worker,
     },
+    routing::{Endpoint, Home},
     tls::ClientTls,
 };
 
@@ -61,12 +62,15 @@ pub(super) struct Http2Connection {
     /// As many as its endpoint takes.
     most: Rc<Cell<usize>>,
     idle_since: Cell<Moment>,
+    /// Where it leads.
+    home: Cell<Home>,
 }
 
 impl Http2Connection {
     /// Takes a fresh socket.
     pub(super) async fn new(
         socket: Socket,
+        home: Home,
         tls: Option<Arc<ClientTls>>,
         worker: &Worker,
     ) -> hyper::Result<Rc<Self>> {
@@ -93,7 +97,8 @@ impl Http2Connection {
             .await;
         });
         let idle_since = Cell::new(clock::now());
-        Ok(Rc::new(Self { sender, tls, open: Cell::new(0), most, idle_since }))
+        let (open, home) = (Cell::new(0), Cell::new(home));
+        Ok(Rc::new(Self { sender, tls, open, most, idle_since, home }))
     }
 
     /// Whether it takes another request.
@@ -104,6 +109,16 @@ impl Http2Connection {
     /// Whether it takes requests at all.
     pub(super) fn is_open(&self) -> bool {
         !self.sender.is_closed()
+    }
+
+    /// Whether the endpoint's name still stands for where it leads.
+    pub(super) fn leads_to(&self, endpoint: &Endpoint) -> bool {
+        let mut home = self.home.get();
+        let leads = endpoint.addresses().has(&mut home);
+        if leads {
+            self.home.set(home);
+        }
+        leads
     }
 
     /// What it was encrypted with.

@@ -65,7 +65,8 @@ impl Pools {
         endpoint: &Endpoint,
     ) -> Option<UpstreamConnection> {
         let fits = |shared: &&Rc<Http2Connection>| {
-            shared.has_room() && same_rules(shared.tls(), backend.tls.as_ref())
+            let is_right = same_rules(shared.tls(), backend.tls.as_ref());
+            shared.has_room() && is_right && shared.leads_to(endpoint)
         };
         let shared = self.shared.get(&endpoint.id())?.iter().find(fits)?;
         Some(UpstreamConnection::Http2(shared.stream(true)))
@@ -102,8 +103,9 @@ impl Pools {
         endpoint: &Endpoint,
         connection: UpstreamConnection,
     ) {
-        let UpstreamConnection::Http1(connection) = connection else { return };
-        if backend.pool_idle == 0 || endpoint.is_drained() {
+        let UpstreamConnection::Http1(mut connection) = connection else { return };
+        let at_home = endpoint.addresses().has(&mut connection.home);
+        if backend.pool_idle == 0 || endpoint.is_drained() || !at_home {
             return;
         }
         let idle = self.idle.entry(endpoint.id()).or_default();
