@@ -159,6 +159,7 @@ mod tests {
         Backend {
             name: BackendName::new("blue").unwrap(),
             endpoints: (0..endpoints).map(endpoint).collect(),
+            protocol: model::BackendProtocol::Http1,
             balance: Balance::LeastInFlight,
             in_flight: Arc::new(WorkerGauge::new(2)),
             max_in_flight: 100,
@@ -166,6 +167,7 @@ mod tests {
             pool_idle: 1,
             pool_idle_timeout: Duration::from_secs(1),
             cache_status_header: None,
+            tls: None,
             ejection: model::Ejection {
                 rules: Some(EjectionRules {
                     consecutive_failures: 3,

@@ -342,3 +342,16 @@ fn a_listener_speaks_only_what_it_is_told_to() {
     let end = client.end();
     assert!(matches!(end, None | Some(1)), "{end:?}");
 }
+
+#[test]
+fn a_greeting_that_http_1_follows_is_none() {
+    let upstream = Upstream::saying("ok");
+    let gate = Gate::start(&Setup::to(upstream.address()));
+    let mut client = Frames::connect_silent(gate.address());
+    client.send(&[PREFACE, b"GET /second HTTP/1.1\r\nhost: a\r\n\r\n"].concat());
+    client.end();
+    let mut after = Frames::connect(gate.address());
+    after.send_get(1, "/after");
+    assert_eq!(after.end_of(1), StreamEnd::Answered(200, b"ok".into()));
+    assert_eq!(upstream.log().targets(), ["/after"]);
+}

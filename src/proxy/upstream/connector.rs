@@ -51,9 +51,9 @@ async fn open_or_join(
         for _ in 0..ROUNDS {
             let opened = worker.pools().opening(endpoint)?;
             opened.notified().await;
-            let joined = worker.pools().join(backend, endpoint);
-            if joined.is_some() {
-                return joined;
+            // As good as one of its own: it has just been opened.
+            if let Some(shared) = worker.pools().room(backend, endpoint) {
+                return Some(UpstreamConnection::Http2(shared.stream(false)));
             }
         }
         None

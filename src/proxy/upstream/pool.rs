@@ -35,9 +35,9 @@ impl Pools {
         now: Moment,
     ) -> Option<UpstreamConnection> {
         if backend.protocol != BackendProtocol::Http1
-            && let Some(shared) = self.join(backend, endpoint)
+            && let Some(shared) = self.room(backend, endpoint)
         {
-            return Some(shared);
+            return Some(UpstreamConnection::Http2(shared.stream(true)));
         }
         let idle = self.idle.get_mut(&endpoint.id())?;
         let fresh = |c: &Http1Connection| now.since(c.idle_since) < backend.pool_idle_timeout;
@@ -58,18 +58,17 @@ impl Pools {
         None
     }
 
-    /// A place at a connection that requests share.
-    pub(super) fn join(
+    /// A connection that requests share and that has room for another.
+    pub(super) fn room(
         &self,
         backend: &Backend,
         endpoint: &Endpoint,
-    ) -> Option<UpstreamConnection> {
+    ) -> Option<&Rc<Http2Connection>> {
         let fits = |shared: &&Rc<Http2Connection>| {
             let is_right = same_rules(shared.tls(), backend.tls.as_ref());
             shared.has_room() && is_right && shared.leads_to(endpoint)
         };
-        let shared = self.shared.get(&endpoint.id())?.iter().find(fits)?;
-        Some(UpstreamConnection::Http2(shared.stream(true)))
+        self.shared.get(&endpoint.id())?.iter().find(fits)
     }
 
     /// Tells when the connection is open, or not, that is being opened to `endpoint`.
