@@ -195,6 +195,7 @@ mod tests {
         let ping = frame(PING, 0, 0, &[0; 8]);
         let used = (0..=CONTROL).find_map(|_| scanner.scan(&ping, &budget).err());
         assert_eq!(used, Some(Queue::Http2Control));
+        let (mut scanner, budget) = opened();
         let reset = frame(RST_STREAM, 0, 1, &[0; 4]);
         let used = (0..=RESETS).find_map(|_| scanner.scan(&reset, &budget).err());
         assert_eq!(used, Some(Queue::Http2Resets));
