@@ -22,6 +22,7 @@ mod messages;
 mod oracle;
 mod pool;
 mod recall;
+mod retry;
 mod stage;
 mod tls;
 mod tls_upstream;
