@@ -17,6 +17,7 @@ mod sampler;
 mod show;
 mod status;
 mod tick;
+mod unknown;
 
 pub(in crate::control) use self::{
     board::{Board, Shown},
