@@ -6,6 +6,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     RolloutStatus, Run,
+    ladder::Ladder,
     run::{Record, RunLog},
     sampler::Sampler,
 };
@@ -47,6 +48,8 @@ pub(in crate::control) struct Drive {
     pub(super) rollbacks: BTreeMap<&'static str, u64>,
     /// Phase and step when it was last looked at.
     pub(super) place: (&'static str, Option<usize>),
+    /// Hooks of the last rollback, while they are called.
+    pub(super) ladder: Option<Ladder>,
     /// What was in force when the state file could not be read: it has the word as soon as it can.
     pub(super) is_stand_in: bool,
 }
@@ -80,7 +83,7 @@ impl Drive {
 
     /// The same with the history of `old`, whose place it takes.
     pub(super) fn after(self, old: Self) -> Self {
-        Self { number: old.number, rollbacks: old.rollbacks, ..self }
+        Self { number: old.number, rollbacks: old.rollbacks, ladder: old.ladder, ..self }
     }
 
     fn new(
@@ -122,6 +125,7 @@ impl Drive {
             recalled_at: None,
             rollbacks: BTreeMap::new(),
             place,
+            ladder: None,
             is_stand_in: false,
         };
         drive.set_limits();

@@ -159,9 +159,7 @@ impl Controller {
         for rollout in &config.rollouts {
             self.follow_plan(rollout.plan.clone());
         }
-        let configured =
-            |name: &RolloutName| config.rollouts.iter().any(|known| known.plan.name == *name);
-        self.drives.retain(|name, drive| configured(name) || drive.owns_route());
+        self.drop_forgotten();
         self.show_rollouts();
     }
 

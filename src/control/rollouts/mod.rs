@@ -7,6 +7,7 @@ mod board;
 mod carry;
 mod drive;
 mod errands;
+mod ladder;
 mod life;
 mod news;
 mod operate;

@@ -11,9 +11,10 @@ use crate::{
     decision::{
         condition::{Reading, Truth},
         judge::RuleReading,
-        rollout::{Hold, Phase},
+        rollout::{Hold, Phase, Verb},
     },
     domain::Plan,
+    lifecycle::clock,
     telemetry::Recorder,
 };
 
@@ -71,7 +72,7 @@ impl Drive {
             missing: self.missing(),
             verdict: self.verdict(),
             conditions: self.conditions(),
-            fits: state.fitting().iter().map(|verb| verb.word().to_owned()).collect(),
+            fits: self.fits(),
             exposure: self.exposure(recorder),
             changed: log.changed.clone(),
             plan_differs: self.follows_plan()
@@ -94,7 +95,8 @@ impl Drive {
     /// What keeps it from going on, for people.
     fn missing(&self) -> Vec<String> {
         let state = self.state();
-        let mut missing = Vec::new();
+        let climbed = self.climbed(clock::now()).map(|climb| climb.to_string());
+        let mut missing: Vec<_> = climbed.into_iter().collect();
         let Some(_) = state.phase.stay() else { return missing };
         if let Phase::Holding {
             why: why @ (Hold::Errand | Hold::ErrandFailed | Hold::NotWritten),
@@ -111,6 +113,14 @@ impl Drive {
                 .push(format!("the weight has only just changed; {:.1} s", settling.as_secs_f64()));
         }
         missing
+    }
+
+    /// Verbs that fit; none begins a run while the ladder of the last one is climbed.
+    fn fits(&self) -> Vec<String> {
+        let climbs = self.climbed(clock::now()).is_some();
+        let fitting = self.state().fitting().iter();
+        let fitting = fitting.filter(|verb| !climbs || **verb != Verb::Start);
+        fitting.map(|verb| verb.word().to_owned()).collect()
     }
 
     fn conditions(&self) -> Vec<ConditionStatus> {

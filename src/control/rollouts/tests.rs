@@ -1,5 +1,7 @@
 //! Rollouts in a controller: restarts, reloads, and a state file that is late.
 
+mod ladder;
+
 use crate::{
     control::{
         Operate, SetSplit, SetThresholds,
@@ -328,18 +330,4 @@ async fn a_plan_that_changed_under_a_run_counts_from_the_next_start_on() {
     running.verb(Verb::Start).await;
     let status = running.handle.status().rollouts.remove(0);
     assert_eq!((status.plan_differs, status.steps[0].weight.percent()), (false, 5.0));
-}
-
-#[tokio::test]
-async fn a_rung_that_ends_under_the_next_run_is_told() {
-    let hook = "[[rollout.api.hook]]\non = \"rollback\"\nname = \"undo\"\nexec = [\"/bin/sleep\", \"1\"]\n";
-    let house = House::with_servers(ALL_BLUE);
-    house.write(ALL_BLUE, &format!("{}{hook}", plan("blue", "green", "")));
-    let running = house.start(FakeDataPlane::default());
-    running.verb(Verb::Start).await;
-    running.told(EventKind::RolloutAdvanced).await;
-    running.verb(Verb::Rollback).await;
-    running.verb(Verb::Start).await;
-    running.told(EventKind::HookEnded).await;
-    assert_eq!(running.handle.status().rollouts[0].run, 2);
 }

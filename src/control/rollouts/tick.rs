@@ -39,8 +39,11 @@ impl Controller {
     }
 
     fn tick_rollout(&mut self, name: &RolloutName) {
-        let begins = |drive: &Drive| matches!(drive.state().phase, Phase::Idle);
-        if self.drives.get(name).is_some_and(begins) && self.rival(name).is_some() {
+        let begins = |drive: &&Drive| matches!(drive.state().phase, Phase::Idle);
+        if let Some(drive) = self.drives.get(name).filter(begins)
+            && (self.rival(name).is_some()
+                || self.ladder_in_the_way(name, &drive.plan().route).is_some())
+        {
             return;
         }
         let now = clock::now();
