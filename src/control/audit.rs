@@ -172,6 +172,7 @@ fn log(event: &Event) {
         | EventKind::RolloutFailed
         | EventKind::RolloutAlertRaised
         | EventKind::RolloutNotWritten
+        | EventKind::RolloutUnwatched
         | EventKind::RolloutStateLost
         | EventKind::StateDamaged
         | EventKind::StateWriteFailed

@@ -4,12 +4,16 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tidegate::{
     decision::{
-        judge::{Sample, Spent},
+        condition::Reading,
+        judge::{Clocks, Sample, Spent},
         rollout::{Command, Effect, Engine, Errand, News, NewsKind, Phase, State, Ticket, Verb},
         stats::{Totals, bucket_index},
     },
     domain::{MetricName, Moment, Plan, Verdict, Weight, plan::OnThinTraffic, verdict::Lack},
 };
+
+/// These worlds are looked at more seldom than a real one, but not as seldom as when they stop.
+pub(crate) const SELDOM: Duration = Duration::from_secs(60);
 
 /// How one side does at present.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -88,7 +92,31 @@ pub(crate) struct World {
     served: Duration,
     /// An operator meddled with the present step.
     meddled: bool,
+    /// Time has passed in which nobody looked.
+    stopped: bool,
+    settling: Settling,
     news: Vec<News>,
+}
+
+/// The time after a change of weight that no evidence is taken from, as this world knows it.
+#[derive(Debug, Default)]
+struct Settling {
+    over: Option<Moment>,
+    /// The canary's judged attempts at the first look after it.
+    before: Option<u64>,
+}
+
+impl Settling {
+    /// A look at `now`, with so many judged attempts; gives those that are evidence, where there was a look before.
+    fn look(&mut self, now: Moment, settle: Duration, judged: u64) -> Option<u64> {
+        let over = *self.over.get_or_insert(now + settle);
+        if now < over {
+            return None;
+        }
+        let begun = self.before.map(|before| judged - before);
+        self.before.get_or_insert(judged);
+        begun
+    }
 }
 
 /// What the rollout waits for.
@@ -137,7 +165,7 @@ impl World {
         Self {
             weather,
             durable: state.clone(),
-            engine: Engine::new(state),
+            engine: Engine::new(state).looked_at_every(SELDOM),
             now: Moment::default(),
             weight: Weight::ZERO,
             unwritten: false,
@@ -148,8 +176,16 @@ impl World {
             open: Vec::new(),
             served: Duration::ZERO,
             meddled: false,
+            stopped: false,
+            settling: Settling::default(),
             news: Vec::new(),
         }
+    }
+
+    /// A world that is looked at as often as a real one.
+    pub(crate) fn watched(plan: Plan, weather: Weather) -> Self {
+        let engine = Engine::new(State::idle(plan.clone()));
+        Self { engine, ..Self::new(plan, weather) }
     }
 
     pub(crate) fn state(&self) -> &State {
@@ -168,6 +204,17 @@ impl World {
         &self.news
     }
 
+    /// The process is stopped, or its machine: time passes, what was under way ends late and badly, and nobody looks.
+    pub(crate) fn stop(&mut self, span: Duration) {
+        self.now = self.now + span;
+        self.stopped = true;
+        let late = Health { errors: 0.5, latency: span, ..Health::GOOD };
+        if self.weight > Weight::ZERO {
+            self.spent.bad_responses += self.canary.count(4.0, &late);
+        }
+        self.baseline.count(4.0, &late);
+    }
+
     /// Time passes with the traffic that it brings; questions stay open.
     pub(crate) fn pass(&mut self, span: Duration) {
         self.now = self.now + span;
@@ -178,12 +225,20 @@ impl World {
         self.spent.bad_responses += bad;
         self.in_a_row = if self.weather.canary.errors >= 1.0 { self.in_a_row + bad } else { 0 };
         let (was, step) = (self.phase().clone(), self.step());
-        if matches!(was, Phase::Baking(_) | Phase::Holding { .. } | Phase::AwaitingGate(_)) {
+        let unwatched = std::mem::take(&mut self.stopped);
+        let serves =
+            matches!(was, Phase::Baking(_) | Phase::Holding { .. } | Phase::AwaitingGate(_));
+        if serves && !unwatched {
             self.served += span;
         }
-        let sample = self.sample();
+        let (sample, clocks) = (self.sample(), self.state().clocks.clone());
         let effects = self.engine.tick(self.now, &sample);
+        if unwatched {
+            self.settling = Settling::default();
+            self.check_clocks(&clocks);
+        }
         self.check_doubt(&was, &effects);
+        self.check_settling(&was, &effects);
         if self.unwritten && self.weather.disk {
             self.write_down();
         }
@@ -266,7 +321,7 @@ impl World {
         assert!(kept.is_sound(), "{text}");
         let (weight, before) = (kept.weight(), kept.clone());
         let (engine, effects) = Engine::resume(kept);
-        self.engine = engine;
+        self.engine = engine.looked_at_every(SELDOM);
         self.open.clear();
         self.canary = Side::default();
         self.baseline = Side::default();
@@ -274,6 +329,7 @@ impl World {
         self.spent = before.spent;
         self.served = before.phase.stay().map_or(Duration::ZERO, |stay| stay.served);
         self.meddled |= before.phase.stay().is_some_and(|stay| stay.hurried);
+        self.stopped = false;
         self.weight = Weight::ZERO;
         self.unwritten = false;
         for effect in &effects {
@@ -336,6 +392,35 @@ impl World {
         self.canary = Side::default();
         self.baseline = Side::default();
         self.in_a_row = 0;
+        self.settling = Settling::default();
+    }
+
+    /// No rule has lasted through a time in which nobody looked.
+    fn check_clocks(&self, before: &Clocks) {
+        let lasted = |clocks: &Clocks| -> Vec<Duration> {
+            let alerts = clocks.alerts.iter().map(|alert| alert.clock.lasted);
+            clocks.rollback.iter().map(|clock| clock.lasted).chain(alerts).collect()
+        };
+        let (before, now) = (lasted(before), lasted(&self.state().clocks));
+        let grew = now.iter().zip(&before).any(|(now, before)| now > before);
+        assert!(!grew, "a rule lasted while nobody looked: {before:?}, {now:?}");
+    }
+
+    /// What came before the weight had settled is no evidence, and nothing leads on from a step before there is some.
+    fn check_settling(&mut self, before: &Phase, effects: &[Effect]) {
+        if before.stay().is_none() {
+            return;
+        }
+        let judged = self.canary.totals.judged();
+        let settled = self.settling.look(self.now, self.state().plan.settle, judged);
+        let forward = |effect: &Effect| matches!(effect, Effect::Persist { .. } | Effect::Run(_));
+        let moved = effects.iter().any(forward) && !self.meddled && self.weight > Weight::ZERO;
+        assert!(!moved || settled.is_some(), "{effects:?} before the weight had settled");
+        let counted = |reading: &&Reading| reading.condition.starts_with("requests >=");
+        for reading in self.engine.judgement().criteria.iter().filter(counted) {
+            let expected = settled.map(|requests| requests as f64);
+            assert_eq!(reading.left, expected, "{} since the weight settled", reading.condition);
+        }
     }
 
     /// A tick in doubt begins nothing that would lead on from a step.

@@ -234,7 +234,10 @@ impl Drive {
     /// Remembers the last thing that was decided.
     fn note(&mut self, news: &News) {
         match news.kind {
-            NewsKind::AlertRaised | NewsKind::AlertResolved | NewsKind::ThresholdSet => {}
+            NewsKind::AlertRaised
+            | NewsKind::AlertResolved
+            | NewsKind::Unwatched
+            | NewsKind::ThresholdSet => {}
             NewsKind::Started
             | NewsKind::Advanced
             | NewsKind::Held

@@ -10,7 +10,7 @@ use crate::{
     control::{Controller, status::rfc3339},
     decision::{
         condition::{Reading, Truth},
-        judge::RuleReading,
+        judge::{RuleReading, Source},
         rollout::{Hold, Phase, Verb},
     },
     domain::Plan,
@@ -99,18 +99,24 @@ impl Drive {
         let mut missing: Vec<_> = climbed.into_iter().collect();
         let Some(_) = state.phase.stay() else { return missing };
         if let Phase::Holding {
-            why: why @ (Hold::Errand | Hold::ErrandFailed | Hold::NotWritten),
+            why: why @ (Hold::Errand | Hold::Writing | Hold::ErrandFailed | Hold::NotWritten),
             ..
         } = &state.phase
         {
             missing.push(why.described().to_owned());
         }
-        let lacking = self.engine.judgement().criteria.iter().filter(|reading| !reading.is_true());
+        let judgement = self.engine.judgement();
+        missing.extend(judgement.doubts(Source::Reflexes));
+        let lacking = judgement.criteria.iter().filter(|reading| !reading.is_true());
         missing.extend(lacking.map(ToString::to_string));
         let settling = self.engine.settling();
         if missing.is_empty() && !settling.is_zero() {
             missing
                 .push(format!("the weight has only just changed; {:.1} s", settling.as_secs_f64()));
+        }
+        if missing.is_empty() {
+            missing.extend(judgement.doubts(Source::Rules));
+            missing.extend(judgement.doubts(Source::Traffic));
         }
         missing
     }

@@ -146,6 +146,8 @@ pub enum Hold {
     Lack(Lack),
     /// A hook or check runs.
     Errand,
+    /// All is well, and the next step is on its way to the state file.
+    Writing,
     /// A required hook or check failed.
     ErrandFailed,
     /// The next step cannot be made durable.
@@ -158,6 +160,7 @@ impl Hold {
         match self {
             Self::Lack(lack) => lack.described(),
             Self::Errand => "hooks or checks are running",
+            Self::Writing => "the next step is being written to the state file",
             Self::ErrandFailed => "a required hook or check failed",
             Self::NotWritten => "the state file cannot be written",
         }
