@@ -201,6 +201,7 @@ impl Controller {
 
     async fn finish(mut self) {
         self.keep_reported();
+        self.give_leases_back();
         let told = tokio::time::timeout(LAST_WORD, self.outside.notifier.drained());
         let kept = tokio::time::timeout(LAST_WRITE, self.store.close());
         let (told, kept) = tokio::join!(told, kept);

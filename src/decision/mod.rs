@@ -8,6 +8,7 @@ pub mod breaker;
 pub mod classify;
 pub mod condition;
 pub mod judge;
+pub mod lease;
 pub mod pick;
 pub mod rollout;
 pub mod sequence;

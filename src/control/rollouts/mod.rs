@@ -12,6 +12,7 @@ mod life;
 mod news;
 mod operate;
 mod process_meter;
+mod reserve;
 mod run;
 mod sample;
 mod sampler;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     control::report::{CheckRun, HookRun},
-    decision::rollout::State,
+    decision::{judge::Spent, rollout::State},
     domain::{BackendName, CheckResult, Plan, RolloutName, Split, Weight},
 };
 
@@ -61,6 +61,9 @@ pub(in crate::control) struct RunLog {
     /// Sessions that saw it.
     #[serde(default)]
     pub(super) sessions: u64,
+    /// The bound up to which the budget may be spent, and counts as spent after a kill.
+    #[serde(default)]
+    pub(super) reserved: Spent,
     /// Thresholds changed by hand.
     #[serde(default)]
     pub(super) changed: Vec<String>,
@@ -83,6 +86,7 @@ impl RunLog {
             because: String::new(),
             requests: 0,
             sessions: 0,
+            reserved: Spent::default(),
             changed: Vec::new(),
             checks: Vec::new(),
             hooks: Vec::new(),

@@ -105,6 +105,10 @@ impl Drive {
         {
             missing.push(why.described().to_owned());
         }
+        if self.is_short_of_lease() {
+            let text = "what may be spent of the budget must be in the state file first: new requests go to the baseline";
+            missing.push(text.to_owned());
+        }
         let judgement = self.engine.judgement();
         missing.extend(judgement.doubts(Source::Reflexes));
         let lacking = judgement.criteria.iter().filter(|reading| !reading.is_true());

@@ -1,5 +1,6 @@
 //! Rollouts in a controller: restarts, reloads, and a state file that is late.
 
+mod budget;
 mod ladder;
 
 use crate::{

@@ -7,10 +7,7 @@ use futures_util::future::{self, FutureExt as _};
 use super::{drive::Drive, process_meter::ProcessLoad};
 use crate::{
     control::{Controller, checks::RunningChecks},
-    decision::{
-        judge::{Sample, Spent},
-        rollout::Phase,
-    },
+    decision::{judge::Sample, rollout::Phase},
     domain::{BackendName, Moment, Queue, RolloutName},
     lifecycle::clock,
     routing::{Guard, Table},
@@ -63,6 +60,7 @@ impl Controller {
         }
         self.carry_out(name, effects);
         self.tend_checks(name);
+        self.tend_lease(name);
         self.sample(name, now);
         self.tell_last_byte(name, now);
     }
@@ -126,7 +124,6 @@ impl Controller {
 impl Drive {
     /// What is measured at this moment.
     fn observe(&self, recorder: &Recorder, table: &Table, load: ProcessLoad) -> Sample {
-        let spent = self.guard.spent();
         let healthy = |name: &BackendName| {
             let backend = table.backends().iter().find(|backend| backend.name == *name)?;
             let usable = backend.endpoints.iter().filter(|endpoint| endpoint.is_usable());
@@ -143,7 +140,7 @@ impl Drive {
             process_memory: load.memory_bytes,
             process_cpu: load.cpu_share,
             external: BTreeMap::new(),
-            spent: Spent { bad_responses: spent.bad_responses, exposed_keys: spent.exposed_keys },
+            spent: self.spent(),
         }
     }
 }
