@@ -77,7 +77,7 @@ impl Lease {
             budget.max_bad_responses,
             self.granted.bad_responses,
             spent.bad_responses,
-            |cap| (cap / 50).max(2),
+            |cap| (cap / 50).max(1),
         );
         let keys =
             raised(budget.max_exposed_keys, self.granted.exposed_keys, spent.exposed_keys, |cap| {

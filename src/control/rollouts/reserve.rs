@@ -9,7 +9,12 @@ use super::{
     carry::{Reply, Word},
     drive::Drive,
 };
-use crate::{control::Controller, decision::judge::Spent, domain::RolloutName, lifecycle::clock};
+use crate::{
+    control::Controller,
+    decision::{judge::Spent, lease::Lease},
+    domain::RolloutName,
+    lifecycle::clock,
+};
 
 /// A disk that takes longer than this has not taken it.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -65,11 +70,8 @@ impl Controller {
 impl Drive {
     /// What the canary has used of its budget.
     pub(super) fn spent(&self) -> Spent {
-        let routing_spent = self.guard.spent();
-        Spent {
-            bad_responses: routing_spent.bad_responses,
-            exposed_keys: routing_spent.exposed_keys,
-        }
+        let spent = self.guard.spent();
+        Spent { bad_responses: spent.bad_responses, exposed_keys: spent.exposed_keys }
     }
 
     /// Whether the canary gets nothing more, for want of a bound in the state file.
@@ -78,7 +80,7 @@ impl Drive {
     }
 
     fn stop_spending(&mut self) {
-        self.lease = crate::decision::lease::Lease::of_nothing_beyond(self.spent());
+        self.lease = Lease::of_nothing_beyond(self.spent());
         self.set_limits();
         // What was let in before that counts too.
         self.log.reserved = self.spent();
