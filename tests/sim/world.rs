@@ -1,4 +1,4 @@
-//! A world for one rollout: traffic in numbers, a disk that may be full, hooks that may fail; `promises` holds it to what must never happen.
+//! A world for one rollout: traffic in numbers, a disk that may be full, hooks that may fail. `promises` are what it is held to.
 
 mod promises;
 
