@@ -12,6 +12,7 @@ use super::{
 use crate::{
     config::{Config, model::Route},
     domain::{RouteName, Split},
+    lifecycle::clock,
     routing::{self, BuildError, Ingredients, RolloutTraffic, Table, TablePublisher, TableView},
     telemetry::Recorder,
 };
@@ -148,6 +149,7 @@ fn build(
         fallbacks: &mut fallbacks,
         previous,
         workers: materials.workers,
+        now: clock::now(),
     };
     routing::build(config, ingredients)
 }

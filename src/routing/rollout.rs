@@ -119,6 +119,7 @@ mod tests {
             fallbacks: &mut |_, _, _| Ok(SeriesId(200)),
             previous: None,
             workers: 1,
+            now: crate::domain::Moment::default(),
         };
         build(&config, ingredients).unwrap()
     }

@@ -21,6 +21,7 @@ mod messages;
 mod oracle;
 mod pool;
 mod recall;
+mod retry;
 mod stage;
 mod upgrade;
 mod upstream_faults;

@@ -50,6 +50,7 @@ impl Stage {
             fallbacks: &mut |_, _, _| Err("the stage brings its own rollout".to_owned()),
             previous: None,
             workers: WORKERS,
+            now: tidegate::lifecycle::clock::now(),
         };
         let plain = routing::build(&config, ingredients).expect("a table");
         let tables = TablePublisher::new(plain.clone());
