@@ -113,11 +113,19 @@ pub enum Queue {
     Log,
     /// Notifications on their way to a sink.
     Notifications,
+    /// Frames of HTTP/2 by which a client asks for nothing.
+    Http2Control,
+    /// Requests of HTTP/2 that a client takes back.
+    Http2Resets,
+    /// Heads of HTTP/2 that are too large or too long in pieces.
+    Http2Heads,
+    /// Answers over HTTP/2 that their client does not take.
+    Http2Stalled,
 }
 
 impl Queue {
     /// Every queue, in the order of its index.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::Connections,
         Self::Handshakes,
         Self::InFlight,
@@ -126,6 +134,10 @@ impl Queue {
         Self::EventStream,
         Self::Log,
         Self::Notifications,
+        Self::Http2Control,
+        Self::Http2Resets,
+        Self::Http2Heads,
+        Self::Http2Stalled,
     ];
 
     /// Place in [`Queue::ALL`].
@@ -144,6 +156,10 @@ impl Queue {
             Self::EventStream => "event_stream",
             Self::Log => "log",
             Self::Notifications => "notifications",
+            Self::Http2Control => "http2_control",
+            Self::Http2Resets => "http2_resets",
+            Self::Http2Heads => "http2_heads",
+            Self::Http2Stalled => "http2_stalled",
         }
     }
 }

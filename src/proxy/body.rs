@@ -238,7 +238,7 @@ enum Kind {
 /// An exchange whose answer's head has come.
 pub(super) struct Proxied {
     pub(super) incoming: Incoming,
-    pub(super) upstream: Box<UpstreamConnection>,
+    pub(super) upstream: UpstreamConnection,
     pub(super) attempt: Attempt,
     /// Whose pool takes the connection: table, backend and endpoint.
     pub(super) home: (LocalTable, usize, usize),
@@ -301,6 +301,7 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        self.downstream.asks_for_more();
         let expiry = self.downstream.expiry();
         let frame = match &mut self.kind {
             Kind::Ended => return Poll::Ready(None),
@@ -318,12 +319,17 @@ impl Body for ResponseBody {
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.fail(error)))),
             Poll::Ready(Some(Ok(frame))) => {
-                if let Kind::Proxied(proxied) = &self.kind {
+                self.downstream.gave_part();
+                if let Kind::Proxied(proxied) = &mut self.kind {
+                    if let Some(trailers) = frame.trailers_ref() {
+                        proxied.attempt.tells_call(trailers);
+                    }
                     let now = clock::now();
                     if proxied.incoming.is_end_stream() {
                         self.complete(now);
                     } else {
-                        self.downstream.expect_within(now, proxied.idle);
+                        let idle = proxied.idle;
+                        self.downstream.expect_within(now, idle);
                     }
                 }
                 let frame = match frame.into_trailers() {

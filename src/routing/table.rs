@@ -9,7 +9,7 @@ use super::{
     Bench, BuildError, Detour, Endpoint, Matcher, Rollout, RolloutTraffic, Side, WorkerGauge,
 };
 use crate::{
-    config::model::{self, OverrideSource, Timeouts},
+    config::model::{self, BackendProtocol, OverrideSource, Timeouts},
     decision::{
         affinity::TokenKey,
         split::{SplitTable, canary_last},
@@ -281,6 +281,8 @@ pub struct Backend {
     pub name: BackendName,
     /// Its addresses; at least one.
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// What they speak.
+    pub protocol: BackendProtocol,
     /// How one of them is chosen.
     pub balance: Balance,
     /// Requests under way, over all endpoints.
