@@ -1,16 +1,25 @@
 //! The composition root: [`App::build`] makes and binds everything and may fail; [`App::run`] starts it, waits for the end,
 //! and cannot.
 
+mod takeover;
+mod upgrade;
+
 use std::{
     io::{self, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
+    process,
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
 };
 
 use tokio::sync::watch;
+
+use self::{
+    takeover::{Succession, Takeover},
+    upgrade::Estate,
+};
 
 use crate::{
     admin::{self, AdminError},
@@ -20,7 +29,7 @@ use crate::{
         SIGNAL_ACTOR, Setup, check_files, watch_config,
     },
     domain::Moment,
-    lifecycle::{Drain, Signal, Signals, TaskFailure, Tasks, clock, descriptors},
+    lifecycle::{Drain, PassedSockets, Signal, Signals, TaskFailure, Tasks, clock, descriptors},
     proxy::{self, Workers, WorkersParts},
     telemetry::{
         self, Event, EventKind, EventSink, ListenerGauge, Recorder,
@@ -49,6 +58,9 @@ pub enum Error {
     /// The log cannot be written.
     #[error(transparent)]
     Telemetry(#[from] telemetry::Error),
+    /// Sockets that it was started with cannot be taken.
+    #[error("what this process was started with cannot be used: {0}")]
+    Passed(io::Error),
     /// The system gives no threads, sockets or signals.
     #[error("the system refuses: {0}")]
     System(#[from] io::Error),
@@ -67,6 +79,7 @@ impl Error {
                 AdminError::Socket { .. } | AdminError::Listen { .. } | AdminError::Metrics(_),
             )
             | Self::Telemetry(_)
+            | Self::Passed(_)
             | Self::System(_) => 71,
         }
     }
@@ -77,7 +90,11 @@ impl Error {
 /// # Errors
 /// [`Error`] as [`run`] would have it.
 pub fn check(path: &Path) -> Result<Loaded, Error> {
-    let loaded = check_files(config::load(path)?)?;
+    check_all(config::load(path)?)
+}
+
+fn check_all(loaded: Loaded) -> Result<Loaded, Error> {
+    let loaded = check_files(loaded)?;
     if let Some(file) = &loaded.config.admin.token_file {
         admin::check_token(file)?;
     }
@@ -92,7 +109,8 @@ pub fn run(path: &Path) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let mut signals = Signals::catch()?;
-        let app = App::build(path)?;
+        let takeover = Takeover::begin().map_err(Error::Passed)?;
+        let app = App::build_from(path, takeover)?;
         let listening: Vec<_> = app.addresses().iter().map(SocketAddr::to_string).collect();
         let (listening, admin) = (listening.join(", "), app.socket().display());
         // The proxy serves whether or not somebody reads that it does.
@@ -118,6 +136,9 @@ pub struct App {
     log: LogControl,
     events: EventSink,
     tasks: Tasks,
+    heritage: admin::Heritage,
+    /// Who served before.
+    predecessor: Option<Succession>,
 }
 
 /// Gets as many open files as there are to be had, and says so when they are too few for the clients that may come.
@@ -142,11 +163,16 @@ impl App {
     /// # Errors
     /// [`Error`] when it cannot serve.
     pub fn build(path: &Path) -> Result<Self, Error> {
+        Self::build_from(path, Takeover::default())
+    }
+
+    fn build_from(path: &Path, takeover: Takeover) -> Result<Self, Error> {
         let loaded = config::load(path)?;
         let count = loaded.config.process.workers.unwrap_or_else(cores);
         let recorder = Arc::new(Recorder::new(count));
         let log = logging::install(&loaded.config.log, recorder.clone())?;
-        Self::assemble(loaded, count, recorder, log.clone()).inspect_err(|_| log.drain())
+        Self::assemble(loaded, count, recorder, log.clone(), takeover)
+            .inspect_err(|_| log.drain())
     }
 
     fn assemble(
@@ -154,8 +180,14 @@ impl App {
         count: usize,
         recorder: Arc<Recorder>,
         log: LogControl,
+        mut takeover: Takeover,
     ) -> Result<Self, Error> {
         let config = loaded.config.clone();
+        if takeover.predecessor().is_some() {
+            // What can be found wrong is found before anything is let go of for it.
+            check_all(loaded.clone())?;
+            takeover.await_state().map_err(Error::Passed)?;
+        }
         allow_connections(&config);
         let (events, inbox) = EventSink::new(recorder.clone());
         let tasks = tasks(events.clone());
@@ -173,10 +205,7 @@ impl App {
         let table = controller.table();
         let parts =
             WorkersParts { count, table, recorder, events: events.clone(), tasks: tasks.clone() };
-        let mut workers = Workers::start(&parts)?;
-        workers.listen(&config.listeners)?;
-        let addresses = workers.addresses().collect();
-        let workers = SharedWorkers(Arc::new(Mutex::new(workers)));
+        let workers = SharedWorkers(Arc::new(Mutex::new(Workers::start(&parts)?)));
         let socket = config.admin.socket;
         let settings = admin::Settings {
             socket: socket.clone(),
@@ -186,8 +215,13 @@ impl App {
             hosts: config.admin.hosts,
         };
         let seen = workers.clone();
-        let admin =
-            admin::Server::bind(&settings, handle.clone(), Box::new(move || seen.connections()))?;
+        let connections = Box::new(move || seen.connections());
+        let passed = &mut takeover.sockets;
+        let admin = admin::Server::bind(&settings, handle.clone(), connections, passed)?;
+        let heritage = admin.heritage(&socket, settings.listen)?;
+        // The last thing that can fail: from here on clients are accepted.
+        let addresses = workers.accept(&config.listeners, passed)?;
+        let predecessor = takeover.finish();
         Ok(Self {
             controller,
             handle,
@@ -199,6 +233,8 @@ impl App {
             log,
             events,
             tasks,
+            heritage,
+            predecessor,
         })
     }
 
@@ -215,6 +251,7 @@ impl App {
     /// Serves until `next_signal` says to stop, and drains. A future that it makes may be dropped before its end.
     pub async fn run(self, next_signal: impl AsyncFnMut() -> Signal) {
         let Self { controller, handle, workers, admin, drain, log, events, tasks, .. } = self;
+        let (heritage, predecessor) = (self.heritage, self.predecessor);
         let work = tasks.spawn("controller", controller.run(Box::new(workers.clone())));
         let api = tasks.clone();
         tasks.spawn("admin", async move {
@@ -225,40 +262,75 @@ impl App {
         let watched = handle.clone();
         tasks.keep("config watcher", move || watch_config(watched.clone()));
         tasks.spawn("log level", follow_level(handle.config(), log.clone()));
-        report(&events, EventKind::Started, "serving");
-        // Without systemd there is nobody to tell.
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        until_stopped(next_signal, &handle, &drain, &events, &workers, &tasks).await;
+        begin(predecessor, &events, &tasks);
+        let estate = Estate { handle, workers, admin: heritage, tasks };
+        until_stopped(next_signal, &estate, &drain, &events).await;
         drain.hurry(clock::now());
         let _ = work.await;
         log.drain();
     }
 }
 
+/// Says that this process serves now.
+fn begin(predecessor: Option<Succession>, events: &EventSink, tasks: &Tasks) {
+    let ready = sd_notify::NotifyState::Ready;
+    // Without systemd there is nobody to tell.
+    let Some(predecessor) = predecessor else {
+        report(events, EventKind::Started, "serving");
+        let _ = sd_notify::notify(&[ready]);
+        return;
+    };
+    let message = format!("serving, taken over from process {}", predecessor.process_id());
+    report(events, EventKind::Started, &message);
+    let _ = sd_notify::notify(&[ready, sd_notify::NotifyState::MainPid(process::id())]);
+    predecessor.listen(events.clone(), tasks);
+}
+
 async fn until_stopped(
     mut next_signal: impl AsyncFnMut() -> Signal,
-    handle: &ControlHandle,
+    estate: &Estate,
     drain: &Drain,
     events: &EventSink,
-    workers: &SharedWorkers,
-    tasks: &Tasks,
 ) {
+    let workers = &estate.workers;
     let mut over = drain.watch();
     let mut looks = tokio::time::interval(LOOK_EVERY);
+    let mut upgrading = None;
     loop {
         tokio::select! {
             signal = next_signal() => match signal {
-                Signal::Reload => reload(handle.clone(), tasks),
+                Signal::Reload => reload(estate.handle.clone(), &estate.tasks),
                 Signal::Other(name) => tracing::warn!(signal = name, "this signal means nothing"),
+                Signal::Upgrade if drain.watch().is_draining() => {
+                    tracing::warn!("a process that drains is not upgraded");
+                }
+                Signal::Upgrade if upgrading.is_some() => {
+                    tracing::warn!("an upgrade is under way already");
+                }
+                Signal::Upgrade => {
+                    report(events, EventKind::UpgradeStarted, "starting a successor");
+                    upgrading = Some(Box::pin(upgrade::upgrade(estate)));
+                }
+                // A successor serves: this process ends by itself.
+                Signal::Stop if drain.watch().is_draining() => {}
                 Signal::Stop => {
+                    // A successor that has not taken over ends with it.
+                    upgrading = None;
                     report(events, EventKind::Stopping, "draining");
                     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-                    let patience = handle.config().borrow().process.shutdown_timeout;
-                    let now = clock::now();
-                    drain.begin(now, patience);
-                    workers.drain(now + patience);
+                    begin_drain(estate, drain, false);
                 }
                 Signal::StopNow => return,
+            },
+            outcome = end_of(&mut upgrading) => match outcome {
+                Ok(successor) => {
+                    tracing::info!(successor, "handed over, draining");
+                    begin_drain(estate, drain, true);
+                }
+                Err(why) => {
+                    let message = format!("no successor took over, and nothing has changed: {why}");
+                    report(events, EventKind::UpgradeFailed, &message);
+                }
             },
             () = over.over() => return,
             _ = looks.tick(), if drain.watch().is_draining() => {
@@ -268,6 +340,23 @@ async fn until_stopped(
             }
         }
     }
+}
+
+/// Waits for the end of what may be under way. Safe to drop while it waits.
+async fn end_of<F: Future + Unpin>(under_way: &mut Option<F>) -> F::Output {
+    let output = match under_way {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    };
+    *under_way = None;
+    output
+}
+
+fn begin_drain(estate: &Estate, drain: &Drain, handed_over: bool) {
+    let patience = estate.handle.config().borrow().process.shutdown_timeout;
+    let now = clock::now();
+    drain.begin(now, patience);
+    estate.workers.drain(now + patience, handed_over);
 }
 
 /// Has the log follow the configuration's level.
@@ -326,8 +415,24 @@ impl SharedWorkers {
         self.lock().connections().map(gauge).collect()
     }
 
-    fn drain(&self, deadline: Moment) {
-        self.lock().drain(deadline);
+    fn drain(&self, deadline: Moment, handed_over: bool) {
+        self.lock().drain(deadline, handed_over);
+    }
+
+    /// Listens for the first time, with the sockets that were passed as far as they fit.
+    fn accept(
+        &self,
+        listeners: &[Listener],
+        passed: &mut PassedSockets,
+    ) -> Result<Vec<SocketAddr>, proxy::ListenError> {
+        let mut workers = self.lock();
+        workers.take_over(passed.take_listeners());
+        workers.listen(listeners)?;
+        let unused = workers.close_unused().into_iter().map(|address| address.to_string());
+        for address in unused.chain(passed.unused()) {
+            tracing::warn!(address, "no listener has this passed socket's address; it is closed");
+        }
+        Ok(workers.addresses().collect())
     }
 
     fn have_ended(&self) -> bool {

@@ -13,7 +13,8 @@ use std::{
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
-    identity: Identity,
+    /// None where the file is somebody else's to remove.
+    identity: Option<Identity>,
 }
 
 /// Inode and time of making: an inode's number alone may be given again at once.
@@ -40,13 +41,30 @@ impl SocketFile {
         let listener = UnixListener::bind(path)?;
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
         let identity = identity(path)?;
-        Ok((Self { path: path.to_owned(), identity }, listener))
+        Ok((Self { path: path.to_owned(), identity: Some(identity) }, listener))
+    }
+
+    /// Takes over the file of a socket that was passed; one that is `lent` stays when this goes.
+    pub(super) fn adopt(path: &Path, lent: bool) -> Self {
+        let identity = if lent { None } else { identity(path).ok() };
+        Self { path: path.to_owned(), identity }
+    }
+
+    /// Whether the file is somebody else's to remove.
+    pub(super) const fn is_lent(&self) -> bool {
+        self.identity.is_none()
+    }
+
+    /// Leaves the file to another process.
+    pub(super) fn leave(mut self) {
+        self.identity = None;
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let ours = identity(&self.path).is_ok_and(|found| found == self.identity);
+        let Some(made) = self.identity else { return };
+        let ours = identity(&self.path).is_ok_and(|found| found == made);
         if ours && let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(%error, socket = %self.path.display(), "the socket's file stays behind");
         }
@@ -95,6 +113,22 @@ mod tests {
         drop(file);
         assert!(path.exists(), "what belongs to the second stays when the first goes");
         drop(second);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_outlives_whoever_left_it_and_goes_with_its_heir() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let (file, _listener) = SocketFile::listen(&path, 0o600).unwrap();
+        let heir = SocketFile::adopt(&path, file.is_lent());
+        file.leave();
+        assert!(path.exists());
+        let guest = SocketFile::adopt(&path, true);
+        assert!(guest.is_lent());
+        drop(guest);
+        assert!(path.exists(), "who lent it removes it");
+        drop(heir);
         assert!(!path.exists());
     }
 

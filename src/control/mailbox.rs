@@ -13,6 +13,7 @@ use super::{
     preflight::{self, Preflight, Subject},
     report::{self, Report},
     rollouts::{Board, RolloutStatus, Shown, Verb},
+    succession::Loan,
     status::{self, EndpointStatus, Rate, Rates, ReloadOutcome, RouteStatus, Standing, Status},
 };
 use crate::{
@@ -150,6 +151,7 @@ pub(super) enum Command {
     SetEndpoint(SetEndpoint, Answer<EndpointStatus>),
     Operate(Operate, Answer<RolloutStatus>),
     SetThresholds(SetThresholds, Answer<RolloutStatus>),
+    Lend(Loan),
     Take { read: Result<Box<Candidate>, Refused>, actor: String, answer: Answer<Reloaded> },
 }
 

@@ -26,6 +26,7 @@ pub mod rollouts;
 mod shares;
 pub mod status;
 mod store;
+mod succession;
 mod watcher;
 
 pub use audit::Audit;
@@ -42,6 +43,7 @@ pub use notify::Notifier;
 pub use outbound::Outbound;
 pub use outside::Outside;
 pub use store::{Kept, LateRead, Past, Store, StoreError};
+pub use succession::LentState;
 pub use watcher::watch_config;
 
 #[cfg(test)]

@@ -153,7 +153,7 @@ impl Controller {
     }
 
     /// Has the present state written; nobody waits for it.
-    pub(super) fn checkpoint(&mut self, rollout: &RolloutName) {
+    pub(in crate::control) fn checkpoint(&mut self, rollout: &RolloutName) {
         let Some(drive) = self.drives.get_mut(rollout) else { return };
         // What stands in for a file that cannot be read must not go over it; nor must the present over a move, which is
         // in force as soon as it is written.
