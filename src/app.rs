@@ -171,8 +171,7 @@ impl App {
         let count = loaded.config.process.workers.unwrap_or_else(cores);
         let recorder = Arc::new(Recorder::new(count));
         let log = logging::install(&loaded.config.log, recorder.clone())?;
-        Self::assemble(loaded, count, recorder, log.clone(), takeover)
-            .inspect_err(|_| log.drain())
+        Self::assemble(loaded, count, recorder, log.clone(), takeover).inspect_err(|_| log.drain())
     }
 
     fn assemble(

@@ -131,7 +131,7 @@ impl Server {
     ) -> Result<Self, AdminError> {
         let token = settings.token_file.as_deref().map(read_token).transpose()?;
         let (socket_file, unix) = match passed.take_unix(&settings.socket) {
-            Some(PassedUnix { path, lent, socket }) => (SocketFile::adopt(&path, lent), socket),
+            Some(PassedUnix { path, lent, socket }) => (SocketFile::passed(&path, lent), socket),
             None => SocketFile::listen(&settings.socket, settings.socket_mode)
                 .map_err(|error| socket_error(&settings.socket, &error))?,
         };
@@ -157,7 +157,7 @@ impl Server {
     /// # Errors
     /// The system's, when it gives no more descriptors.
     pub fn heritage(&self, socket: &Path, listen: Option<SocketAddr>) -> io::Result<Heritage> {
-        let lent = self.socket_file.is_lent();
+        let lent = self.socket_file.is_managers();
         let name = SocketName::Admin { path: socket.to_owned(), lent };
         let mut sockets = vec![(name, self.unix.try_clone()?.into())];
         if let (Some(address), Some(tcp)) = (listen, &self.tcp) {
@@ -180,7 +180,8 @@ impl Server {
         let unix = UnixListener::from_std(unix)?;
         let tcp = tcp.map(TcpListener::from_std).transpose()?;
         // Removed at the end, unless it is left.
-        let socket_file = socket_file;
+        let mut socket_file = socket_file;
+        socket_file.claim();
         let host = Host { router, tasks, reserve, door: keeper.door() };
         let over_tcp = async {
             if let Some(tcp) = tcp {

@@ -52,11 +52,11 @@ pub(super) struct Estate {
 pub(super) async fn upgrade(estate: &Estate) -> Result<u32, String> {
     // Dropped last: it goes back when nobody can have the file any more.
     let mut state = None;
-    let mut successor = Successor::start(estate)?;
+    let mut successor = Successor::start()?;
     match hand_over(estate, &successor, &mut state).await {
         Ok(()) => Ok(successor.leave()),
         Err(why) => {
-            let status = successor.end();
+            let status = successor.end().await;
             drop(state);
             estate.admin.door.open();
             Err(format!("{why}{status}{}", successor.last_words().await))
@@ -70,6 +70,7 @@ async fn hand_over(
     state: &mut Option<LentState>,
 ) -> Result<(), String> {
     let channel = &successor.channel;
+    pass_sockets(estate, channel)?;
     await_word(channel, &Word::Prepared, PREPARING).await?;
     *state = Some(estate.handle.lend_state().await?);
     estate.admin.door.shut();
@@ -122,19 +123,17 @@ struct Successor {
 
 impl Successor {
     /// Starts the program as this process was started: the same name, looked up anew, and the same arguments.
-    fn start(estate: &Estate) -> Result<Self, String> {
+    fn start() -> Result<Self, String> {
         let mut words = env::args_os();
         let program = words.next().ok_or("the program's own name is not known")?;
         let (ours, theirs) = Channel::pair().map_err(|error| error.to_string())?;
-        let child = spawn(&program, words, theirs).map_err(|error| {
-            format!("{} cannot be started: {error}", program.to_string_lossy())
-        })?;
+        let child = spawn(&program, words, theirs)
+            .map_err(|error| format!("{} cannot be started: {error}", program.to_string_lossy()))?;
         let mut child = Unready(Some(child));
         let channel = Listening::on(ours).map_err(|error| error.to_string())?;
         let log = child.0.as_mut().and_then(|child| child.stderr.take()).map(OwnedFd::from);
         let log = log.ok_or("its log cannot be read")?;
         let log = pipe::Receiver::from_owned_fd(log).map_err(|error| error.to_string())?;
-        pass_sockets(estate, &channel)?;
         // Not among the supervised tasks, since its lines are wanted; it does not panic.
         #[allow(clippy::disallowed_methods)]
         let log = tokio::spawn(relay(log));
@@ -151,10 +150,19 @@ impl Successor {
     }
 
     /// Ends it for good; how it had ended by itself, if it had.
-    fn end(&mut self) -> String {
-        let Some(mut child) = self.child.0.take() else { return String::new() };
-        let ended = child.try_wait().ok().flatten();
-        kill(&mut child);
+    async fn end(&mut self) -> String {
+        const LOOKS: usize = 30;
+        const PAUSE: Duration = Duration::from_millis(10);
+        let mut ended = None;
+        for _ in 0..LOOKS {
+            // Its end of the channel may close a moment before its status is known.
+            ended = self.child.0.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            if ended.is_some() {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.child.0.take().iter_mut().for_each(kill);
         ended.map(|status| format!(" ({status})")).unwrap_or_default()
     }
 
@@ -163,7 +171,11 @@ impl Successor {
         // What it started itself may hold its log open.
         let lines = tokio::time::timeout(Duration::from_secs(1), self.log).await;
         let lines = Vec::from(lines.ok().and_then(Result::ok).unwrap_or_default());
-        if lines.is_empty() { String::new() } else { format!("; its last lines: {}", lines.join(" | ")) }
+        if lines.is_empty() {
+            String::new()
+        } else {
+            format!("; its last lines: {}", lines.join(" | "))
+        }
     }
 }
 
@@ -203,9 +215,8 @@ fn pass_sockets(estate: &Estate, channel: &Listening) -> Result<(), String> {
     // A closed standard error is one that the successor need not have.
     let log = log.as_fd().try_clone_to_owned().ok();
     let log = log.as_ref().map(|log| (SocketName::Log, log.as_fd()));
-    let listeners = workers
-        .sockets()
-        .map(|(address, socket)| (SocketName::Listener(address), socket.as_fd()));
+    let listeners =
+        workers.sockets().map(|(address, socket)| (SocketName::Listener(address), socket.as_fd()));
     let admin = estate.admin.sockets.iter();
     let admin = admin.map(|(name, socket)| (name.clone(), socket.as_fd()));
     let (names, sockets): (Vec<_>, Vec<_>) = log.into_iter().chain(listeners).chain(admin).unzip();

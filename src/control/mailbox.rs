@@ -13,8 +13,8 @@ use super::{
     preflight::{self, Preflight, Subject},
     report::{self, Report},
     rollouts::{Board, RolloutStatus, Shown, Verb},
-    succession::Loan,
     status::{self, EndpointStatus, Rate, Rates, ReloadOutcome, RouteStatus, Standing, Status},
+    succession::Loan,
 };
 use crate::{
     config::{Config, model::Rollout},
@@ -235,6 +235,7 @@ impl ControlHandle {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: clock::now().since(Moment::default()).as_secs(),
+            process_id: std::process::id(),
             draining: self.drain.is_draining(),
             config: standing.config.clone(),
             routes: status::routes(&table, &standing.hand, &self.board.borrow()),

@@ -209,7 +209,8 @@ mod tests {
             let clients: Vec<_> =
                 (0..20).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
             let all = spread.iter().flatten();
-            let taken: usize = all.map(|socket| socket.incoming().map_while(Result::ok).count()).sum();
+            let taken: usize =
+                all.map(|socket| socket.incoming().map_while(Result::ok).count()).sum();
             assert_eq!(taken, clients.len());
         }
     }

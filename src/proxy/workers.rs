@@ -131,9 +131,9 @@ impl Workers {
     /// The listeners' sockets, by the addresses that the configuration gives them.
     pub fn sockets(&self) -> impl Iterator<Item = (SocketAddr, &TcpListener)> {
         let of = |open: &'_ Listening| open.settings.bind;
-        self.listeners.iter().flat_map(move |open| {
-            open.sockets.iter().map(move |socket| (of(open), socket))
-        })
+        self.listeners
+            .iter()
+            .flat_map(move |open| open.sockets.iter().map(move |socket| (of(open), socket)))
     }
 
     /// Makes the open listeners be those of `wanted`: all of them, or no change at all.

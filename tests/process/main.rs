@@ -33,3 +33,4 @@ mod split;
 mod state;
 mod steering;
 mod stuck;
+mod upgrade;
