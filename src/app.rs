@@ -185,8 +185,8 @@ impl App {
         if takeover.predecessor().is_some() {
             // What can be found wrong is found before anything is let go of for it.
             check_all(loaded.clone())?;
-            takeover.await_state().map_err(Error::Passed)?;
         }
+        let drained = takeover.await_state().map_err(Error::Passed)?;
         allow_connections(&config);
         let (events, inbox) = EventSink::new(recorder.clone());
         let tasks = tasks(events.clone());
@@ -201,6 +201,7 @@ impl App {
             outside: Outside::new(tasks.clone(), events.clone(), recorder.clone()),
         };
         let (controller, handle) = Controller::new(setup)?;
+        controller.keep_drained(&drained);
         let table = controller.table();
         let parts =
             WorkersParts { count, table, recorder, events: events.clone(), tasks: tasks.clone() };

@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    control::DrainedEndpoint,
     lifecycle::{
         PassedSockets, Tasks,
         handover::{self, Channel, Listening, SocketName, Word},
@@ -62,9 +63,10 @@ impl Takeover {
             match channel.hear()? {
                 Some((Word::Sockets(names), descriptors)) => {
                     for (name, descriptor) in names.into_iter().zip(descriptors) {
-                        match name {
-                            SocketName::Log => log = Some(descriptor),
-                            name => sockets.add(name, descriptor),
+                        if name == SocketName::Log {
+                            log = Some(descriptor);
+                        } else {
+                            sockets.add(name, descriptor);
                         }
                     }
                 }
@@ -81,15 +83,16 @@ impl Takeover {
         self.predecessor.as_ref().map(|predecessor| predecessor.process_id)
     }
 
-    /// Says that the configuration is good, and waits for the state. Blocks.
+    /// Says that the configuration is good, and waits for the state, of which the endpoints that were taken out are not in
+    /// the file. Blocks.
     ///
     /// # Errors
     /// When the predecessor keeps it.
-    pub(super) fn await_state(&self) -> io::Result<()> {
-        let Some(predecessor) = &self.predecessor else { return Ok(()) };
+    pub(super) fn await_state(&self) -> io::Result<Vec<DrainedEndpoint>> {
+        let Some(predecessor) = &self.predecessor else { return Ok(Vec::new()) };
         predecessor.channel.say(&Word::Prepared, &[])?;
         match predecessor.channel.hear()? {
-            Some((Word::Released, _)) => Ok(()),
+            Some((Word::Released { drained }, _)) => Ok(drained),
             other => Err(unexpected(other.map(|(word, _)| word).as_ref())),
         }
     }

@@ -72,9 +72,11 @@ async fn hand_over(
     let channel = &successor.channel;
     pass_sockets(estate, channel)?;
     await_word(channel, &Word::Prepared, PREPARING).await?;
-    *state = Some(estate.handle.lend_state().await?);
+    let lent = estate.handle.lend_state().await?;
+    let drained = lent.drained.clone();
+    *state = Some(lent);
     estate.admin.door.shut();
-    say(channel, &Word::Released, &[])?;
+    say(channel, &Word::Released { drained }, &[])?;
     await_word(channel, &Word::Ready, TAKING_OVER).await?;
     // Without systemd there is nobody to tell. It takes the word of its main process alone, so this comes first.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::MainPid(successor.id())]);

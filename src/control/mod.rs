@@ -43,7 +43,7 @@ pub use notify::Notifier;
 pub use outbound::Outbound;
 pub use outside::Outside;
 pub use store::{Kept, LateRead, Past, Store, StoreError};
-pub use succession::LentState;
+pub use succession::{DrainedEndpoint, LentState};
 pub use watcher::watch_config;
 
 #[cfg(test)]

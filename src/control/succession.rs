@@ -8,30 +8,39 @@ use tokio::sync::{mpsc, oneshot};
 use super::{CommandError, ControlHandle, Controller, audit, mailbox::Command};
 use crate::{domain::RolloutName, telemetry::Event};
 
-/// How long a successor waits for the state file.
-const LAST_WRITE: Duration = Duration::from_secs(5);
+/// How long a disk may take for what waits, while all goes on; that leaves little for the last write.
+const FIRST_WRITE: Duration = Duration::from_secs(20);
+/// How long it may take for the last write, while nothing is judged.
+const LAST_WRITE: Duration = Duration::from_secs(10);
 /// Events of a process that drains which its successor has not kept yet.
 const EVENTS: usize = 256;
 
 /// The wish for the state.
 #[derive(Debug)]
 pub(super) struct Loan {
-    /// Whether the state file is free.
-    lent: oneshot::Sender<Result<(), String>>,
+    /// Whether the state file is free, and what it does not hold.
+    lent: oneshot::Sender<Result<Vec<DrainedEndpoint>, String>>,
     /// Who hears of events from now on; dropped without a word when the file comes back.
     heir: oneshot::Receiver<mpsc::Sender<Event>>,
 }
 
+/// Backend and address of an endpoint that an operator took out: that lasts as long as somebody serves.
+pub type DrainedEndpoint = (String, String);
+
 /// A state file that is out of its process's hands. Dropped, it goes back.
 #[derive(Debug)]
-pub struct LentState(oneshot::Sender<mpsc::Sender<Event>>);
+pub struct LentState {
+    heir: oneshot::Sender<mpsc::Sender<Event>>,
+    /// Endpoints that take no requests now.
+    pub drained: Vec<DrainedEndpoint>,
+}
 
 impl LentState {
     /// Leaves it to the successor. What still happens to this process is told there.
     pub fn give_away(self) -> mpsc::Receiver<Event> {
         let (sender, receiver) = mpsc::channel(EVENTS);
         // Without a controller the process is ending, and has nothing to tell.
-        let _ = self.0.send(sender);
+        let _ = self.heir.send(sender);
         receiver
     }
 }
@@ -42,13 +51,15 @@ impl ControlHandle {
     /// # Errors
     /// For people: why it cannot be had now.
     pub async fn lend_state(&self) -> Result<LentState, String> {
+        // What could not be written is found out by the loan itself.
+        let _ = tokio::time::timeout(FIRST_WRITE, self.audit.flush()).await;
         let (lent, answer) = oneshot::channel();
         let (giver, heir) = oneshot::channel();
         let stopped = |_| CommandError::Stopped.to_string();
         let loan = Command::Lend(Loan { lent, heir });
         self.mailbox.send(loan).await.map_err(|_| CommandError::Stopped.to_string())?;
-        answer.await.map_err(stopped)??;
-        Ok(LentState(giver))
+        let drained = answer.await.map_err(stopped)??;
+        Ok(LentState { heir: giver, drained })
     }
 }
 
@@ -61,7 +72,7 @@ impl Controller {
             return None;
         }
         let mut drain = self.drain.clone();
-        let heir = match lent.send(Ok(())) {
+        let heir = match lent.send(Ok(self.drained_endpoints())) {
             Ok(()) => tokio::select! {
                 biased;
                 heir = heir => heir.ok(),
@@ -73,6 +84,26 @@ impl Controller {
             self.store.take_back();
         }
         heir
+    }
+
+    fn drained_endpoints(&self) -> Vec<DrainedEndpoint> {
+        let table = self.publisher.current();
+        let all = table.backends().iter().flat_map(|backend| {
+            backend.endpoints.iter().map(move |endpoint| (&backend.name, endpoint))
+        });
+        let drained = all.filter(|(_, endpoint)| endpoint.is_drained());
+        drained.map(|(name, endpoint)| (name.to_string(), endpoint.address().to_string())).collect()
+    }
+
+    /// Takes out again what a predecessor's operators took out.
+    pub fn keep_drained(&self, drained: &[DrainedEndpoint]) {
+        let table = self.publisher.current();
+        for (name, address) in drained {
+            let backends = table.backends().iter().filter(|known| known.name.as_str() == name);
+            let endpoints = backends.flat_map(|backend| &backend.endpoints);
+            let same = endpoints.filter(|endpoint| endpoint.address().as_str() == address);
+            same.for_each(|endpoint| endpoint.set_drained(true));
+        }
     }
 
     async fn let_go(&mut self) -> Result<(), String> {

@@ -48,7 +48,10 @@ pub enum Word {
     /// The configuration is good; the state is wanted.
     Prepared,
     /// The state has been written, and its file is free.
-    Released,
+    Released {
+        /// Backend and address of each endpoint that an operator took out.
+        drained: Vec<(String, String)>,
+    },
     /// Clients are accepted.
     Ready,
     /// All is the successor's.
@@ -242,7 +245,7 @@ mod tests {
         assert_eq!(ours.hear().await.unwrap(), Some(Word::Prepared));
         drop(theirs);
         assert_eq!(ours.hear().await.unwrap(), None);
-        assert!(ours.say(&Word::Released, &[]).is_err());
+        assert!(ours.say(&Word::Yours, &[]).is_err());
     }
 
     #[test]

@@ -28,12 +28,14 @@ struct Line {
     gate: Gate,
     serving: u32,
     known: Vec<u32>,
+    /// The newest failure that was meant to be.
+    failures: Option<u64>,
 }
 
 impl Line {
     fn of(gate: Gate) -> Self {
         let serving = gate.process_id();
-        Self { gate, serving, known: Vec::new() }
+        Self { gate, serving, known: Vec::new(), failures: None }
     }
 
     /// Has the present process replaced, and waits until its successor answers operators.
@@ -42,6 +44,11 @@ impl Line {
         let before = self.serving;
         self.serving = eventually("a successor answers", || {
             let serving = self.serving_now()?;
+            let failed = if serving == before { event(&self.gate, "upgrade_failed") } else { None };
+            let failures_before = self.failures;
+            if let Some(failed) = failed.filter(|failed| failed["id"].as_u64() > failures_before) {
+                panic!("{failed}");
+            }
             (serving != before).then_some(serving)
         });
         self.known.push(self.serving);
@@ -51,9 +58,10 @@ impl Line {
         Some(self.gate.admin_json("/v1/status")["process_id"].as_u64()? as u32)
     }
 
-    fn await_failure(&self) -> String {
+    fn await_failure(&mut self) -> String {
         let failed = eventually("the upgrade has failed", || event(&self.gate, "upgrade_failed"));
         assert_eq!(self.serving_now(), Some(self.serving));
+        self.failures = failed["id"].as_u64();
         failed["message"].as_str().unwrap().to_owned()
     }
 }
@@ -158,12 +166,18 @@ fn the_trail_the_splits_and_the_sessions_go_on() {
     let (blue, green) = pair();
     let cookie = "[route.affinity]\nby = \"cookie\"";
     let setup = Setup::blue_green((blue.address, green.address), 50, cookie);
+    let setup = setup.backend("spare", "127.0.0.1:9".parse().unwrap(), "");
     let mut line = Line::of(Gate::start(&setup));
     line.gate.run_ok(&["split", "app", "blue=75", "green=25"]);
+    line.gate.run_ok(&["endpoint", "spare", "127.0.0.1:9", "drain"]);
     let first = line.gate.client().get("/");
     let issued = first.headers.only("set-cookie").unwrap().split(';').next().unwrap().to_owned();
     line.upgrade();
     assert_eq!(green_percent(&line.gate), (25.0, "admin".into()));
+    let status = line.gate.admin_json("/v1/status");
+    let spare =
+        status["backends"].as_array().unwrap().iter().find(|known| known["name"] == "spare");
+    assert_eq!(spare.unwrap()["endpoints"][0]["state"], "drained", "{status}");
     for _ in 0..20 {
         let again = line.gate.client().try_get("/", &format!("cookie: {issued}\r\n")).unwrap();
         assert_eq!(again.text(), first.text(), "the key of the cookie is the same");
@@ -217,7 +231,7 @@ fn a_rollout_goes_on_where_it_was() {
 fn a_binary_that_does_not_run_leaves_the_old_one_serving() {
     let upstream = Lean::saying("blue");
     let (gate, binary) = start_copy(&Setup::to(upstream.address));
-    let line = Line::of(gate);
+    let mut line = Line::of(gate);
     let load = Load::start(line.gate.address());
     replace_by_script(&binary, "echo 'cannot find its library' >&2; exit 127");
     line.gate.signal("USR2");
@@ -236,7 +250,7 @@ fn a_binary_that_does_not_run_leaves_the_old_one_serving() {
 #[test]
 fn a_configuration_that_is_refused_leaves_the_old_one_serving() {
     let upstream = Lean::saying("blue");
-    let line = Line::of(Gate::start(&Setup::to(upstream.address)));
+    let mut line = Line::of(Gate::start(&Setup::to(upstream.address)));
     fs::write(line.gate.config_path(), "[[listener]]\nbund = \"127.0.0.1:0\"\n").unwrap();
     let load = Load::start(line.gate.address());
     line.gate.signal("USR2");
