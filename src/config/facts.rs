@@ -98,7 +98,12 @@ impl Facts for Listener {
             idle_timeout,
             max_header_bytes,
             max_headers,
+            max_connections_per_client,
+            proxy_protocol,
+            min_rate,
         } = self;
+        let each = max_connections_per_client.map_or("off".to_owned(), |most| most.to_string());
+        let rate = min_rate.map_or("off".to_owned(), format_size);
         vec![
             fact("bind", bind),
             fact("max_connections", max_connections),
@@ -107,6 +112,9 @@ impl Facts for Listener {
             fact("idle_timeout", &format_duration(*idle_timeout)),
             fact("max_header_bytes", &format_size(*max_header_bytes as u64)),
             fact("max_headers", max_headers),
+            fact("max_connections_per_client", &each),
+            fact("proxy_protocol", proxy_protocol),
+            fact("min_rate", &rate),
         ]
     }
 }

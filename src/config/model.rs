@@ -112,6 +112,8 @@ pub struct Listener {
     pub bind: SocketAddr,
     /// Connections open at once, over all workers.
     pub max_connections: u32,
+    /// Connections open at once from one client.
+    pub max_connections_per_client: Option<u32>,
     /// Peers whose `X-Forwarded-*` and `Forwarded` are believed.
     pub trusted_proxies: Arc<[IpNet]>,
     /// A request's head must be complete this long after it began.
@@ -122,6 +124,10 @@ pub struct Listener {
     pub max_header_bytes: usize,
     /// Header lines in a request's head.
     pub max_headers: usize,
+    /// Connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+    /// Bytes a second that a client sends and takes at least.
+    pub min_rate: Option<u64>,
 }
 
 /// `[backend.NAME]`

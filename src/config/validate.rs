@@ -177,6 +177,9 @@ fn listeners(
             idle_timeout: section.idle_timeout.value,
             max_header_bytes: section.max_header_bytes.value.0 as usize,
             max_headers: section.max_headers.value.0 as usize,
+            max_connections_per_client: section.max_connections_per_client.value.0.map(|n| n as u32),
+            proxy_protocol: section.proxy_protocol.value,
+            min_rate: section.min_rate.value.0,
         });
     }
     listeners

@@ -35,13 +35,15 @@ pub enum ErrorReason {
     MalformedResponse,
     /// The client went away.
     ClientGone,
+    /// The connection did not begin with a header of the PROXY protocol that is believed.
+    ProxyHeader,
     /// A fault of Tidegate's own.
     Internal,
 }
 
 impl ErrorReason {
     /// Every reason, in the order of its index.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::MalformedRequest,
         Self::HeadTooLarge,
         Self::HeadTimeout,
@@ -58,6 +60,7 @@ impl ErrorReason {
         Self::UpstreamReset,
         Self::MalformedResponse,
         Self::ClientGone,
+        Self::ProxyHeader,
         Self::Internal,
     ];
 
@@ -85,6 +88,7 @@ impl ErrorReason {
             Self::UpstreamReset => "upstream_reset",
             Self::MalformedResponse => "malformed_response",
             Self::ClientGone => "client_gone",
+            Self::ProxyHeader => "proxy_header",
             Self::Internal => "internal",
         }
     }
@@ -95,6 +99,8 @@ impl ErrorReason {
 pub enum Queue {
     /// Connections of a listener: `max_connections`.
     Connections,
+    /// Connections of one client: `max_connections_per_client`.
+    ClientConnections,
     /// Requests under way at a backend: `max_in_flight`.
     InFlight,
     /// Events on their way to the audit trail.
@@ -111,8 +117,9 @@ pub enum Queue {
 
 impl Queue {
     /// Every queue, in the order of its index.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Connections,
+        Self::ClientConnections,
         Self::InFlight,
         Self::Events,
         Self::State,
@@ -130,6 +137,7 @@ impl Queue {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Connections => "connections",
+            Self::ClientConnections => "client_connections",
             Self::InFlight => "in_flight",
             Self::Events => "events",
             Self::State => "state",

@@ -32,7 +32,7 @@ impl ProxyError {
     /// Status code of the answer.
     pub(super) const fn status(self) -> StatusCode {
         match self.reason {
-            ErrorReason::MalformedRequest => StatusCode::BAD_REQUEST,
+            ErrorReason::MalformedRequest | ErrorReason::ProxyHeader => StatusCode::BAD_REQUEST,
             ErrorReason::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             ErrorReason::HeadTimeout | ErrorReason::BodyTimeout | ErrorReason::ClientGone => {
                 StatusCode::REQUEST_TIMEOUT
@@ -62,6 +62,7 @@ impl ProxyError {
             | ErrorReason::BodyTimeout
             | ErrorReason::BodyTooLarge
             | ErrorReason::ClientGone
+            | ErrorReason::ProxyHeader
             | ErrorReason::Internal => true,
             ErrorReason::NoRoute
             | ErrorReason::NoEndpoint
