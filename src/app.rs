@@ -1,6 +1,8 @@
 //! The composition root: [`App::build`] makes and binds everything and may fail; [`App::run`] starts it, waits for the end,
 //! and cannot.
 
+mod life;
+mod shared_workers;
 mod takeover;
 mod upgrade;
 
@@ -8,37 +10,29 @@ use std::{
     io::{self, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     thread,
-    time::Duration,
 };
 
 use tokio::sync::watch;
 
 use self::{
+    life::{begin, until_stopped},
+    shared_workers::SharedWorkers,
     takeover::{Succession, Takeover},
     upgrade::Estate,
 };
-
 use crate::{
     admin::{self, AdminError},
-    config::{self, Config, ConfigErrors, Loaded, model::Listener},
-    control::{
-        ControlError, ControlHandle, Controller, DataPlane, ListenChange, ListenError, Outside,
-        SIGNAL_ACTOR, Setup, check_files, watch_config,
-    },
-    domain::Moment,
-    lifecycle::{Drain, PassedSockets, Signal, Signals, TaskFailure, Tasks, clock, descriptors},
+    config::{self, Config, ConfigErrors, Loaded},
+    control::{ControlError, ControlHandle, Controller, Outside, Setup, check_files, watch_config},
+    lifecycle::{Drain, Signal, Signals, TaskFailure, Tasks, clock, descriptors},
     proxy::{self, Workers, WorkersParts},
     telemetry::{
-        self, Event, EventKind, EventSink, ListenerGauge, Recorder,
+        self, Event, EventKind, EventSink, Recorder,
         logging::{self, LogControl},
     },
 };
-
-/// Time between two looks at whether the workers have ended.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Why the proxy does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -85,20 +79,20 @@ impl Error {
     }
 }
 
-/// The configuration at `path`, if a process could begin with it: the files that it names are read as well.
+/// The configuration at `path`, if a process could begin with it, and what is odd about the files that it names.
 ///
 /// # Errors
 /// [`Error`] as [`run`] would have it.
-pub fn check(path: &Path) -> Result<Loaded, Error> {
+pub fn check(path: &Path) -> Result<(Loaded, Vec<String>), Error> {
     check_all(config::load(path)?)
 }
 
-fn check_all(loaded: Loaded) -> Result<Loaded, Error> {
-    let loaded = check_files(loaded)?;
+fn check_all(loaded: Loaded) -> Result<(Loaded, Vec<String>), Error> {
+    let (loaded, warnings) = check_files(loaded)?;
     if let Some(file) = &loaded.config.admin.token_file {
         admin::check_token(file)?;
     }
-    Ok(loaded)
+    Ok((loaded, warnings))
 }
 
 /// Serves the configuration at `path` until TERM or INT, and drains.
@@ -205,13 +199,14 @@ impl App {
         let table = controller.table();
         let parts =
             WorkersParts { count, table, recorder, events: events.clone(), tasks: tasks.clone() };
-        let workers = SharedWorkers(Arc::new(Mutex::new(Workers::start(&parts)?)));
+        let workers = SharedWorkers::new(Workers::start(&parts)?);
         let socket = config.admin.socket;
         let settings = admin::Settings {
             socket: socket.clone(),
             socket_mode: config.admin.socket_mode,
             listen: config.admin.listen,
             token_file: config.admin.token_file,
+            tls: config.admin.tls.is_some(),
             hosts: config.admin.hosts,
         };
         let seen = workers.clone();
@@ -271,94 +266,6 @@ impl App {
     }
 }
 
-/// Says that this process serves now.
-fn begin(predecessor: Option<Succession>, events: &EventSink, tasks: &Tasks) {
-    let ready = sd_notify::NotifyState::Ready;
-    // Without systemd there is nobody to tell.
-    let Some(predecessor) = predecessor else {
-        report(events, EventKind::Started, "serving");
-        let _ = sd_notify::notify(&[ready]);
-        return;
-    };
-    let message = format!("serving, taken over from process {}", predecessor.process_id());
-    report(events, EventKind::Started, &message);
-    let _ = sd_notify::notify(&[ready, sd_notify::NotifyState::MainPid(process::id())]);
-    predecessor.listen(events.clone(), tasks);
-}
-
-async fn until_stopped(
-    mut next_signal: impl AsyncFnMut() -> Signal,
-    estate: &Estate,
-    drain: &Drain,
-    events: &EventSink,
-) {
-    let workers = &estate.workers;
-    let mut over = drain.watch();
-    let mut looks = tokio::time::interval(LOOK_EVERY);
-    let mut upgrading = None;
-    loop {
-        tokio::select! {
-            signal = next_signal() => match signal {
-                Signal::Reload => reload(estate.handle.clone(), &estate.tasks),
-                Signal::Other(name) => tracing::warn!(signal = name, "this signal means nothing"),
-                Signal::Upgrade if drain.watch().is_draining() => {
-                    tracing::warn!("a process that drains is not upgraded");
-                }
-                Signal::Upgrade if upgrading.is_some() => {
-                    tracing::warn!("an upgrade is under way already");
-                }
-                Signal::Upgrade => {
-                    report(events, EventKind::UpgradeStarted, "starting a successor");
-                    upgrading = Some(Box::pin(upgrade::upgrade(estate)));
-                }
-                // A successor serves: this process ends by itself.
-                Signal::Stop if drain.watch().is_draining() => {}
-                Signal::Stop => {
-                    // A successor that has not taken over ends with it.
-                    upgrading = None;
-                    report(events, EventKind::Stopping, "draining");
-                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-                    begin_drain(estate, drain, false);
-                }
-                Signal::StopNow => return,
-            },
-            outcome = end_of(&mut upgrading) => match outcome {
-                Ok(successor) => {
-                    tracing::info!(successor, "handed over, draining");
-                    begin_drain(estate, drain, true);
-                }
-                Err(why) => {
-                    let message = format!("no successor took over, and nothing has changed: {why}");
-                    report(events, EventKind::UpgradeFailed, &message);
-                }
-            },
-            () = over.over() => return,
-            _ = looks.tick(), if drain.watch().is_draining() => {
-                if workers.have_ended() {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-/// Waits for the end of what may be under way. Safe to drop while it waits.
-async fn end_of<F: Future + Unpin>(under_way: &mut Option<F>) -> F::Output {
-    let output = match under_way {
-        Some(future) => future.await,
-        None => std::future::pending().await,
-    };
-    *under_way = None;
-    output
-}
-
-fn begin_drain(estate: &Estate, drain: &Drain, handed_over: bool) {
-    let patience = estate.handle.config().borrow().process.shutdown_timeout;
-    let now = clock::now();
-    drain.begin(now, patience);
-    estate.workers.drain(now + patience, handed_over);
-}
-
 /// Has the log follow the configuration's level.
 async fn follow_level(mut config: watch::Receiver<Arc<Config>>, log: LogControl) {
     while config.changed().await.is_ok() {
@@ -367,18 +274,6 @@ async fn follow_level(mut config: watch::Receiver<Arc<Config>>, log: LogControl)
             tracing::warn!(%error, "the log's level stays as it was");
         }
     }
-}
-
-fn reload(handle: ControlHandle, tasks: &Tasks) {
-    tasks.spawn("reload", async move {
-        if let Err(error) = handle.reload(SIGNAL_ACTOR).await {
-            tracing::warn!(%error, "the reload asked for by HUP was not done");
-        }
-    });
-}
-
-fn report(events: &EventSink, kind: EventKind, message: &str) {
-    events.report(Event::new(kind, clock::wall_millis(), "", message));
 }
 
 fn tasks(events: EventSink) -> Tasks {
@@ -396,59 +291,6 @@ fn tasks(events: EventSink) -> Tasks {
 
 fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// The workers, asked by the controller, the metrics and the drain alike.
-#[derive(Debug, Clone)]
-struct SharedWorkers(Arc<Mutex<Workers>>);
-
-impl SharedWorkers {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Workers> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn connections(&self) -> Vec<ListenerGauge> {
-        let gauge = |(bind, gauge): (_, Arc<crate::routing::WorkerGauge>)| ListenerGauge {
-            bind,
-            open: gauge.total().into(),
-        };
-        self.lock().connections().map(gauge).collect()
-    }
-
-    fn drain(&self, deadline: Moment, handed_over: bool) {
-        self.lock().drain(deadline, handed_over);
-    }
-
-    /// Listens for the first time, with the sockets that were passed as far as they fit.
-    fn accept(
-        &self,
-        listeners: &[Listener],
-        passed: &mut PassedSockets,
-    ) -> Result<Vec<SocketAddr>, proxy::ListenError> {
-        let mut workers = self.lock();
-        workers.take_over(passed.take_listeners());
-        workers.listen(listeners)?;
-        let unused = workers.close_unused().into_iter().map(|address| address.to_string());
-        for address in unused.chain(passed.unused()) {
-            tracing::warn!(address, "no listener has this passed socket's address; it is closed");
-        }
-        Ok(workers.addresses().collect())
-    }
-
-    fn have_ended(&self) -> bool {
-        self.lock().have_ended()
-    }
-}
-
-impl DataPlane for SharedWorkers {
-    fn listen(&mut self, listeners: &[Listener]) -> Result<ListenChange, ListenError> {
-        let change = self.lock().listen(listeners).map_err(|error| ListenError(error.into()))?;
-        Ok(ListenChange { added: change.added, removed: change.removed })
-    }
-
-    fn address(&self) -> Option<SocketAddr> {
-        self.lock().addresses().next()
-    }
 }
 
 #[cfg(test)]

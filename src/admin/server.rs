@@ -18,9 +18,10 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, TcpStream, UnixListener},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::{
     api::{self, Api},
@@ -34,6 +35,7 @@ use crate::{
     control::ControlHandle,
     lifecycle::{PassedSockets, PassedUnix, Tasks, handover::SocketName, read_regular},
     telemetry::{self, Exporter, ListenerGauge},
+    tls::ServerTls,
 };
 
 /// Connections at once on each socket; further ones wait in the kernel's queue.
@@ -59,6 +61,8 @@ pub struct Settings {
     pub listen: Option<SocketAddr>,
     /// File with the token for writes over TCP.
     pub token_file: Option<PathBuf>,
+    /// TCP is encrypted, with the certificate of the table in force.
+    pub tls: bool,
     /// Host names taken over TCP beside the address.
     pub hosts: Arc<[Box<str>]>,
 }
@@ -107,6 +111,7 @@ pub struct Server {
     reserve: Arc<Reserve>,
     socket_file: SocketFile,
     keeper: DoorKeeper,
+    certificates: Option<Certificates>,
 }
 
 /// What a successor of this process takes over.
@@ -116,6 +121,20 @@ pub struct Heritage {
     pub sockets: Vec<(SocketName, OwnedFd)>,
     /// Says who takes new connections.
     pub door: DoorKeeper,
+}
+
+/// What TCP is encrypted with: the newest that there is.
+#[derive(Debug)]
+struct Certificates {
+    control: ControlHandle,
+    first: Arc<ServerTls>,
+}
+
+impl Certificates {
+    fn now(&self) -> Arc<ServerTls> {
+        // A file that names none any more takes effect with the next start.
+        self.control.table().tls().admin().unwrap_or(&self.first).clone()
+    }
 }
 
 impl Server {
@@ -141,6 +160,8 @@ impl Server {
             None => listen_tcp(address),
         });
         let tcp = tcp.transpose()?;
+        let first = control.table().tls().admin().filter(|_| settings.tls).cloned();
+        let certificates = first.map(|first| Certificates { control: control.clone(), first });
         let seen = control.clone();
         let gauges = move || telemetry::Gauges { connections: connections(), ..seen.gauges() };
         let exporter = Arc::new(Exporter::new(control.recorder().clone(), gauges)?);
@@ -149,7 +170,7 @@ impl Server {
             Admission { token, hosts: settings.hosts.clone() },
         );
         let (reserve, keeper) = (Arc::new(Reserve::new()), DoorKeeper::new());
-        Ok(Self { unix, tcp, router, reserve, socket_file, keeper })
+        Ok(Self { unix, tcp, router, reserve, socket_file, keeper, certificates })
     }
 
     /// What a successor would take over; `listen` is the TCP address that the configuration gives.
@@ -176,7 +197,7 @@ impl Server {
     /// # Errors
     /// The system's, when the runtime cannot take the sockets.
     pub async fn serve(self, tasks: Tasks) -> io::Result<()> {
-        let Self { unix, tcp, router, reserve, socket_file, keeper } = self;
+        let Self { unix, tcp, router, reserve, socket_file, keeper, certificates } = self;
         let unix = UnixListener::from_std(unix)?;
         let tcp = tcp.map(TcpListener::from_std).transpose()?;
         // Removed at the end, unless it is left.
@@ -185,7 +206,7 @@ impl Server {
         let host = Host { router, tasks, reserve, door: keeper.door() };
         let over_tcp = async {
             if let Some(tcp) = tcp {
-                accept_tcp(tcp, &host).await;
+                accept_tcp(tcp, certificates.as_ref(), &host).await;
             }
         };
         tokio::join!(accept_unix(unix, &host), over_tcp);
@@ -209,7 +230,7 @@ async fn accept_unix(listener: UnixListener, host: &Host) {
     }
 }
 
-async fn accept_tcp(listener: TcpListener, host: &Host) {
+async fn accept_tcp(listener: TcpListener, certificates: Option<&Certificates>, host: &Host) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     while let Ok(slot) = slots.clone().acquire_owned().await {
         let Some(accepted) = host.admit(|| listener.accept()).await else { return };
@@ -218,13 +239,17 @@ async fn accept_tcp(listener: TcpListener, host: &Host) {
             Ok((stream, Peer::Tcp { from: from.ip(), to }))
         });
         match peer {
-            Ok((stream, peer)) => host.serve(stream, peer, slot),
+            Ok((stream, peer)) => match certificates {
+                Some(certificates) => host.encrypt(stream, peer, slot, &certificates.now()),
+                None => host.serve(stream, peer, slot),
+            },
             Err(error) => host.pause("tcp", &error).await,
         }
     }
 }
 
 /// What serves a connection, whichever socket it came by.
+#[derive(Clone)]
 struct Host {
     router: Router,
     tasks: Tasks,
@@ -273,6 +298,19 @@ impl Host {
             }
             reserve.fill();
             drop(slot);
+        });
+    }
+
+    /// Serves a connection once its handshake is over.
+    fn encrypt(&self, stream: TcpStream, peer: Peer, slot: OwnedSemaphorePermit, tls: &ServerTls) {
+        let accepting = TlsAcceptor::from(tls.config().clone()).accept(stream);
+        let host = self.clone();
+        self.tasks.spawn("admin handshake", async move {
+            match tokio::time::timeout(HEAD_PATIENCE, accepting).await {
+                Ok(Ok(stream)) => host.serve(stream, peer, slot),
+                Ok(Err(error)) => tracing::debug!(%error, "a handshake with the admin API failed"),
+                Err(_) => tracing::debug!("a handshake with the admin API took too long"),
+            }
         });
     }
 

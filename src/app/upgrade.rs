@@ -20,7 +20,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{SharedWorkers, takeover::PREDECESSOR};
+use super::{shared_workers::SharedWorkers, takeover::PREDECESSOR};
 use crate::{
     admin::Heritage,
     control::{ControlHandle, LentState},

@@ -10,6 +10,7 @@ use super::{
         Admin, Affinity, Backend, Fallback, FallbackCause, Listener, Log, LogFormat, LogLevel,
         Override, OverrideSource, Process, Route, State, Timeouts,
     },
+    tls,
     units::{format_duration, format_size},
 };
 use crate::domain::{Balance, Split};
@@ -50,7 +51,7 @@ impl Facts for Process {
 
 impl Facts for Admin {
     fn facts(&self) -> Vec<Fact<'_>> {
-        let Self { socket, socket_mode, listen, token_file, hosts } = self;
+        let Self { socket, socket_mode, listen, token_file, tls, hosts } = self;
         vec![
             fact("socket", &socket.display()),
             fact("socket_mode", &format!("{socket_mode:04o}")),
@@ -60,6 +61,7 @@ impl Facts for Admin {
                 &token_file.as_ref().map_or("none".into(), |path| path.to_string_lossy()),
             ),
             fact("hosts", &list(hosts.iter())),
+            fact("tls", &list(tls.iter())),
         ]
     }
 }
@@ -101,10 +103,12 @@ impl Facts for Listener {
             max_connections_per_client,
             proxy_protocol,
             min_rate,
+            tls: _,
+            redirect_to_https: _,
         } = self;
         let each = max_connections_per_client.map_or("off".to_owned(), |most| most.to_string());
         let rate = min_rate.map_or("off".to_owned(), format_size);
-        vec![
+        let mut facts = vec![
             fact("bind", bind),
             fact("max_connections", max_connections),
             fact("trusted_proxies", &list(trusted_proxies.iter())),
@@ -115,7 +119,9 @@ impl Facts for Listener {
             fact("max_connections_per_client", &each),
             fact("proxy_protocol", proxy_protocol),
             fact("min_rate", &rate),
-        ]
+        ];
+        facts.extend(tls::facts(self));
+        facts
     }
 }
 
@@ -129,6 +135,7 @@ impl Facts for Backend {
             pool_idle,
             pool_idle_timeout,
             cache_status_header,
+            tls,
         } = self;
         vec![
             fact("endpoints", &list(endpoints.iter())),
@@ -137,6 +144,7 @@ impl Facts for Backend {
             fact("pool_idle", pool_idle),
             fact("pool_idle_timeout", &format_duration(*pool_idle_timeout)),
             fact("cache_status_header", &list(cache_status_header.iter())),
+            fact("tls", &list(tls.iter())),
         ]
     }
 }

@@ -25,6 +25,7 @@ mod schema;
 mod section;
 mod source;
 mod substitute;
+mod tls;
 mod units;
 mod validate;
 mod warning;

@@ -2,8 +2,14 @@
 
 mod outside;
 mod rollout;
+mod tls;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
@@ -12,6 +18,7 @@ pub use self::outside::{
     Metric, MetricUnit, Sink, SinkKind, SmtpSecurity, StatusSet,
 };
 pub use self::rollout::Rollout;
+pub use self::tls::{BackendTls, CertificateFiles, ClientAuth, ListenerTls};
 use crate::domain::{BackendName, Balance, EndpointAddress, RouteName, Split, Weight};
 
 /// One whole, checked configuration.
@@ -59,6 +66,8 @@ pub struct Admin {
     pub listen: Option<SocketAddr>,
     /// File with the bearer token for writes over TCP; without it TCP is read-only.
     pub token_file: Option<PathBuf>,
+    /// TCP is encrypted with this certificate.
+    pub tls: Option<CertificateFiles>,
     /// Host names taken over TCP beside the address, in lower case.
     pub hosts: Arc<[Box<str>]>,
 }
@@ -128,6 +137,24 @@ pub struct Listener {
     pub proxy_protocol: bool,
     /// Bytes a second that a client sends and takes at least.
     pub min_rate: Option<u64>,
+    /// Encryption, where the listener has certificates.
+    pub tls: Option<ListenerTls>,
+    /// Every request is answered with a redirect to https at this port.
+    pub redirect_to_https: Option<u16>,
+}
+
+impl Listener {
+    /// Whether `address` is one of its trusted proxies.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.trusted_proxies.iter().any(|net| net.contains(&address))
+    }
+
+    /// Whether Tidegate's own requests can come in here: others are sent elsewhere, or asked for a certificate.
+    pub fn is_for_checks(&self) -> bool {
+        let auth = self.tls.as_ref().and_then(|tls| tls.client_auth.as_ref());
+        self.redirect_to_https.is_none() && !auth.is_some_and(|auth| auth.required)
+    }
 }
 
 /// `[backend.NAME]`
@@ -147,6 +174,8 @@ pub struct Backend {
     pub pool_idle_timeout: Duration,
     /// Header of an answer whose value begins with `HIT` where it came from a cache.
     pub cache_status_header: Option<http::HeaderName>,
+    /// Encryption of the connections to its endpoints.
+    pub tls: Option<BackendTls>,
 }
 
 /// `[[route]]`

@@ -14,8 +14,12 @@ use super::{
     model::{FallbackCause, HostPattern, LogFormat, LogLevel, PathPattern},
     outside::raw::{MAX_OUTSIDE, Metric, Notify},
     patterns::HostName,
-    rollout::{leaf::CountOrOff, raw::{MAX_ROLLOUTS, Rollout}},
+    rollout::{
+        leaf::CountOrOff,
+        raw::{MAX_ROLLOUTS, Rollout},
+    },
     section::section,
+    tls::raw as tls,
     words::AffinityBy,
 };
 use crate::domain::{
@@ -86,8 +90,9 @@ section! {
         /// Further names that a Host header may have over TCP, with any port: those by which
         /// containers and port maps reach it.
         default hosts: List<HostName, 0, 100> = List::unwritten([]);
+        /// Encryption over TCP; needed before writes may come from other machines.
+        optional tls: tls::AdminTls;
     }
-    later { "tls"; }
 }
 
 section! {
@@ -137,12 +142,22 @@ section! {
         /// Bytes a second that a client must send of a body that is waited for, and take of an answer that waits for it; what it
         /// does not is measured over ten seconds of waiting.
         default min_rate: SizeOrOff = SizeOrOff(None);
+        /// Certificates: with one or more the listener speaks TLS 1.2 and 1.3. A client is shown
+        /// the one that has the name it asks for, else the first. The files are watched.
+        default certificate: List<tls::Certificate, 0, 100> = List::unwritten([]);
+        /// Whether clients show a certificate of their own.
+        optional client_auth: tls::ClientAuth;
+        /// A handshake must be complete this long after the connection came.
+        default handshake_timeout: Duration = defaults::HANDSHAKE_TIMEOUT;
+        /// Handshakes under way at once, over all workers; over it a new connection is closed.
+        default max_handshakes: Whole<1, 1_000_000> = Whole(defaults::MAX_HANDSHAKES);
+        /// Answer every request with a redirect (308) to the same address with https.
+        default redirect_to_https: bool = false;
+        /// The port that it leads to, as clients see it.
+        default https_port: Whole<1, 65_535> = Whole(defaults::HTTPS_PORT);
     }
     later {
         "protocols" = r#"["http/1.1"]"#;
-        "redirect_to_https" = "false";
-        "certificate" = "[]";
-        "client_auth";
     }
 }
 
@@ -162,11 +177,12 @@ section! {
         /// Header of an answer whose value begins with HIT where it came from a cache, such as
         /// "x-cache"; empty: none.
         default cache_status_header: HeaderOrNone = HeaderOrNone(None);
+        /// Encrypted connections to the endpoints; in the clear without it.
+        optional tls: tls::BackendTls;
     }
     later {
         "protocol" = r#""http/1.1""#;
         "resolve_every";
-        "tls";
         "health_check";
         "ejection";
         "slow_start";

@@ -213,7 +213,7 @@ Routes, the first match wins
   *.shop.example.com  /        shop         shop-blue 95, shop-green 5   affinity: cookie \"tidegate\" for 30d
 ";
     assert!(explained.contains(wanted), "{explained}");
-    assert!(explained.contains("  0.0.0.0:8080  10000 connections  "), "{explained}");
+    assert!(explained.contains("  0.0.0.0:8080  in the clear  10000 connections  "), "{explained}");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use super::{
     reader::{At, Reader},
     rollout, route,
     source::Span,
+    tls,
 };
 use crate::domain::BackendName;
 
@@ -119,13 +120,22 @@ fn admin(section: raw::Admin, reader: &mut Reader<'_>) -> model::Admin {
             let hint = "add listen = \"127.0.0.1:9900\", or leave the token out";
             reader.fault(token.span, "admin.token_file", refusal.hint(hint));
         }
-        (Some(listen), Some(_)) if !listen.value.ip().is_loopback() => {
+        (Some(listen), Some(_)) if !listen.value.ip().is_loopback() && section.tls.is_none() => {
             let message =
                 format!("a token would cross the network in the clear on {}", listen.value);
-            let hint = "listen on 127.0.0.1, or leave token_file out: then TCP is read-only";
+            let hint = "add [admin.tls] with cert and key, listen on 127.0.0.1, or leave token_file out: \
+                        then TCP is read-only";
             reader.fault(listen.span, "admin.listen", Refusal::new(message).hint(hint));
         }
         (None | Some(_), None) | (Some(_), Some(_)) => {}
+    }
+    if let (None, Some(tls)) = (&section.listen, &section.tls) {
+        let refusal = Refusal::new("has no effect without admin.listen");
+        reader.fault(
+            tls.span,
+            "admin.tls",
+            refusal.hint("add listen = \"0.0.0.0:9900\", or leave it out"),
+        );
     }
     if let (None, Some(host)) = (&section.listen, section.hosts.value.0.first()) {
         let refusal = Refusal::new("has no effect without admin.listen");
@@ -137,6 +147,7 @@ fn admin(section: raw::Admin, reader: &mut Reader<'_>) -> model::Admin {
         socket_mode: section.socket_mode.value.0,
         listen: section.listen.map(|listen| listen.value),
         token_file: section.token_file.map(|path| path.value),
+        tls: section.tls.and_then(|section| tls::admin(&section, reader)),
         hosts: section.hosts.value.0.into_iter().map(|host| host.value.0).collect(),
     }
 }
@@ -146,7 +157,7 @@ fn state(section: raw::State, reader: &mut Reader<'_>) -> model::State {
     model::State { file: section.file.value }
 }
 
-fn refuse_empty(path: &At<PathBuf>, key: &str, reader: &mut Reader<'_>) {
+pub(super) fn refuse_empty(path: &At<PathBuf>, key: &str, reader: &mut Reader<'_>) {
     if path.value.as_os_str().is_empty() {
         reader.fault(path.span, key, Refusal::new("the path is empty"));
     }
@@ -161,7 +172,7 @@ fn listeners(
     bound.extend(admin.map(|address| (address, "admin.listen".to_owned())));
     let mut listeners = Vec::with_capacity(list.len());
     for (index, At { value: section, .. }) in list.into_iter().enumerate() {
-        let Some(bind) = section.bind else { continue };
+        let Some(bind) = &section.bind else { continue };
         let key = format!("listener[{index}].bind");
         // Port 0 asks the system for a free port, a different one each time.
         if let Some(other) = bound.get(&bind.value).filter(|_| bind.value.port() != 0) {
@@ -169,7 +180,10 @@ fn listeners(
             reader.fault(bind.span, key.clone(), refusal.hint("give each its own port"));
         }
         bound.insert(bind.value, key);
+        let place = format!("listener[{index}]");
         listeners.push(model::Listener {
+            tls: tls::listener(&section, &place, reader),
+            redirect_to_https: tls::redirect(&section, &place, reader),
             bind: bind.value,
             max_connections: section.max_connections.value.0 as u32,
             trusted_proxies: section.trusted_proxies.value.into_values(),
@@ -177,7 +191,11 @@ fn listeners(
             idle_timeout: section.idle_timeout.value,
             max_header_bytes: section.max_header_bytes.value.0 as usize,
             max_headers: section.max_headers.value.0 as usize,
-            max_connections_per_client: section.max_connections_per_client.value.0.map(|n| n as u32),
+            max_connections_per_client: section
+                .max_connections_per_client
+                .value
+                .0
+                .map(|n| n as u32),
             proxy_protocol: section.proxy_protocol.value,
             min_rate: section.min_rate.value.0,
         });
@@ -194,7 +212,9 @@ fn backends(
         let endpoints = section.endpoints.map(|list| list.value.0).unwrap_or_default();
         let key = |index| format!("backend.{name}.endpoints[{index}]");
         refuse_repeated(&endpoints, key, reader);
+        let place = format!("backend.{name}.tls");
         model::Backend {
+            tls: section.tls.map(|section| tls::backend(&section.value, &place, reader)),
             endpoints: endpoints.into_iter().map(|endpoint| endpoint.value).collect(),
             name,
             balance: section.balance.value,

@@ -23,6 +23,8 @@ pub enum ErrorReason {
     ConnectFailed,
     /// Connecting to the endpoint took too long.
     ConnectTimeout,
+    /// The endpoint showed no certificate that is taken, or the handshake failed otherwise.
+    TlsFailed,
     /// The answer did not begin in time.
     FirstByteTimeout,
     /// The answer stopped coming.
@@ -43,7 +45,7 @@ pub enum ErrorReason {
 
 impl ErrorReason {
     /// Every reason, in the order of its index.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::MalformedRequest,
         Self::HeadTooLarge,
         Self::HeadTimeout,
@@ -54,6 +56,7 @@ impl ErrorReason {
         Self::TooManyInFlight,
         Self::ConnectFailed,
         Self::ConnectTimeout,
+        Self::TlsFailed,
         Self::FirstByteTimeout,
         Self::IdleTimeout,
         Self::TotalTimeout,
@@ -82,6 +85,7 @@ impl ErrorReason {
             Self::TooManyInFlight => "too_many_in_flight",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
+            Self::TlsFailed => "tls_failed",
             Self::FirstByteTimeout => "first_byte_timeout",
             Self::IdleTimeout => "idle_timeout",
             Self::TotalTimeout => "total_timeout",
@@ -101,6 +105,8 @@ pub enum Queue {
     Connections,
     /// Connections of one client: `max_connections_per_client`.
     ClientConnections,
+    /// TLS handshakes of a listener: `max_handshakes`.
+    Handshakes,
     /// Requests under way at a backend: `max_in_flight`.
     InFlight,
     /// Events on their way to the audit trail.
@@ -117,9 +123,10 @@ pub enum Queue {
 
 impl Queue {
     /// Every queue, in the order of its index.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Connections,
         Self::ClientConnections,
+        Self::Handshakes,
         Self::InFlight,
         Self::Events,
         Self::State,
@@ -138,6 +145,7 @@ impl Queue {
         match self {
             Self::Connections => "connections",
             Self::ClientConnections => "client_connections",
+            Self::Handshakes => "handshakes",
             Self::InFlight => "in_flight",
             Self::Events => "events",
             Self::State => "state",

@@ -156,7 +156,7 @@ impl Exchange<'_> {
         // The connection's own watch must not be the one that ends this wait.
         downstream.expect_within(clock::now(), patience * 2);
         let address = self.live_endpoint().address();
-        let opened = pin!(connect(&downstream.worker, address, patience));
+        let opened = pin!(connect(&downstream.worker, self.backend(), address, patience));
         let upstream = self.or_total(opened).await??;
         *now = clock::now();
         Ok(upstream)

@@ -16,10 +16,10 @@ use tokio::{
 };
 
 use super::{
-    connection,
-    downstream::{Client, Downstream},
+    arrival::{self, Arrival},
+    clients::Clients,
     headers::RequestId,
-    respond, socket,
+    respond,
     worker::Worker,
 };
 use crate::{
@@ -76,10 +76,28 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// What a listener has under way, counted over all workers.
+#[derive(Debug, Clone)]
+pub(super) struct ListenerGauges {
+    /// Open connections.
+    pub(super) connections: Arc<WorkerGauge>,
+    /// TLS handshakes.
+    handshakes: Arc<WorkerGauge>,
+    /// Connections by client.
+    clients: Arc<Clients>,
+}
+
+impl ListenerGauges {
+    pub(super) fn new(workers: usize) -> Self {
+        let gauge = || Arc::new(WorkerGauge::new(workers));
+        Self { connections: gauge(), handshakes: gauge(), clients: Arc::default() }
+    }
+}
+
 /// One worker's side of a listener.
 pub(super) struct Acceptor {
     settings: RefCell<Arc<Listener>>,
-    connections: Arc<WorkerGauge>,
+    gauges: ListenerGauges,
     stopping: Cell<bool>,
     /// What the kernel has accepted is another process's.
     leaving: Cell<bool>,
@@ -87,10 +105,10 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    pub(super) fn new(settings: Arc<Listener>, connections: Arc<WorkerGauge>) -> Rc<Self> {
+    pub(super) fn new(settings: Arc<Listener>, gauges: ListenerGauges) -> Rc<Self> {
         Rc::new(Self {
             settings: RefCell::new(settings),
-            connections,
+            gauges,
             stopping: Cell::new(false),
             leaving: Cell::new(false),
             stop: Notify::new(),
@@ -119,6 +137,18 @@ impl Acceptor {
         self.stopping.get()
     }
 
+    /// The listener's connections by client.
+    pub(super) const fn clients(&self) -> &Arc<Clients> {
+        &self.gauges.clients
+    }
+
+    /// A place among the handshakes under way, if there is one.
+    pub(super) fn begin_handshake(&self, worker: usize, settings: &Listener) -> Option<Place> {
+        let most = settings.tls.as_ref().map_or(0, |tls| tls.max_handshakes);
+        let free = self.gauges.handshakes.total() < most;
+        free.then(|| Place::enter(self.gauges.handshakes.clone(), worker))
+    }
+
     /// Accepts until stopped.
     pub(super) async fn run(self: Rc<Self>, worker: Rc<Worker>, socket: TcpListener) {
         while !self.leaving.get() {
@@ -136,8 +166,12 @@ impl Acceptor {
 
     fn take(self: &Rc<Self>, worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
         let settings = self.settings.borrow().clone();
-        if self.connections.total() >= settings.max_connections {
+        if self.gauges.connections.total() >= settings.max_connections {
             worker.shard().overflow(Queue::Connections);
+            // Under TLS a word would cost more than there is.
+            if settings.tls.is_some() {
+                return;
+            }
             // As much as fits; a client that is refused is not waited for.
             let id = RequestId::new(|| worker.random());
             let _ = stream.try_write(&respond::full(&id));
@@ -145,15 +179,9 @@ impl Acceptor {
         }
         // Only a socket that is gone already refuses, and its first read tells.
         let _ = stream.set_nodelay(true);
-        let place = Place::enter(self.connections.clone(), worker.index());
-        let stream = socket::Socket::Plain(stream);
-        let client = Client::new(worker.clone(), settings, self.clone(), peer, stream);
-        let downstream = Rc::new(Downstream::new(client));
-        let registration = worker.register(&downstream);
-        worker.tasks().spawn_local(CONNECTION_TASK, async move {
-            connection::run(downstream).await;
-            drop((registration, place));
-        });
+        let place = Place::enter(self.gauges.connections.clone(), worker.index());
+        let arrival = Arrival { acceptor: self.clone(), settings, stream, peer, place };
+        arrival::begin(arrival, worker, CONNECTION_TASK);
     }
 }
 
@@ -172,22 +200,22 @@ async fn pause(worker: &Worker, error: &io::Error) {
     tokio::time::sleep(PAUSE).await;
 }
 
-/// Counts a connection at its listener for as long as it lives.
-struct Place {
-    connections: Arc<WorkerGauge>,
+/// Counts a connection or a handshake at its listener for as long as it lives.
+pub(super) struct Place {
+    gauge: Arc<WorkerGauge>,
     worker: usize,
 }
 
 impl Place {
-    fn enter(connections: Arc<WorkerGauge>, worker: usize) -> Self {
-        connections.enter(worker);
-        Self { connections, worker }
+    fn enter(gauge: Arc<WorkerGauge>, worker: usize) -> Self {
+        gauge.enter(worker);
+        Self { gauge, worker }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.connections.leave(self.worker);
+        self.gauge.leave(self.worker);
     }
 }
 

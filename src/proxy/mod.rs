@@ -4,8 +4,11 @@
 //! request's way: `pipeline` lists its chapters.
 
 mod affinity;
+mod announced;
+mod arrival;
 mod body;
 mod chunks;
+mod clients;
 mod connection;
 mod context;
 mod downstream;
@@ -13,13 +16,16 @@ mod error;
 mod fallback;
 mod forward;
 mod frames;
+mod handshake;
 mod head;
 mod headers;
 mod interim;
 mod listener;
 mod measure;
 mod outgoing;
+mod pace;
 mod pipeline;
+pub mod proxy_header;
 mod replay;
 mod respond;
 mod socket;

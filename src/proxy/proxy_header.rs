@@ -224,9 +224,8 @@ mod tests {
         let binary = (any::<bool>(), kinds, block).prop_map(|(local, kind, block)| {
             version_2(if local { 0x20 } else { 0x21 }, kind, &block)
         });
-        let line = (any::<[Ipv4Addr; 2]>(), any::<[u16; 2]>()).prop_map(|([a, b], [p, q])| {
-            format!("PROXY TCP4 {a} {b} {p} {q}\r\n").into_bytes()
-        });
+        let line = (any::<[Ipv4Addr; 2]>(), any::<[u16; 2]>())
+            .prop_map(|([a, b], [p, q])| format!("PROXY TCP4 {a} {b} {p} {q}\r\n").into_bytes());
         prop_oneof![binary, line]
     }
 
@@ -245,7 +244,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_comes_is_answered_within_bounds(bytes in prop::collection::vec(any::<u8>(), 0..600), begins in 0..3) {
+        fn whatever_comes_is_answered_within_bounds(bytes in prop::collection::vec(any::<u8>(), 0..600), begins in 0..3_usize) {
             let begin: &[u8] = [&b"PROXY "[..], SIGNATURE, b""][begins];
             match parse(&[begin, &bytes].concat()) {
                 Partial(more) => prop_assert!(more > 0 && more <= MOST),

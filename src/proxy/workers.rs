@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::{
-    listener,
+    listener::{self, ListenerGauges},
     worker::{self, Order, Parts},
 };
 use crate::{
@@ -55,7 +55,7 @@ struct Listening {
     settings: Arc<Listener>,
     /// Where it really listens; differs from the settings with port 0.
     address: SocketAddr,
-    connections: Arc<WorkerGauge>,
+    gauges: ListenerGauges,
     /// The sockets of which the workers have copies.
     sockets: Vec<TcpListener>,
 }
@@ -197,18 +197,18 @@ impl Workers {
         settings: Arc<Listener>,
         sockets: Sockets,
     ) -> Result<SocketAddr, ListenError> {
-        let connections = Arc::new(WorkerGauge::new(self.orders.len()));
+        let gauges = ListenerGauges::new(self.orders.len());
         let Sockets { own, copies } = sockets;
         let address = own.first().and_then(|socket| socket.local_addr().ok());
         let address = address.unwrap_or(settings.bind);
         for (orders, copies) in self.orders.iter().zip(copies) {
             for socket in copies {
-                let (settings, connections) = (settings.clone(), connections.clone());
-                let order = Order::Listen { socket, settings, connections };
+                let (settings, gauges) = (settings.clone(), gauges.clone());
+                let order = Order::Listen { socket, settings, gauges };
                 orders.try_send(order).map_err(|_| ListenError::Deaf)?;
             }
         }
-        self.listeners.push(Listening { settings, address, connections, sockets: own });
+        self.listeners.push(Listening { settings, address, gauges, sockets: own });
         Ok(address)
     }
 
@@ -224,9 +224,15 @@ impl Workers {
         self.listeners.iter().map(|open| open.address)
     }
 
+    /// Where Tidegate's own requests come in: the first listener that serves whoever comes.
+    pub fn entrance(&self) -> Option<SocketAddr> {
+        let open = self.listeners.iter().find(|open| open.settings.is_for_checks());
+        open.map(|open| open.address)
+    }
+
     /// Open connections by listener.
     pub fn connections(&self) -> impl Iterator<Item = (SocketAddr, Arc<WorkerGauge>)> {
-        self.listeners.iter().map(|open| (open.address, open.connections.clone()))
+        self.listeners.iter().map(|open| (open.address, open.gauges.connections.clone()))
     }
 
     /// Takes no new clients, lets running requests finish, and cuts off what is left at `deadline`. What the kernel has

@@ -11,6 +11,7 @@ use crate::{
     config::model::{self, Config},
     decision::{affinity::TokenKey, split::SplitTable},
     domain::{BackendName, Plan, RouteName, SeriesId, Split},
+    tls::Material,
 };
 
 /// What a table is made of, beside the configuration.
@@ -26,6 +27,8 @@ pub struct Ingredients<'a> {
         &'a mut dyn FnMut(&RouteName, &BackendName, &BackendName) -> Result<SeriesId, String>,
     /// The table that this one follows.
     pub previous: Option<&'a Table>,
+    /// What encrypted connections are made with.
+    pub tls: &'a Material,
     /// Data-plane threads.
     pub workers: usize,
 }
@@ -66,7 +69,7 @@ pub enum BuildError {
 pub fn build(config: &Config, mut with: Ingredients<'_>) -> Result<Table, BuildError> {
     let rules = config.routes.iter().map(|route| (route.hosts.as_slice(), &route.path));
     let matcher = Arc::new(Matcher::new(rules));
-    let backends = build_backends(config, with.previous, with.workers);
+    let backends = build_backends(config, &with);
     let places = backends.iter().enumerate().map(|(at, backend)| (backend.name.clone(), at));
     let places = places.collect();
     let plans = config.rollouts.iter().map(|rollout| (&rollout.plan.route, &rollout.plan));
@@ -75,10 +78,12 @@ pub fn build(config: &Config, mut with: Ingredients<'_>) -> Result<Table, BuildE
         let plan = plans.get(&route.name).filter(|_| route.fallback.is_some());
         build_route(route, plan.copied(), &places, &mut with)
     });
-    Ok(Table { routes: routes.collect::<Result<_, _>>()?, backends, matcher })
+    let routes = routes.collect::<Result<_, _>>()?;
+    Ok(Table { routes, backends, matcher, tls: with.tls.clone() })
 }
 
-fn build_backends(config: &Config, previous: Option<&Table>, workers: usize) -> Vec<Arc<Backend>> {
+fn build_backends(config: &Config, with: &Ingredients<'_>) -> Vec<Arc<Backend>> {
+    let (previous, workers) = (with.previous, with.workers);
     let known: HashMap<_, _> = previous
         .iter()
         .flat_map(|table| table.backends())
@@ -100,6 +105,7 @@ fn build_backends(config: &Config, previous: Option<&Table>, workers: usize) -> 
             pool_idle: backend.pool_idle,
             pool_idle_timeout: backend.pool_idle_timeout,
             cache_status_header: backend.cache_status_header.clone(),
+            tls: with.tls.backend(&backend.name).cloned(),
         })
     };
     config.backends.iter().map(live).collect()

@@ -14,6 +14,7 @@ use crate::{
         split::{SplitTable, canary_last},
     },
     domain::{BackendName, Balance, RouteName, SeriesId, Split},
+    tls::{ClientTls, Material},
 };
 
 /// One consistent state of all routes, splits and endpoints.
@@ -22,6 +23,7 @@ pub struct Table {
     pub(super) routes: Vec<Arc<Route>>,
     pub(super) backends: Vec<Arc<Backend>>,
     pub(super) matcher: Arc<Matcher>,
+    pub(super) tls: Material,
 }
 
 impl Table {
@@ -38,6 +40,16 @@ impl Table {
     /// Backends in the order of the configuration.
     pub fn backends(&self) -> &[Arc<Backend>] {
         &self.backends
+    }
+
+    /// What encrypted connections are made with.
+    pub const fn tls(&self) -> &Material {
+        &self.tls
+    }
+
+    /// The same table with what clients' connections are encrypted with taken from `tls`.
+    pub fn with_tls(&self, tls: Material) -> Self {
+        Self { tls, ..self.clone() }
     }
 
     /// The same table with another split for one route; `split` names backends that the route knows. If a rollout owned the
@@ -278,6 +290,8 @@ pub struct Backend {
     pub pool_idle_timeout: std::time::Duration,
     /// Header of an answer whose value begins with `HIT` where it came from a cache.
     pub cache_status_header: Option<HeaderName>,
+    /// What connections to its endpoints are made with, if they are encrypted.
+    pub tls: Option<Arc<ClientTls>>,
 }
 
 /// A backend's endpoints as one worker sees them.

@@ -33,4 +33,5 @@ mod split;
 mod state;
 mod steering;
 mod stuck;
+mod tls;
 mod upgrade;

@@ -49,6 +49,7 @@ impl Stage {
             series: &mut series,
             fallbacks: &mut |_, _, _| Err("the stage brings its own rollout".to_owned()),
             previous: None,
+            tls: &tidegate::tls::Material::default(),
             workers: WORKERS,
         };
         let plain = routing::build(&config, ingredients).expect("a table");

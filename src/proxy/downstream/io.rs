@@ -238,6 +238,10 @@ impl DownstreamIo {
         if done.is_ready() {
             self.shared.progress.set(true);
         }
+        if !self.shared.keeps_pace(&done) {
+            self.shared.tear();
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         done
     }
 }
