@@ -189,7 +189,10 @@ const FRAMINGS: &[Row] = &[
     ("deflate, then chunked", b"Transfer-Encoding: deflate, chunked"),
     ("an empty coding and chunked", b"Transfer-Encoding:\r\nTransfer-Encoding: chunked"),
     ("chunked and an empty coding", b"Transfer-Encoding: chunked\r\nTransfer-Encoding:"),
-    ("coding, length and coding", b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\nTransfer-Encoding: x"),
+    (
+        "coding, length and coding",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\nTransfer-Encoding: x",
+    ),
     ("empty coding", b"Transfer-Encoding:"),
     ("vertical tab before the coding", b"Transfer-Encoding: \x0bchunked"),
 ];
