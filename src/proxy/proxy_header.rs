@@ -148,12 +148,9 @@ mod tests {
     }
 
     fn client(bytes: &[u8]) -> Option<String> {
-        match parse(bytes) {
-            Complete { length, client } if length == bytes.len() => {
-                Some(client.map_or("nobody".to_owned(), |client| client.to_string()))
-            }
-            _ => None,
-        }
+        let Complete { length, client } = parse(bytes) else { return None };
+        let told = client.map_or("nobody".to_owned(), |client| client.to_string());
+        (length == bytes.len()).then_some(told)
     }
 
     #[test]
@@ -236,10 +233,9 @@ mod tests {
             prop_assert!(matches!(whole, Complete { length, .. } if length == header.len()), "{whole:?}");
             prop_assert_eq!(parse(&[&header[..], &rest].concat()), whole);
             for cut in 0..header.len() {
-                match parse(&header[..cut]) {
-                    Partial(more) => prop_assert!(more > 0 && cut + more <= header.len(), "{cut} and {more}"),
-                    other => prop_assert!(false, "{cut}: {other:?}"),
-                }
+                let part = parse(&header[..cut]);
+                let Partial(more) = part else { return Err(TestCaseError::fail(format!("{cut}: {part:?}"))) };
+                prop_assert!(more > 0 && cut + more <= header.len(), "{cut} and {more}");
             }
         }
 
