@@ -19,6 +19,7 @@ mod outside;
 mod patterns;
 mod raw;
 mod reader;
+mod resilience;
 mod rollout;
 mod route;
 mod schema;

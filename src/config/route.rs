@@ -91,6 +91,7 @@ fn route(
         let key = |rest: &str| key(&format!("override[{at}]{rest}"));
         overrides.extend(exception(item, key, backends, reader));
     }
+    let retry = super::resilience::retry(section.retry, key, reader);
     let fallback = super::fallback::fallback(section.fallback, key, reader);
     Some(model::Route {
         name: section.name?.value,
@@ -107,6 +108,7 @@ fn route(
         },
         max_body: section.max_body.value.0,
         expose_backend: section.expose_backend.value,
+        retry,
         fallback,
     })
 }

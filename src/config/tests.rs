@@ -49,6 +49,7 @@ fn the_examples_are_good_and_give_no_warning() {
         include_str!("../../config/examples/phased-with-fallback.toml"),
         include_str!("../../config/examples/feature-flags.toml"),
         include_str!("../../config/examples/blue-green.toml"),
+        include_str!("../../config/examples/https.toml"),
     ] {
         assert_eq!(warnings(&config(text)), []);
     }

@@ -146,6 +146,10 @@ pub(super) fn log(event: &Event) {
         | EventKind::SplitSuperseded
         | EventKind::EndpointDrained
         | EventKind::EndpointReady
+        | EventKind::EndpointHealthy
+        | EventKind::EndpointReadmitted
+        | EventKind::BackendUsable
+        | EventKind::ResolveRecovered
         | EventKind::ReloadApplied
         | EventKind::ReloadUnchanged
         | EventKind::ListenerAdded
@@ -168,6 +172,11 @@ pub(super) fn log(event: &Event) {
         | EventKind::StateRecovered => tracing::info!(%kind, actor, subject, "{message}"),
         EventKind::ReloadRejected
         | EventKind::UpgradeFailed
+        | EventKind::EndpointUnhealthy
+        | EventKind::EndpointEjected
+        | EventKind::EjectionWithheld
+        | EventKind::BackendUnusable
+        | EventKind::ResolveFailed
         | EventKind::RolloutHeld
         | EventKind::RolloutPaused
         | EventKind::RolloutRolledBack

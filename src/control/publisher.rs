@@ -12,6 +12,7 @@ use super::{
 use crate::{
     config::{Config, model::Route},
     domain::{RouteName, Split},
+    lifecycle::clock,
     routing::{self, BuildError, Ingredients, RolloutTraffic, Table, TablePublisher, TableView},
     telemetry::Recorder,
 };
@@ -151,6 +152,7 @@ fn build(
         previous,
         tls: &secrets.tls,
         workers: materials.workers,
+        now: clock::now(),
     };
     routing::build(config, ingredients)
 }

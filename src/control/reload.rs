@@ -109,7 +109,7 @@ impl Controller {
         };
         warn_of(&secrets.tls);
         self.publisher.publish(table);
-        self.outside.configure(&loaded.config);
+        self.outside.configure(&loaded.config, &self.publisher.current());
         self.config.send_replace(Arc::new(loaded.config));
         (self.secrets, self.hand) = (secrets, hand);
         self.tell_listeners(&listeners);

@@ -1,5 +1,5 @@
-//! Handing the control plane's part over to a successor: first the state file is lent, and nothing is judged or changed by
-//! this process; then either it comes back and all goes on, or the successor has it for good.
+//! The end of the control plane's part, by itself or by a successor. For a successor the state file is lent first, and nothing is
+//! judged or changed by this process; then either it comes back and all goes on, or the successor has it for good.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,6 +12,8 @@ use crate::{domain::RolloutName, telemetry::Event};
 const FIRST_WRITE: Duration = Duration::from_secs(20);
 /// How long it may take for the last write, while nothing is judged.
 const LAST_WRITE: Duration = Duration::from_secs(10);
+/// How long the end of the process waits for the last notifications, and for the state file.
+const LAST_WORD: Duration = Duration::from_secs(2);
 /// Events of a process that drains which its successor has not kept yet.
 const EVENTS: usize = 256;
 
@@ -64,6 +66,20 @@ impl ControlHandle {
 }
 
 impl Controller {
+    /// Writes and tells what is left, without a successor.
+    pub(super) async fn finish(mut self) {
+        self.keep_reported();
+        let told = tokio::time::timeout(LAST_WORD, self.outside.notifier.drained());
+        let kept = tokio::time::timeout(LAST_WORD, self.store.close());
+        let (told, kept) = tokio::join!(told, kept);
+        if kept != Ok(true) {
+            tracing::warn!("the last events and splits could not be written to the state file");
+        }
+        if told.is_err() {
+            tracing::warn!("the last notifications could not be delivered");
+        }
+    }
+
     /// Lends the state file. `None` when it is back, and otherwise who hears of events from now on.
     pub(super) async fn lend(&mut self, loan: Loan) -> Option<mpsc::Sender<Event>> {
         let Loan { lent, heir } = loan;

@@ -54,7 +54,7 @@ pub(super) async fn watch(handle: ControlHandle, look_every: Duration) {
             Ok(Reloaded { may_pass: true, .. }) => file.forget().await,
             // Another configuration may name other files.
             Ok(Reloaded { outcome: ReloadOutcome::Applied, .. }) => {
-                file.content = in_force(&handle)
+                file.content = in_force(&handle);
             }
             Ok(_) => {}
             Err(error) => {

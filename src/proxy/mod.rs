@@ -28,6 +28,7 @@ mod pipeline;
 pub mod proxy_header;
 mod replay;
 mod respond;
+mod retry;
 mod socket;
 mod tunnel;
 mod upstream;

@@ -5,12 +5,13 @@ use std::{collections::HashMap, sync::Arc};
 use http::HeaderValue;
 
 use super::{
-    Affinity, Backend, Detour, Endpoint, Matcher, Override, Route, Table, Target, WorkerGauge,
+    Affinity, Backend, Bench, Detour, Endpoint, Matcher, Override, Route, Table, Target,
+    WorkerGauge,
 };
 use crate::{
     config::model::{self, Config},
     decision::{affinity::TokenKey, split::SplitTable},
-    domain::{BackendName, Plan, RouteName, SeriesId, Split},
+    domain::{BackendName, Moment, Plan, RouteName, SeriesId, Split},
     tls::Material,
 };
 
@@ -31,6 +32,8 @@ pub struct Ingredients<'a> {
     pub tls: &'a Material,
     /// Data-plane threads.
     pub workers: usize,
+    /// The present.
+    pub now: Moment,
 }
 
 /// Why no table could be made.
@@ -83,7 +86,7 @@ pub fn build(config: &Config, mut with: Ingredients<'_>) -> Result<Table, BuildE
 }
 
 fn build_backends(config: &Config, with: &Ingredients<'_>) -> Vec<Arc<Backend>> {
-    let (previous, workers) = (with.previous, with.workers);
+    let Ingredients { previous, workers, now, .. } = *with;
     let known: HashMap<_, _> = previous
         .iter()
         .flat_map(|table| table.backends())
@@ -93,7 +96,14 @@ fn build_backends(config: &Config, with: &Ingredients<'_>) -> Vec<Arc<Backend>> 
         let before = known.get(&backend.name);
         let endpoint = |address: &crate::domain::EndpointAddress| {
             let kept = before.and_then(|b| b.endpoints.iter().find(|e| e.address() == address));
-            kept.cloned().unwrap_or_else(|| Arc::new(Endpoint::new(address.clone(), workers)))
+            kept.cloned().unwrap_or_else(|| {
+                let new = Endpoint::new(address.clone(), workers);
+                if before.is_some() {
+                    // The others are warm already.
+                    new.availability().start_slowly(now, backend.ejection.slow_start);
+                }
+                Arc::new(new)
+            })
         };
         let in_flight = before.map(|b| b.in_flight.clone());
         Arc::new(Backend {
@@ -102,9 +112,12 @@ fn build_backends(config: &Config, with: &Ingredients<'_>) -> Vec<Arc<Backend>> 
             balance: backend.balance,
             in_flight: in_flight.unwrap_or_else(|| Arc::new(WorkerGauge::new(workers))),
             max_in_flight: backend.max_in_flight,
+            endpoint_max_in_flight: backend.endpoint_max_in_flight,
             pool_idle: backend.pool_idle,
             pool_idle_timeout: backend.pool_idle_timeout,
             cache_status_header: backend.cache_status_header.clone(),
+            ejection: backend.ejection,
+            bench: Bench::default(),
             tls: with.tls.backend(&backend.name).cloned(),
         })
     };
@@ -144,6 +157,7 @@ fn build_route(
         timeouts: route.timeouts,
         max_body: route.max_body,
         expose_backend: route.expose_backend,
+        retry: route.retry.clone(),
         fallback: route.fallback.clone(),
         detour,
     }))

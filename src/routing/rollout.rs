@@ -120,6 +120,7 @@ mod tests {
             previous: None,
             tls: &crate::tls::Material::default(),
             workers: 1,
+            now: crate::domain::Moment::default(),
         };
         build(&config, ingredients).unwrap()
     }

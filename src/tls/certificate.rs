@@ -66,15 +66,14 @@ impl Identity {
     pub(super) fn read(of: &CertificateFiles, owner: &str, files: &Files) -> Result<Self, String> {
         let chain = certificates(&of.cert, files)?;
         let key = private_key(of, files)?;
-        let mut key =
-            CertifiedKey::from_der(chain, key, provider()).map_err(|error| match error {
-                Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => format!(
-                    "{} is not the key of the first certificate in {}",
-                    of.key.display(),
-                    of.cert.display()
-                ),
-                other => format!("{} with {}: {other}", of.cert.display(), of.key.display()),
-            })?;
+        let mut key = CertifiedKey::from_der(chain, key, provider()).map_err(|error| {
+            let (cert, key) = (of.cert.display(), of.key.display());
+            if error == Error::InconsistentKeys(InconsistentKeys::KeyMismatch) {
+                format!("{key} is not the key of the first certificate in {cert}")
+            } else {
+                format!("{cert} with {key}: {error}")
+            }
+        })?;
         if let Some(ocsp) = &of.ocsp {
             let answer = files.get(ocsp)?;
             // RFC 6960 §4.2.1: a sequence, and a first byte that says so.
@@ -106,14 +105,14 @@ fn certificates(
 
 fn private_key(of: &CertificateFiles, files: &Files) -> Result<PrivateKeyDer<'static>, String> {
     let (shown, bytes) = (of.key.display(), files.get(&of.key)?);
-    PrivateKeyDer::from_pem_slice(bytes).map_err(|error| match error {
-        pem::Error::NoItemsFound if memchr::memmem::find(bytes, b"ENCRYPTED").is_some() => format!(
-            "{shown} is locked with a password; write it without one: openssl pkey -in {shown}"
-        ),
-        pem::Error::NoItemsFound => {
+    PrivateKeyDer::from_pem_slice(bytes).map_err(|error| {
+        if !matches!(error, pem::Error::NoItemsFound) {
+            format!("{shown}: {error}")
+        } else if memchr::memmem::find(bytes, b"ENCRYPTED").is_some() {
+            format!("{shown} is locked with a password; write it without: openssl pkey -in {shown}")
+        } else {
             format!("{shown} holds no private key in PEM form (-----BEGIN PRIVATE KEY-----)")
         }
-        other => format!("{shown}: {other}"),
     })
 }
 
@@ -132,9 +131,8 @@ fn describe(of: &CertificateFiles, owner: &str, key: &CertifiedKey) -> Result<Ce
     let (_, parsed) = X509Certificate::from_der(der).map_err(|error| broken(error.to_string()))?;
     let named = parsed.subject_alternative_name().ok().flatten();
     let names = named.into_iter().flat_map(|named| &named.value.general_names);
-    let names = names.filter_map(|name| match name {
-        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-        _ => None,
+    let names = names.filter_map(|name| {
+        if let GeneralName::DNSName(name) = name { Some(name.to_ascii_lowercase()) } else { None }
     });
     Ok(Certificate {
         owner: owner.to_owned(),

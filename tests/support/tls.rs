@@ -152,7 +152,15 @@ impl TlsClient {
         config: &Arc<ClientConfig>,
         name: &str,
     ) -> io::Result<Self> {
-        let mut tcp = TcpStream::connect_timeout(&address, PATIENCE)?;
+        Self::over(TcpStream::connect_timeout(&address, PATIENCE)?, config, name)
+    }
+
+    /// Shakes hands over a connection that is open.
+    pub(crate) fn over(
+        mut tcp: TcpStream,
+        config: &Arc<ClientConfig>,
+        name: &str,
+    ) -> io::Result<Self> {
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(PATIENCE))?;
         tcp.set_write_timeout(Some(PATIENCE))?;

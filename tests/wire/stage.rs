@@ -51,6 +51,7 @@ impl Stage {
             previous: None,
             tls: &tidegate::tls::Material::default(),
             workers: WORKERS,
+            now: tidegate::lifecycle::clock::now(),
         };
         let plain = routing::build(&config, ingredients).expect("a table");
         let tables = TablePublisher::new(plain.clone());

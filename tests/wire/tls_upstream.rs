@@ -79,7 +79,7 @@ fn whoever_is_not_believed_fails_as_the_backend() {
     for (what, address, ca, told) in [
         ("another authority", good, stranger.path("ca.pem"), "an authority that is not trusted"),
         ("another name", misnamed, ca.clone(), "for another name"),
-        ("no TLS at all", plain.address(), ca.clone(), "handshake with the endpoint failed"),
+        ("no TLS at all", plain.address(), ca, "handshake with the endpoint failed"),
     ] {
         let gate = Gate::start(&setup(address, &ca, ""));
         let answer = gate.client().get("/");
@@ -91,6 +91,17 @@ fn whoever_is_not_believed_fails_as_the_backend() {
     }
     let insecure = "[backend.blue.tls]\ninsecure = true";
     let setup = Setup::empty().backend("blue", misnamed, insecure);
+    let gate = Gate::start(&setup.route("app", "split = { blue = 100 }", NONE));
+    assert_eq!(gate.client().get("/").text(), "fine");
+}
+
+#[test]
+fn without_another_name_an_endpoint_has_its_own() {
+    let authority = Authority::new();
+    authority.sign("app", &["127.0.0.1"]);
+    let address = answering(authority.server("app", false), |_| ok("fine"));
+    let tls = format!("[backend.blue.tls]\nca = \"{}\"", authority.path("ca.pem"));
+    let setup = Setup::empty().backend("blue", address, &tls);
     let gate = Gate::start(&setup.route("app", "split = { blue = 100 }", NONE));
     assert_eq!(gate.client().get("/").text(), "fine");
 }

@@ -93,8 +93,11 @@ impl Side {
         let backend = table.backends().iter().find(|backend| backend.name == *name);
         let tls = backend.and_then(|backend| backend.tls.clone());
         let endpoints = backend.into_iter().flat_map(|backend| &backend.endpoints);
-        let used = endpoints.filter(|endpoint| endpoint.is_usable());
-        let endpoints = used.map(|endpoint| endpoint.address().clone()).collect();
+        let (now, left) = (clock::now(), endpoints.filter(|endpoint| !endpoint.is_drained()));
+        let (well, ill): (Vec<_>, Vec<_>) = left.partition(|endpoint| endpoint.is_usable(now));
+        // As for requests: where none is well, those that are not drained stand in.
+        let used = if well.is_empty() { ill } else { well };
+        let endpoints = used.into_iter().map(|endpoint| endpoint.address().clone()).collect();
         Self { name: name.clone(), endpoints, tls }
     }
 

@@ -23,7 +23,7 @@ use crate::{
         ControlHandle, Outbound,
         checks::{CheckTargets, Side, reachable},
         outbound::{Answer, Outgoing, read_secret},
-        status::{Rate, ReloadOutcome},
+        status::{EndpointState, Rate, ReloadOutcome, endpoint_status},
     },
     domain::{BackendName, EndpointAddress, MetricName, Plan, condition::Metric},
     lifecycle::clock,
@@ -194,6 +194,7 @@ async fn endpoints(backend: &Backend) -> Vec<EndpointEvidence> {
         };
         EndpointEvidence {
             drained: endpoint.is_drained(),
+            ill: ill(endpoint),
             resolved: resolved.map(Iterator::count),
             connected: connected.map(|_| took),
             certificate,
@@ -202,6 +203,12 @@ async fn endpoints(backend: &Backend) -> Vec<EndpointEvidence> {
     };
     let looks = backend.endpoints.iter().take(MAX_ENDPOINTS).map(|endpoint| look(endpoint));
     join_all(looks).await
+}
+
+fn ill(endpoint: &Endpoint) -> Option<String> {
+    let status = endpoint_status(endpoint, clock::now());
+    let ill = matches!(status.state, EndpointState::Unhealthy | EndpointState::Ejected);
+    ill.then(|| format!("{}: {}", status.state.label(), status.detail.unwrap_or_default()))
 }
 
 /// The seconds for which the certificate of an endpoint is still good.

@@ -19,6 +19,7 @@ use super::io::{Upstream, UpstreamIo};
 use crate::{
     domain::{ErrorReason, Moment},
     proxy::{body::RequestBody, error::ProxyError, socket::Socket, worker::Worker},
+    routing::Home,
     tls::ClientTls,
 };
 use bytes::Bytes;
@@ -50,6 +51,8 @@ pub(in crate::proxy) struct UpstreamConnection {
     /// It has carried a request before.
     reused: bool,
     pub(super) idle_since: Moment,
+    /// Where it leads.
+    pub(super) home: Home,
 }
 
 /// A connection that has left HTTP.
@@ -73,6 +76,7 @@ impl UpstreamConnection {
     /// Takes a fresh socket, encrypted with `tls` if at all.
     pub(super) async fn new(
         socket: Socket,
+        home: Home,
         tls: Option<Arc<ClientTls>>,
         worker: Rc<Worker>,
     ) -> hyper::Result<Box<Self>> {
@@ -89,6 +93,7 @@ impl UpstreamConnection {
             ended: false,
             reused: false,
             idle_since: Moment::default(),
+            home,
         }))
     }
 
