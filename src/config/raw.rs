@@ -124,13 +124,13 @@ section! {
         required bind: SocketAddr;
         /// Connections open at once, over all workers.
         default max_connections: Whole<1, 1_000_000> = Whole(defaults::MAX_CONNECTIONS);
-        /// Connections open at once from one client, which is an IPv4 address or an IPv6 network of 64 bits; trusted proxies
-        /// are no clients.
+        /// Connections open at once from one client, which is an IPv4 address or an IPv6 network of
+        /// 64 bits; trusted proxies are no clients.
         default max_connections_per_client: CountOrOff = CountOrOff(None);
         /// Networks of peers whose X-Forwarded-* and Forwarded headers are believed.
         default trusted_proxies: List<IpNet, 0, 1_000> = List::unwritten([]);
-        /// Each connection begins with a header of the PROXY protocol, version 1 or 2, that names the client. With
-        /// trusted_proxies, theirs alone is believed; without, everyone's.
+        /// Each connection begins with a header of the PROXY protocol, version 1 or 2, that names the
+        /// client. With trusted_proxies, theirs alone is believed; without, everyone's.
         default proxy_protocol: bool = false;
         /// The head of a request must be complete this long after it began.
         default header_timeout: Duration = defaults::HEADER_TIMEOUT;
@@ -140,8 +140,8 @@ section! {
         default max_header_bytes: Size<1_024, 1_048_576> = Size(defaults::MAX_HEADER_BYTES);
         /// Most header lines of a request.
         default max_headers: Whole<1, 1_000> = Whole(defaults::MAX_HEADERS);
-        /// Bytes a second that a client must send of a body that is waited for, and take of an answer that waits for it; what it
-        /// does not is measured over ten seconds of waiting.
+        /// Bytes a second that a client must send of a body that is waited for, and take of an answer
+        /// that waits for it; measured over ten seconds of such waiting.
         default min_rate: SizeOrOff = SizeOrOff(None);
         /// Certificates: with one or more the listener speaks TLS 1.2 and 1.3. A client is shown
         /// the one that has the name it asks for, else the first. The files are watched.

@@ -103,10 +103,17 @@ const LISTENER: &[Case] = &[
         "it is https already",
     ),
     (
-        After(BIND, "proxy_protocol = true"),
+        After(BIND, "proxy_protocol = \"v2\""),
         "listener[0].proxy_protocol",
-        "proxy_protocol",
-        "not supported by this version yet",
+        "\"v2\"",
+        "true or false",
+    ),
+    (After(BIND, "min_rate = 100"), "listener[0].min_rate", "100", "a size"),
+    (
+        After(BIND, "max_connections_per_client = 0"),
+        "listener[0].max_connections_per_client",
+        "0",
+        "\"off\" or a whole number",
     ),
     (
         After(BIND, "protocols = [\"http/1.1\", \"h2\"]"),
