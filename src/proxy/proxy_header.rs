@@ -228,7 +228,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_header_in_parts_is_read_to_its_end_and_no_further(header in header(), rest in prop::collection::vec(any::<u8>(), 0..40)) {
+        fn a_header_in_parts_is_read_to_its_end_and_no_further(
+            header in header(),
+            rest in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
             let whole = parse(&header);
             prop_assert!(matches!(whole, Complete { length, .. } if length == header.len()), "{whole:?}");
             prop_assert_eq!(parse(&[&header[..], &rest].concat()), whole);
