@@ -283,17 +283,20 @@ impl Host {
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(MAX_HEAD);
         let connection = http.serve_connection(TokioIo::new(stream), service);
         let (reserve, mut door) = (self.reserve.clone(), self.door.clone());
-        self.tasks.spawn("admin connection", async move {
+        let served = async move {
             let mut connection = pin!(connection);
-            let ended = tokio::select! {
+            tokio::select! {
                 ended = connection.as_mut() => ended,
                 () = door.left() => {
                     connection.as_mut().graceful_shutdown();
                     // What follows events has no end of its own.
                     tokio::time::timeout(LAST_ANSWER, connection).await.unwrap_or(Ok(()))
                 }
-            };
-            if let Err(error) = ended {
+            }
+        };
+        self.tasks.spawn("admin connection", async move {
+            // Its descriptor is free when this has ended, for the reserve before anybody else.
+            if let Err(error) = served.await {
                 tracing::debug!(%error, "a connection of the admin API ended early");
             }
             reserve.fill();
