@@ -177,7 +177,6 @@ mod tests {
                 slow_start: Some(SLOW_START),
             },
             bench: Bench::default(),
-            tls: None,
         }
     }
 
