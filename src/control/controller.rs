@@ -159,7 +159,7 @@ impl Controller {
         controller.keep_reported();
         controller.tell_superseded(given_way, SELF_ACTOR);
         controller.show_standing(|_| {});
-        controller.open_rollouts(kept.runs, kept.past)?;
+        controller.open_rollouts(&kept)?;
         let handle = controller.handle(sender, path);
         Ok((controller, handle))
     }

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{CommandError, ControlHandle, Controller, audit, mailbox::Command};
-use crate::{domain::RolloutName, telemetry::Event};
+use crate::telemetry::Event;
 
 /// How long a disk may take for what waits, while all goes on; that leaves little for the last write.
 const FIRST_WRITE: Duration = Duration::from_secs(20);
@@ -69,6 +69,7 @@ impl Controller {
     /// Writes and tells what is left, without a successor.
     pub(super) async fn finish(mut self) {
         self.keep_reported();
+        self.give_leases_back();
         let told = tokio::time::timeout(LAST_WORD, self.outside.notifier.drained());
         let kept = tokio::time::timeout(LAST_WORD, self.store.close());
         let (told, kept) = tokio::join!(told, kept);
@@ -130,8 +131,8 @@ impl Controller {
             return Err("hooks of a rollout are running; try again when they have ended".to_owned());
         }
         self.keep_reported();
-        let names: Vec<RolloutName> = self.drives.keys().cloned().collect();
-        names.iter().for_each(|name| self.checkpoint(name));
+        // Keeps what runs, as it is now. Should the file come back, the next look asks for leases anew.
+        self.give_leases_back();
         match tokio::time::timeout(LAST_WRITE, self.store.lend()).await {
             Ok(true) => Ok(()),
             Ok(false) => Err("the state file cannot be written now".to_owned()),
