@@ -17,6 +17,7 @@ use super::{
     error::ProxyError,
     headers,
     measure::Attempt,
+    pace::Pace,
     upstream::{Upstream, UpstreamConnection},
 };
 use crate::{
@@ -74,6 +75,7 @@ struct Streaming {
     /// Longest silence after it.
     first_byte: Duration,
     hold: Option<Hold>,
+    pace: Pace,
 }
 
 /// Holds a body back until the endpoint asks for it (`expect: 100-continue`), or long enough.
@@ -115,6 +117,7 @@ impl RequestBody {
             idle: rules.idle,
             first_byte: rules.first_byte,
             hold: None,
+            pace: Pace::default(),
         }))))
     }
 
@@ -146,6 +149,12 @@ impl Streaming {
         };
         self.allowed = allowed;
         let now = clock::now();
+        if let Some(least) = self.downstream.listener.min_rate
+            && !self.pace.pass(size, now, least)
+        {
+            let why = "the request's body comes too slowly";
+            return Err(ProxyError::new(ErrorReason::BodyTimeout, why));
+        }
         if self.incoming.is_end_stream() {
             self.progress.complete.set(true);
             self.downstream.expect_within(now, self.first_byte);
@@ -181,6 +190,9 @@ impl Body for RequestBody {
         }
         let frame = match Pin::new(&mut body.incoming).poll_frame(cx) {
             Poll::Pending => {
+                if body.downstream.listener.min_rate.is_some() {
+                    body.pace.wait(clock::now());
+                }
                 body.progress.starving.set(true);
                 return Poll::Pending;
             }

@@ -4,8 +4,11 @@
 //! request's way: `pipeline` lists its chapters.
 
 mod affinity;
+mod announced;
+mod arrival;
 mod body;
 mod chunks;
+mod clients;
 mod connection;
 mod context;
 mod downstream;
@@ -21,7 +24,9 @@ mod interim;
 mod listener;
 mod measure;
 mod outgoing;
+mod pace;
 mod pipeline;
+pub mod proxy_header;
 mod replay;
 mod respond;
 mod retry;

@@ -37,3 +37,4 @@ mod state;
 mod steering;
 mod stuck;
 mod tls;
+mod upgrade;
