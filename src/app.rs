@@ -23,7 +23,7 @@ use crate::{
     lifecycle::{Drain, Signal, Signals, TaskFailure, Tasks, clock, descriptors},
     proxy::{self, Workers, WorkersParts},
     telemetry::{
-        self, Event, EventKind, EventSink, ListenerGauge, Recorder,
+        self, AccessLog, Event, EventKind, EventSink, ListenerGauge, Recorder,
         logging::{self, LogControl},
     },
 };
@@ -116,6 +116,7 @@ pub struct App {
     socket: PathBuf,
     drain: Drain,
     log: LogControl,
+    access: AccessLog,
     events: EventSink,
     tasks: Tasks,
 }
@@ -171,8 +172,15 @@ impl App {
         };
         let (controller, handle) = Controller::new(setup)?;
         let table = controller.table();
-        let parts =
-            WorkersParts { count, table, recorder, events: events.clone(), tasks: tasks.clone() };
+        let access = AccessLog::start(&config.log.access.path, recorder.clone())?;
+        let parts = WorkersParts {
+            count,
+            table,
+            recorder,
+            events: events.clone(),
+            tasks: tasks.clone(),
+            access: Some(access.clone()),
+        };
         let mut workers = Workers::start(&parts)?;
         workers.listen(&config.listeners)?;
         let addresses = workers.addresses().collect();
@@ -197,6 +205,7 @@ impl App {
             socket,
             drain,
             log,
+            access,
             events,
             tasks,
         })
@@ -214,7 +223,8 @@ impl App {
 
     /// Serves until `next_signal` says to stop, and drains. A future that it makes may be dropped before its end.
     pub async fn run(self, next_signal: impl AsyncFnMut() -> Signal) {
-        let Self { controller, handle, workers, admin, drain, log, events, tasks, .. } = self;
+        let Self { controller, handle, workers, admin, drain, log, access, events, tasks, .. } =
+            self;
         let work = tasks.spawn("controller", controller.run(Box::new(workers.clone())));
         let api = tasks.clone();
         tasks.spawn("admin", async move {
@@ -224,31 +234,41 @@ impl App {
         });
         let watched = handle.clone();
         tasks.keep("config watcher", move || watch_config(watched.clone()));
-        tasks.spawn("log level", follow_level(handle.config(), log.clone()));
+        tasks.spawn("logs", follow_logs(handle.config(), log.clone(), access.clone()));
         report(&events, EventKind::Started, "serving");
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        until_stopped(next_signal, &handle, &drain, &events, &workers, &tasks).await;
+        let steering = Steering { handle: &handle, drain: &drain, access: &access, tasks: &tasks };
+        until_stopped(next_signal, steering, &events, &workers).await;
         drain.hurry(clock::now());
         let _ = work.await;
+        access.drain();
         log.drain();
     }
 }
 
+/// What signals act on.
+struct Steering<'a> {
+    handle: &'a ControlHandle,
+    drain: &'a Drain,
+    access: &'a AccessLog,
+    tasks: &'a Tasks,
+}
+
 async fn until_stopped(
     mut next_signal: impl AsyncFnMut() -> Signal,
-    handle: &ControlHandle,
-    drain: &Drain,
+    steering: Steering<'_>,
     events: &EventSink,
     workers: &SharedWorkers,
-    tasks: &Tasks,
 ) {
+    let Steering { handle, drain, access, tasks } = steering;
     let mut over = drain.watch();
     let mut looks = tokio::time::interval(LOOK_EVERY);
     loop {
         tokio::select! {
             signal = next_signal() => match signal {
                 Signal::Reload => reload(handle.clone(), tasks),
+                Signal::ReopenLogs => access.reopen(),
                 Signal::Other(name) => tracing::warn!(signal = name, "this signal means nothing"),
                 Signal::Stop => {
                     report(events, EventKind::Stopping, "draining");
@@ -270,10 +290,11 @@ async fn until_stopped(
     }
 }
 
-/// Has the log follow the configuration's level.
-async fn follow_level(mut config: watch::Receiver<Arc<Config>>, log: LogControl) {
+/// Has the logs follow the configuration.
+async fn follow_logs(mut config: watch::Receiver<Arc<Config>>, log: LogControl, access: AccessLog) {
     while config.changed().await.is_ok() {
         let wanted = config.borrow_and_update().log.clone();
+        access.follow(&wanted.access.path);
         if let Err(error) = log.apply(&wanted) {
             tracing::warn!(%error, "the log's level stays as it was");
         }

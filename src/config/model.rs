@@ -1,5 +1,6 @@
 //! The configuration as the rest of Tidegate sees it: valid by construction, made only by `validate`.
 
+mod edge;
 mod outside;
 mod rollout;
 
@@ -7,6 +8,11 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
+pub use self::edge::{
+    AccessFormat, AccessLog, AccessPath, Algorithm, Compress, Edge, ErrorPage, Expression,
+    HeaderRules, LimitKey, RateLimit, Redirect, Rewrite, Segment, StatusPattern, Template,
+    Variable,
+};
 pub use self::outside::{
     Address, Check, CheckAction, CheckRequest, CheckTarget, Email, Expectations, Hook, HookAction,
     Metric, MetricUnit, Sink, SinkKind, SmtpSecurity, StatusSet,
@@ -37,6 +43,8 @@ pub struct Config {
     pub rollouts: Vec<Rollout>,
     /// Where notifications go, by unique name.
     pub sinks: Vec<Sink>,
+    /// Pages for answers of Tidegate's own, the most exact first.
+    pub error_pages: Vec<ErrorPage>,
 }
 
 /// `[process]`
@@ -79,6 +87,8 @@ pub struct Log {
     pub format: LogFormat,
     /// Time between two summary lines; `None` is `"off"`.
     pub summary_every: Option<Duration>,
+    /// One line a request.
+    pub access: AccessLog,
 }
 
 /// Severity, as `log.level` names it.
@@ -114,6 +124,8 @@ pub struct Listener {
     pub max_connections: u32,
     /// Peers whose `X-Forwarded-*` and `Forwarded` are believed.
     pub trusted_proxies: Arc<[IpNet]>,
+    /// Write `Forwarded` beside `X-Forwarded-*`.
+    pub forwarded: bool,
     /// A request's head must be complete this long after it began.
     pub header_timeout: Duration,
     /// A keep-alive connection without a request is closed after this.
@@ -152,7 +164,7 @@ pub struct Route {
     pub hosts: Vec<HostPattern>,
     /// Paths it serves.
     pub path: PathPattern,
-    /// Shares of its backends.
+    /// Shares of its backends; none where it redirects.
     pub split: Split,
     /// What keeps a session on its backend.
     pub affinity: Affinity,
@@ -166,6 +178,8 @@ pub struct Route {
     pub expose_backend: bool,
     /// What the baseline answers for the canary; a rollout names the route then, and both.
     pub fallback: Option<Fallback>,
+    /// What it does to heads and bodies on their way.
+    pub edge: Edge,
 }
 
 /// `[route.fallback]` that asks for something.

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::{
     collection::{List, Named},
     defaults,
+    edge::raw::{Access, Compress, ErrorPages, Headers, RateLimit, Redirect, Rewrite},
     fallback::HeaderOrNone,
     leaf::{DurationOrOff, Line, Mode, Size, SizeOrUnlimited, Whole, Workers},
     model::{FallbackCause, HostPattern, LogFormat, LogLevel, PathPattern},
@@ -52,6 +53,8 @@ section! {
         /// "*.example.com" before "*"; there an exact path, then regular expressions in the order
         /// of the file, then the longest prefix.
         required route: List<Route, 1, MAX_ROUTES>;
+        /// Pages for answers of Tidegate's own, by status such as "404" or class such as "5xx".
+        optional error_page: ErrorPages;
         /// Rollouts, by name: each moves the split of one route.
         optional rollout: Named<RolloutName, Rollout, MAX_ROLLOUTS>;
         /// Metrics of Prometheus servers, by name: external.NAME in conditions.
@@ -107,8 +110,9 @@ section! {
         default format: LogFormat = LogFormat::Json;
         /// Time between two summary lines; "off" for none.
         default summary_every: DurationOrOff = DurationOrOff(Some(defaults::SUMMARY_EVERY));
+        /// One line a request.
+        section access: Access;
     }
-    later { "access" = r#"{ path = "off" }"#; }
 }
 
 section! {
@@ -120,6 +124,8 @@ section! {
         default max_connections: Whole<1, 1_000_000> = Whole(defaults::MAX_CONNECTIONS);
         /// Networks of peers whose X-Forwarded-* and Forwarded headers are believed.
         default trusted_proxies: List<IpNet, 0, 1_000> = List::unwritten([]);
+        /// Tell the backend of the client in the header Forwarded (RFC 7239) as well.
+        default forwarded: bool = false;
         /// The head of a request must be complete this long after it began.
         default header_timeout: Duration = defaults::HEADER_TIMEOUT;
         /// A keep-alive connection without a request is closed after this.
@@ -174,8 +180,9 @@ section! {
         default host: List<HostPattern, 1, 1_000> = List::unwritten([HostPattern::Any]);
         /// A prefix by segment, "= /exact", or "~ regular expression".
         default path: PathPattern = PathPattern::Prefix("".into());
-        /// Percentages by backend, at most two decimals; they sum to 100.
-        required split: Shares;
+        /// Percentages by backend, at most two decimals; they sum to 100. Required, unless the route
+        /// redirects.
+        optional split: Shares;
         /// Largest request body; "unlimited" for any.
         default max_body: SizeOrUnlimited = SizeOrUnlimited(None);
         /// Name the backend to the client in the header x-tidegate-backend.
@@ -188,8 +195,18 @@ section! {
         section timeouts: Timeouts;
         /// What becomes of a request that a rollout's canary fails.
         section fallback: Fallback;
+        /// What happens to headers on their way.
+        section headers: Headers;
+        /// Another path for the backend.
+        optional rewrite: Rewrite;
+        /// Another address for the client.
+        optional redirect: Redirect;
+        /// How many requests there may be.
+        optional rate_limit: RateLimit;
+        /// Answers made smaller.
+        optional compress: Compress;
     }
-    later { "retry"; "mirror"; "headers"; "rate_limit"; "compress"; }
+    later { "retry"; "mirror"; }
 }
 
 section! {

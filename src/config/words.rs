@@ -6,7 +6,7 @@ use toml::de::DeValue;
 use super::{
     fault::{Refusal, nearest, quote},
     leaf::{Leaf, text},
-    model::{CheckTarget, FallbackCause, LogFormat, LogLevel, MetricUnit},
+    model::{Algorithm, CheckTarget, FallbackCause, LogFormat, LogLevel, MetricUnit},
     outside::SinkWord,
     reader::not_yet,
     rollout::leaf::GateWord,
@@ -54,6 +54,11 @@ macro_rules! words {
 }
 
 words! {
+    Algorithm {
+        "zstd" => Algorithm::Zstd,
+        "br" => Algorithm::Brotli,
+        "gzip" => Algorithm::Gzip,
+    } later [];
     LogLevel {
         "error" => LogLevel::Error,
         "warn" => LogLevel::Warn,

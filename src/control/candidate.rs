@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
+
 use super::ControlError;
 use crate::{
     config::{
@@ -19,6 +21,8 @@ use crate::{
 
 /// Longest secret read.
 const MAX_SECRET: u64 = 4 << 10;
+/// Longest page read: every worker's answers share it, and a client on a slow line has to fetch it.
+const MAX_PAGE: u64 = 256 << 10;
 /// Shortest secret taken: 128 bits, if they are random.
 const MIN_SECRET: usize = 16;
 
@@ -26,7 +30,7 @@ const MIN_SECRET: usize = 16;
 #[derive(Debug)]
 pub(super) struct Candidate {
     pub(super) loaded: Loaded,
-    pub(super) secrets: Secrets,
+    pub(super) files: Files,
 }
 
 /// A file that may not be taken.
@@ -38,8 +42,14 @@ pub(super) struct Refused {
     pub(super) hash: Option<String>,
 }
 
-/// HMAC keys by their file.
-pub(super) type Secrets = HashMap<PathBuf, Vec<u8>>;
+/// What the files hold that a configuration names.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Files {
+    /// HMAC keys by their file.
+    pub(super) secrets: HashMap<PathBuf, Vec<u8>>,
+    /// Error pages by their file.
+    pub(super) pages: HashMap<PathBuf, Bytes>,
+}
 
 impl Candidate {
     /// Reads `path` and the files that it names. Blocks.
@@ -58,7 +68,7 @@ impl Candidate {
     /// # Errors
     /// Everything that is wrong, one text each.
     pub(super) fn complete(loaded: Loaded) -> Result<Self, Vec<String>> {
-        let mut secrets = Secrets::new();
+        let Files { mut secrets, mut pages } = Files::default();
         let mut errors = Vec::new();
         for route in &loaded.config.routes {
             let Some(file) = secret_file(route) else { continue };
@@ -74,7 +84,17 @@ impl Candidate {
                 )),
             }
         }
-        if errors.is_empty() { Ok(Self { loaded, secrets }) } else { Err(errors) }
+        for page in &loaded.config.error_pages {
+            match read_regular(&page.file, MAX_PAGE) {
+                Ok(text) => drop(pages.insert(page.file.clone(), text.into())),
+                Err(why) => {
+                    let file = page.file.display();
+                    errors.push(format!("error_page.{} {file}: {why}", page.status));
+                }
+            }
+        }
+        let files = Files { secrets, pages };
+        if errors.is_empty() { Ok(Self { loaded, files }) } else { Err(errors) }
     }
 }
 
@@ -133,7 +153,7 @@ mod tests {
         let secret = folder.path().join("key");
         fs::write(&secret, "0123456789abcdef\n").unwrap();
         let candidate = Candidate::read(&written(folder.path(), &secret)).unwrap();
-        assert_eq!(candidate.secrets[&secret], b"0123456789abcdef");
+        assert_eq!(candidate.files.secrets[&secret], b"0123456789abcdef");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::{
 use super::{
     Audit, CommandError, ControlHandle, DataPlane, HandSplit, HandSplits, LateRead, Outside,
     SetEndpoint, SetSplit, Store, StoreError,
-    candidate::{Candidate, Secrets},
+    candidate::{Candidate, Files},
     mailbox::{Command, EndpointVerb, MAILBOX},
     publisher::{Materials, Publisher},
     pulse::Pulse,
@@ -78,7 +78,7 @@ pub enum ControlError {
 #[derive(Debug)]
 pub struct Controller {
     pub(super) config: watch::Sender<Arc<Config>>,
-    pub(super) secrets: Secrets,
+    pub(super) files: Files,
     pub(super) hand: HandSplits,
     pub(super) publisher: Publisher,
     pub(super) standing: watch::Sender<Arc<Standing>>,
@@ -116,12 +116,12 @@ impl Controller {
         let (store, kept, late_read) = Store::open(file, events)?;
         let audit = Audit::new(store.clone(), kept.last_event, recorder.clone());
         let standing = first_standing(&candidate.loaded);
-        let Candidate { loaded: Loaded { config, path, .. }, secrets } = candidate;
+        let Candidate { loaded: Loaded { config, path, .. }, files } = candidate;
         let mut hand = kept.splits.clone();
         let given_way = supersede(&mut hand, &config);
         let cookie_secret = kept.cookie_secret.clone();
         let materials = Materials { cookie_secret, recorder: recorder.clone(), workers };
-        let publisher = Publisher::new(materials, &config, &secrets, &hand)?;
+        let publisher = Publisher::new(materials, &config, &files, &hand)?;
         let config = watch::Sender::new(Arc::new(config));
         let standing = watch::Sender::new(Arc::new(standing));
         let (sender, mailbox) = mpsc::channel(MAILBOX);
@@ -130,7 +130,7 @@ impl Controller {
         let (replies, heard) = mpsc::channel(REPLIES);
         let mut controller = Self {
             config,
-            secrets,
+            files,
             hand,
             publisher,
             standing,

@@ -19,8 +19,8 @@ use crate::{
     config::{Config, model::Rollout},
     domain::{BackendName, Moment},
     lifecycle::{DrainWatch, clock},
-    routing::{Table, TableView},
-    telemetry::{EndpointGauge, Gauges, Recorder, SplitWeight},
+    routing::{Route, Table, TableView},
+    telemetry::{EndpointGauge, Gauges, RateLimitCount, Recorder, SplitWeight},
 };
 
 /// Actor of a reload that a signal asked for.
@@ -169,6 +169,15 @@ pub struct ControlHandle {
     pub(super) path: Arc<Path>,
     /// Of two reloads, the one that read the file later must be taken later.
     pub(super) reloading: Arc<Mutex<()>>,
+}
+
+/// What each rate limit has refused.
+fn rate_limits(table: &Table) -> Vec<RateLimitCount> {
+    let limited = |route: &Arc<Route>| {
+        let limiter = route.edge.as_ref()?.limiter.as_ref()?;
+        Some(RateLimitCount { route: route.name.clone(), count: limiter.refused() })
+    };
+    table.routes().iter().filter_map(limited).collect()
 }
 
 impl ControlHandle {
@@ -341,6 +350,7 @@ impl ControlHandle {
             weights: weights.collect(),
             endpoints: endpoints.collect(),
             connections: Vec::new(),
+            rate_limits: rate_limits(&table),
             rollouts: self.board.borrow().iter().map(Shown::gauge).collect(),
             reload_successful: !rejected,
             reload_success_at_ms: standing.taken_at_ms,

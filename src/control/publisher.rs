@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     HandSplits,
-    candidate::{Secrets, secret_file},
+    candidate::{Files, secret_file},
 };
 use crate::{
     config::{Config, model::Route},
@@ -40,10 +40,10 @@ impl Publisher {
     pub(super) fn new(
         materials: Materials,
         config: &Config,
-        secrets: &Secrets,
+        files: &Files,
         hand: &HandSplits,
     ) -> Result<Self, BuildError> {
-        let first = build(&materials, config, secrets, hand, None)?;
+        let first = build(&materials, config, files, hand, None)?;
         show_series(&materials.recorder, &first);
         Ok(Self { materials, tables: TablePublisher::new(first), owned: BTreeMap::new() })
     }
@@ -53,11 +53,11 @@ impl Publisher {
     pub(super) fn build(
         &self,
         config: &Config,
-        secrets: &Secrets,
+        files: &Files,
         hand: &HandSplits,
         kept: &HashSet<RouteName>,
     ) -> Result<Table, BuildError> {
-        let table = build(&self.materials, config, secrets, hand, Some(&self.tables.current()))?;
+        let table = build(&self.materials, config, files, hand, Some(&self.tables.current()))?;
         let mut owned = self.owned.iter().filter(|(name, _)| kept.contains(*name));
         owned.try_fold(table, |table, (name, traffic)| match place(&table, name) {
             Some(at) => table.with_rollout(at, traffic),
@@ -126,13 +126,15 @@ fn place(table: &Table, route: &RouteName) -> Option<usize> {
 fn build(
     materials: &Materials,
     config: &Config,
-    secrets: &Secrets,
+    files: &Files,
     hand: &HandSplits,
     previous: Option<&Table>,
 ) -> Result<Table, BuildError> {
     let splits = hand.iter().map(|(route, hand)| (route.clone(), hand.split.clone())).collect();
     let mut secret = |route: &Route| match secret_file(route) {
-        Some(file) => secrets.get(file).cloned().ok_or_else(|| "its key was not read".to_owned()),
+        Some(file) => {
+            files.secrets.get(file).cloned().ok_or_else(|| "its key was not read".to_owned())
+        }
         None => Ok(materials.cookie_secret.clone()),
     };
     let mut series = |route: &_, backend: &_| {
@@ -146,6 +148,7 @@ fn build(
         secret: &mut secret,
         series: &mut series,
         fallbacks: &mut fallbacks,
+        pages: &files.pages,
         previous,
         workers: materials.workers,
     };

@@ -68,11 +68,14 @@ impl Controller {
         actor: &str,
         data_plane: &mut dyn DataPlane,
     ) -> Reloaded {
-        let Candidate { loaded, secrets } = candidate;
+        let Candidate { loaded, files } = candidate;
         let mut changes: Vec<_> =
             config::diff(&self.config.borrow(), &loaded.config).iter().map(change_text).collect();
-        if secrets != self.secrets {
+        if files.secrets != self.files.secrets {
             changes.push("keys of affinity cookies changed".to_owned());
+        }
+        if files.pages != self.files.pages {
+            changes.push("what error pages say changed".to_owned());
         }
         if changes.is_empty() {
             self.show_hash(loaded.hash);
@@ -90,7 +93,7 @@ impl Controller {
         let mut hand = self.hand.clone();
         let superseded = supersede(&mut hand, &loaded.config);
         let kept = self.kept_routes(&loaded.config);
-        let table = match self.publisher.build(&loaded.config, &secrets, &hand, &kept) {
+        let table = match self.publisher.build(&loaded.config, &files, &hand, &kept) {
             Ok(table) => table,
             Err(error) => return rejected(vec![error.to_string()]),
         };
@@ -102,7 +105,7 @@ impl Controller {
         self.publisher.publish(table);
         self.outside.configure(&loaded.config);
         self.config.send_replace(Arc::new(loaded.config));
-        (self.secrets, self.hand) = (secrets, hand);
+        (self.files, self.hand) = (files, hand);
         self.tell_listeners(&listeners);
         self.tell_superseded(superseded, actor);
         let config = self.config.borrow().clone();

@@ -27,6 +27,7 @@ pub const fn of_error(reason: ErrorReason) -> (Class, Option<Blame>) {
         | ErrorReason::BodyTimeout
         | ErrorReason::BodyTooLarge
         | ErrorReason::NoRoute
+        | ErrorReason::RateLimited
         | ErrorReason::ClientGone => (Class::Excluded, Some(Blame::Downstream)),
         ErrorReason::TooManyInFlight | ErrorReason::Internal => {
             (Class::Excluded, Some(Blame::Internal))

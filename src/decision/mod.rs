@@ -9,6 +9,7 @@ pub mod classify;
 pub mod condition;
 pub mod judge;
 pub mod pick;
+pub mod quota;
 pub mod rollout;
 pub mod sequence;
 pub mod split;

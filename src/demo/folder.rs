@@ -77,6 +77,8 @@ file = "{folder}/tidegate.db"
 
 [log]
 level = "error"     # the table has the terminal to itself
+[log.access]
+path = "off"
 
 [[listener]]
 bind = "127.0.0.1:{port}"

@@ -33,6 +33,8 @@ pub enum ErrorReason {
     UpstreamReset,
     /// The endpoint's answer breaks HTTP.
     MalformedResponse,
+    /// The client has had its share of the route's rate limit.
+    RateLimited,
     /// The client went away.
     ClientGone,
     /// A fault of Tidegate's own.
@@ -41,7 +43,7 @@ pub enum ErrorReason {
 
 impl ErrorReason {
     /// Every reason, in the order of its index.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::MalformedRequest,
         Self::HeadTooLarge,
         Self::HeadTimeout,
@@ -57,6 +59,7 @@ impl ErrorReason {
         Self::TotalTimeout,
         Self::UpstreamReset,
         Self::MalformedResponse,
+        Self::RateLimited,
         Self::ClientGone,
         Self::Internal,
     ];
@@ -84,6 +87,7 @@ impl ErrorReason {
             Self::TotalTimeout => "total_timeout",
             Self::UpstreamReset => "upstream_reset",
             Self::MalformedResponse => "malformed_response",
+            Self::RateLimited => "rate_limited",
             Self::ClientGone => "client_gone",
             Self::Internal => "internal",
         }
@@ -107,11 +111,15 @@ pub enum Queue {
     Log,
     /// Notifications on their way to a sink.
     Notifications,
+    /// Lines on their way to the access log.
+    AccessLog,
+    /// Clients that a rate limit keeps account of.
+    RateLimit,
 }
 
 impl Queue {
     /// Every queue, in the order of its index.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Connections,
         Self::InFlight,
         Self::Events,
@@ -119,6 +127,8 @@ impl Queue {
         Self::EventStream,
         Self::Log,
         Self::Notifications,
+        Self::AccessLog,
+        Self::RateLimit,
     ];
 
     /// Place in [`Queue::ALL`].
@@ -136,6 +146,8 @@ impl Queue {
             Self::EventStream => "event_stream",
             Self::Log => "log",
             Self::Notifications => "notifications",
+            Self::AccessLog => "access_log",
+            Self::RateLimit => "rate_limit",
         }
     }
 }

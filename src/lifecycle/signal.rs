@@ -13,6 +13,8 @@ pub enum Signal {
     StopNow,
     /// HUP: read the configuration again.
     Reload,
+    /// USR1: open log files anew, since they were moved away.
+    ReopenLogs,
     /// One of the others by which operators steer servers, and which would end the process if nobody caught it.
     Other(&'static str),
 }
@@ -50,7 +52,7 @@ impl Signals {
             _ = self.terminate.recv() => self.stop(),
             _ = self.interrupt.recv() => self.stop(),
             _ = self.hangup.recv() => Signal::Reload,
-            _ = self.user_1.recv() => Signal::Other("USR1"),
+            _ = self.user_1.recv() => Signal::ReopenLogs,
             _ = self.user_2.recv() => Signal::Other("USR2"),
         }
     }
@@ -83,7 +85,7 @@ mod tests {
         send("-HUP");
         assert_eq!(signals.next().await, Signal::Reload);
         send("-USR1");
-        assert_eq!(signals.next().await, Signal::Other("USR1"));
+        assert_eq!(signals.next().await, Signal::ReopenLogs);
         send("-TERM");
         assert_eq!(signals.next().await, Signal::Stop);
         send("-INT");

@@ -169,6 +169,7 @@ const fn causes(reason: ErrorReason) -> &'static [FallbackCause] {
         | ErrorReason::TooManyInFlight
         | ErrorReason::IdleTimeout
         | ErrorReason::TotalTimeout
+        | ErrorReason::RateLimited
         | ErrorReason::ClientGone
         | ErrorReason::Internal => &[],
     }

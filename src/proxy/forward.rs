@@ -13,6 +13,7 @@ use http::{HeaderValue, Request, Response, StatusCode, request, response};
 use hyper::body::{Body, Incoming};
 
 use super::{
+    access::Entry,
     body::{BodyProgress, BodyRules, Proxied, RequestBody, ResponseBody},
     context::{Choice, RequestContext},
     downstream::Expiry,
@@ -113,6 +114,7 @@ impl Exchange<'_> {
             request = self.again(&upstream, fault, progress.as_deref(), &kept).ok_or(error)?;
             let worker = &self.context.downstream.worker;
             worker.shard().retry(self.context.target(self.choice).series);
+            self.context.tell(Entry::retries);
             upstream = self.connect(&mut now).await?;
         }
     }
@@ -248,6 +250,7 @@ impl Exchange<'_> {
         let (parts, incoming) = answer.into_parts();
         let (status, now) = (parts.status.as_u16(), clock::now());
         attempt.answered(status, now);
+        context.tell(|entry| entry.hears(now));
         if let Some(header) = &self.backend().cache_status_header
             && let Some(value) = parts.headers.get(header)
         {
@@ -308,7 +311,9 @@ impl Exchange<'_> {
         };
         attempt.complete(clock::now());
         let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
-        self.context.downstream.set_tunnel(Tunnel::new(remains, attempt, is_websocket));
+        let entry = self.context.entry.clone();
+        self.context.tell(Entry::tunnels);
+        self.context.downstream.set_tunnel(Tunnel::new(remains, attempt, is_websocket, entry));
         Ok(())
     }
 

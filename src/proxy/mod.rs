@@ -3,12 +3,14 @@
 //! It reads one thing, the routing table, and writes one thing, an outcome per attempt. Modules stand in the order of a
 //! request's way: `pipeline` lists its chapters.
 
+mod access;
 mod affinity;
 mod body;
 mod chunks;
 mod connection;
 mod context;
 mod downstream;
+mod edge;
 mod error;
 mod fallback;
 mod forward;
@@ -24,6 +26,7 @@ mod replay;
 mod respond;
 mod tunnel;
 mod upstream;
+mod variables;
 mod worker;
 mod workers;
 

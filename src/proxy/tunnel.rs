@@ -10,6 +10,7 @@ use std::{
     future::poll_fn,
     io,
     pin::{Pin, pin},
+    rc::Rc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -22,6 +23,7 @@ use tokio::{
 };
 
 use super::{
+    access::Entry,
     downstream::RawIo,
     frames::{CLOSE_FOR_RESTART, Frames},
     measure::Attempt,
@@ -40,11 +42,18 @@ pub(super) struct Tunnel {
     /// Counts at its endpoint while it is open.
     attempt: Attempt,
     is_websocket: bool,
+    /// The request's line of the access log, written when the tunnel has ended.
+    _entry: Option<Rc<Entry>>,
 }
 
 impl Tunnel {
-    pub(super) const fn new(endpoint: Remains, attempt: Attempt, is_websocket: bool) -> Self {
-        Self { endpoint, attempt, is_websocket }
+    pub(super) const fn new(
+        endpoint: Remains,
+        attempt: Attempt,
+        is_websocket: bool,
+        entry: Option<Rc<Entry>>,
+    ) -> Self {
+        Self { endpoint, attempt, is_websocket, _entry: entry }
     }
 
     /// Copies until both sides have ended; `early` is what the client sent before it had an answer.

@@ -15,13 +15,16 @@ use tokio::{
     sync::{Notify, mpsc},
 };
 
-use super::{downstream::Downstream, listener::Acceptor, outgoing::Outgoing, upstream::Pools};
+use super::{
+    access::Calendar, downstream::Downstream, edge, listener::Acceptor, outgoing::Outgoing,
+    upstream::Pools,
+};
 use crate::{
     config::model::Listener,
     domain::Moment,
     lifecycle::{Tasks, clock},
     routing::{LocalTable, TableReader, WorkerGauge},
-    telemetry::{EventSink, Shard},
+    telemetry::{AccessBuffer, EventSink, Shard},
 };
 
 /// Bytes read at once; one buffer serves all connections of a worker, in turn.
@@ -51,6 +54,7 @@ pub(super) struct Parts {
     pub(super) shard: Arc<Shard>,
     pub(super) events: EventSink,
     pub(super) tasks: Tasks,
+    pub(super) access: Option<AccessBuffer>,
     pub(super) orders: mpsc::Receiver<Order>,
 }
 
@@ -72,11 +76,15 @@ pub(super) struct Worker {
     next_connection: Cell<u64>,
     emptied: Notify,
     outgoing: Outgoing,
+    /// Lines of the access log, and the time as they show it.
+    access: Option<RefCell<(AccessBuffer, Calendar)>>,
 }
 
 impl Worker {
-    fn new(parts: &Parts) -> Rc<Self> {
+    fn new(parts: &mut Parts) -> Rc<Self> {
+        let access = parts.access.take();
         Rc::new(Self {
+            access: access.map(|buffer| RefCell::new((buffer, Calendar::new()))),
             index: parts.index,
             table: RefCell::new(parts.table.reader()),
             shard: parts.shard.clone(),
@@ -129,6 +137,11 @@ impl Worker {
         &self.outgoing
     }
 
+    /// Where lines of the access log go.
+    pub(super) fn access(&self) -> Option<RefMut<'_, (AccessBuffer, Calendar)>> {
+        self.access.as_ref().map(RefCell::borrow_mut)
+    }
+
     /// Random bits, seeded by the operating system; not for secrets.
     pub(super) fn random(&self) -> u64 {
         self.random.borrow_mut().u64(..)
@@ -168,10 +181,17 @@ impl Worker {
     }
 
     fn sweep(&self, turn: u64) {
+        if let Some(mut access) = self.access() {
+            access.0.flush();
+            access.1.adjust();
+        }
         let part = turn % PARTS;
         if part == 0 {
             let table = self.table();
             self.pools().sweep(&table, clock::now());
+            if self.index == 0 {
+                edge::sweep(&table);
+            }
         }
         let connections = self.connections.borrow();
         let due = connections.iter().filter(|(id, _)| *id % PARTS == part);
@@ -205,7 +225,7 @@ pub(super) fn run(parts: Parts) -> io::Result<()> {
 }
 
 async fn obey(mut parts: Parts) {
-    let worker = Worker::new(&parts);
+    let worker = Worker::new(&mut parts);
     let sending = worker.clone();
     let send = move || {
         let worker = sending.clone();

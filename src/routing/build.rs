@@ -1,16 +1,18 @@
 //! From a configuration to a table, keeping what is live: endpoints that stay keep their state and their connections.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
+use bytes::Bytes;
 use http::HeaderValue;
 
 use super::{
-    Affinity, Backend, Detour, Endpoint, Matcher, Override, Route, Table, Target, WorkerGauge,
+    Affinity, Backend, Detour, Edge, Endpoint, ErrorPages, Matcher, Override, Route, Table, Target,
+    WorkerGauge,
 };
 use crate::{
-    config::model::{self, Config},
+    config::model::{self, AccessPath, Config},
     decision::{affinity::TokenKey, split::SplitTable},
-    domain::{BackendName, Plan, RouteName, SeriesId, Split},
+    domain::{BackendName, Plan, RouteName, SeriesId, Split, Weight},
 };
 
 /// What a table is made of, beside the configuration.
@@ -24,6 +26,8 @@ pub struct Ingredients<'a> {
     /// Counts what goes on from one backend of a route to another.
     pub fallbacks:
         &'a mut dyn FnMut(&RouteName, &BackendName, &BackendName) -> Result<SeriesId, String>,
+    /// What the files of the error pages hold.
+    pub pages: &'a HashMap<PathBuf, Bytes>,
     /// The table that this one follows.
     pub previous: Option<&'a Table>,
     /// Data-plane threads.
@@ -75,7 +79,12 @@ pub fn build(config: &Config, mut with: Ingredients<'_>) -> Result<Table, BuildE
         let plan = plans.get(&route.name).filter(|_| route.fallback.is_some());
         build_route(route, plan.copied(), &places, &mut with)
     });
-    Ok(Table { routes: routes.collect::<Result<_, _>>()?, backends, matcher })
+    let routes = routes.collect::<Result<_, _>>()?;
+    let access = &config.log.access;
+    let is_logged = access.path != AccessPath::Off && access.sample != Weight::ZERO;
+    let access_log = is_logged.then(|| Arc::new(access.clone()));
+    let pages = Arc::new(ErrorPages::new(&config.error_pages, with.pages));
+    Ok(Table { routes, backends, matcher, access_log, pages })
 }
 
 fn build_backends(config: &Config, previous: Option<&Table>, workers: usize) -> Vec<Arc<Backend>> {
@@ -140,6 +149,7 @@ fn build_route(
         expose_backend: route.expose_backend,
         fallback: route.fallback.clone(),
         detour,
+        edge: Edge::build(route, with.previous),
     }))
 }
 

@@ -2,22 +2,28 @@
 
 mod allowance;
 mod build;
+mod edge;
 mod endpoint;
 mod guard;
 mod handle;
 mod hash;
 mod key_set;
+mod limiter;
 mod matcher;
+mod pages;
 mod rollout;
 mod sketch;
 mod table;
 
 pub use allowance::Allowance;
 pub use build::{BuildError, Ingredients, build};
+pub use edge::{Edge, HeaderRules, Setting, SettingValue};
 pub use endpoint::{Endpoint, EndpointId, WorkerGauge};
 pub use guard::{Bell, Guard, GuardLimits, Spent};
 pub use handle::{LocalTable, TablePublisher, TableReader, TableView};
 pub use hash::BuildXxh3;
+pub use limiter::{Limited, Limiter};
 pub use matcher::Matcher;
+pub use pages::{ErrorPages, Page};
 pub use rollout::{Detour, Rollout, RolloutTraffic, Side};
 pub use table::{Affinity, Backend, Override, Route, SeenBy, Table, Target};

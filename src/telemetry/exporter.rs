@@ -154,12 +154,17 @@ fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {
     for end in &gauges.notifications {
         notifications.count(&[end.sink.as_str(), end.result], end.count);
     }
+    let mut rate_limited = Family::new(&names::RATE_LIMITED);
+    for limit in &gauges.rate_limits {
+        rate_limited.count(&[limit.route.as_str()], limit.count);
+    }
     let mut build = Family::new(&names::BUILD);
     build.gauge(&[env!("CARGO_PKG_VERSION")], 1.0);
     let mut families: Vec<_> =
         [weight, healthy, in_flight, connections, successful, success_at, notifications, build]
             .map(Family::finish)
             .into();
+    families.push(rate_limited.finish());
     families.extend(rollout_families(&gauges.rollouts));
     families
 }

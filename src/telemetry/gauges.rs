@@ -19,8 +19,19 @@ pub struct Gauges {
     pub reload_successful: bool,
     /// When the configuration was last read with success, in milliseconds since 1970 UTC.
     pub reload_success_at_ms: u64,
+    /// Each rate limit.
+    pub rate_limits: Vec<RateLimitCount>,
     /// What became of notifications, by sink.
     pub notifications: Vec<NotificationCount>,
+}
+
+/// How many requests a rate limit refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimitCount {
+    /// Its route.
+    pub route: RouteName,
+    /// How many.
+    pub count: u64,
 }
 
 /// How many notifications of a sink came to the same end.

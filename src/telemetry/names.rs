@@ -100,6 +100,14 @@ pub const ERRORS: Metric = Metric {
     labels: &["reason"],
 };
 
+/// Requests over a rate limit.
+pub const RATE_LIMITED: Metric = Metric {
+    name: "tidegate_rate_limited_total",
+    help: "Requests that a rate limit refused.",
+    kind: MetricKind::Counter,
+    labels: &["route"],
+};
+
 /// Shares in force.
 pub const SPLIT_WEIGHT: Metric = Metric {
     name: "tidegate_split_weight",
@@ -213,7 +221,7 @@ pub const BUILD: Metric = Metric {
 };
 
 /// Every metric of our own.
-pub const ALL: [&Metric; 23] = [
+pub const ALL: [&Metric; 24] = [
     &REQUESTS,
     &RESPONSES,
     &RETRIES,
@@ -223,6 +231,7 @@ pub const ALL: [&Metric; 23] = [
     &DURATION,
     &FIRST_BYTE,
     &ERRORS,
+    &RATE_LIMITED,
     &SPLIT_WEIGHT,
     &ENDPOINT_HEALTHY,
     &ENDPOINT_IN_FLIGHT,

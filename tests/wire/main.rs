@@ -11,7 +11,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access_log;
 mod blame;
+mod compress;
+mod edge_rules;
 mod fallback;
 mod forwarding;
 mod framing;
@@ -20,6 +23,7 @@ mod malformed;
 mod messages;
 mod oracle;
 mod pool;
+mod rate_limit;
 mod recall;
 mod stage;
 mod upgrade;

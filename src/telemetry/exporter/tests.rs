@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{
-    super::{EndpointGauge, ListenerGauge, NotificationCount, SplitWeight, recorder::tests::names},
+    super::{
+        EndpointGauge, ListenerGauge, NotificationCount, RateLimitCount, SplitWeight,
+        recorder::tests::names,
+    },
     *,
 };
 use crate::domain::{Outcome, RolloutName, SinkName, Weight};
@@ -43,6 +46,7 @@ fn gauges() -> Gauges {
         }],
         reload_successful: true,
         reload_success_at_ms: 1_700_000_000_500,
+        rate_limits: vec![RateLimitCount { route: names("api", "green").0, count: 5 }],
         notifications: vec![NotificationCount {
             sink: SinkName::new("chat").unwrap(),
             result: "sent",
