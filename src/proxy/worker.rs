@@ -180,11 +180,16 @@ impl Worker {
         open.iter().for_each(|downstream| act(downstream));
     }
 
-    fn sweep(&self, turn: u64) {
+    /// Hands over what there is of the access log.
+    fn write_lines(&self) {
         if let Some(mut access) = self.access() {
             access.0.flush();
             access.1.adjust();
         }
+    }
+
+    fn sweep(&self, turn: u64) {
+        self.write_lines();
         let part = turn % PARTS;
         if part == 0 {
             let table = self.table();
@@ -259,10 +264,12 @@ async fn obey(mut parts: Parts) {
         tokio::select! {
             () = worker.emptied.notified() => {}
             () = bell.notified() => worker.each_connection(Downstream::nudge),
+            _ = sweeps.tick() => worker.write_lines(),
             () = clock::sleep_until(deadline) => {}
         }
     }
     worker.cutting.set(true);
+    worker.write_lines();
 }
 
 /// A worker's open listeners.
