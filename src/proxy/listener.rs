@@ -15,7 +15,13 @@ use tokio::{
     sync::Notify,
 };
 
-use super::{connection, downstream::Downstream, headers::RequestId, respond, worker::Worker};
+use super::{
+    connection,
+    downstream::{Client, Downstream},
+    headers::RequestId,
+    respond, socket,
+    worker::Worker,
+};
 use crate::{
     config::model::Listener,
     domain::Queue,
@@ -119,8 +125,9 @@ impl Acceptor {
         // Only a socket that is gone already refuses, and its first read tells.
         let _ = stream.set_nodelay(true);
         let place = Place::enter(self.connections.clone(), worker.index());
-        let downstream =
-            Rc::new(Downstream::new(worker.clone(), settings, self.clone(), peer, stream));
+        let stream = socket::Socket::Plain(stream);
+        let client = Client::new(worker.clone(), settings, self.clone(), peer, stream);
+        let downstream = Rc::new(Downstream::new(client));
         let registration = worker.register(&downstream);
         worker.tasks().spawn_local(CONNECTION_TASK, async move {
             connection::run(downstream).await;

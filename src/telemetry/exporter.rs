@@ -92,6 +92,7 @@ impl<G: Fn() -> Gauges + Send + Sync> Collector for Source<G> {
 fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     let mut requests = Family::new(&names::REQUESTS);
     let mut responses = Family::new(&names::RESPONSES);
+    let mut abandoned = Family::new(&names::ABANDONED);
     let mut retries = Family::new(&names::RETRIES);
     let mut cache_answers = Family::new(&names::CACHE_ANSWERS);
     let mut cache_hits = Family::new(&names::CACHE_HITS);
@@ -105,6 +106,7 @@ fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
         for (code, count) in &totals.codes {
             responses.count(&[route, backend, &code.to_string()], *count);
         }
+        abandoned.count(&[route, backend], totals.abandoned);
         retries.count(&[route, backend], totals.retries);
         // Most backends never speak of a cache.
         if totals.cache_answers > 0 {
@@ -126,8 +128,9 @@ fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     for queue in Queue::ALL {
         overflow.count(&[queue.label()], snapshot.overflows_of(queue));
     }
-    let attempts = [requests, responses, retries, cache_answers, cache_hits, duration, first_byte];
-    attempts.into_iter().chain([fallbacks, errors, overflow]).map(Family::finish).collect()
+    let attempts = [requests, responses, abandoned, retries, cache_answers, cache_hits];
+    let attempts = attempts.into_iter().chain([duration, first_byte]);
+    attempts.chain([fallbacks, errors, overflow]).map(Family::finish).collect()
 }
 
 fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {

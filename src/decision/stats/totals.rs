@@ -14,7 +14,9 @@ pub struct Totals {
     pub failure: u64,
     /// Attempts that say nothing about the backend.
     pub excluded: u64,
-    /// Requests that were sent a second time within an attempt.
+    /// Of these, those whose client left before the answer began.
+    pub abandoned: u64,
+    /// Requests that were sent a second time.
     pub retries: u64,
     /// Attempts whose request was then answered by another backend.
     pub fallbacks: u64,
@@ -135,6 +137,7 @@ impl Totals {
         for class in Class::ALL {
             *self.class_mut(class) += other.class(class);
         }
+        self.abandoned += other.abandoned;
         self.retries += other.retries;
         self.fallbacks += other.fallbacks;
         self.cache_answers += other.cache_answers;
@@ -156,6 +159,7 @@ impl Totals {
             success: self.success.saturating_sub(earlier.success),
             failure: self.failure.saturating_sub(earlier.failure),
             excluded: self.excluded.saturating_sub(earlier.excluded),
+            abandoned: self.abandoned.saturating_sub(earlier.abandoned),
             retries: self.retries.saturating_sub(earlier.retries),
             fallbacks: self.fallbacks.saturating_sub(earlier.fallbacks),
             cache_answers: self.cache_answers.saturating_sub(earlier.cache_answers),
@@ -216,6 +220,7 @@ pub(crate) mod tests {
     fn fallbacks_are_of_attempts_and_hits_of_answers_that_tell() {
         let earlier = Totals { success: 1, cache_answers: 4, cache_hits: 1, ..Totals::default() };
         let mut now = Totals { success: 5, failure: 1, fallbacks: 1, ..Totals::default() };
+        now.abandoned = 2;
         (now.cache_answers, now.cache_hits) = (8, 4);
         let between = now.difference(&earlier);
         assert_eq!((between.fallback_rate(), between.cache_hit_rate()), (Some(0.2), Some(0.75)));

@@ -322,7 +322,7 @@ impl Write for DownstreamIo {
             self.take_refusal(bufs.first().map_or(&[], |buf| buf));
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        if let Some(taken) = self.shared.leave(bufs) {
+        if let Some(taken) = self.shared.client().leave(bufs) {
             return self.wrote(Poll::Ready(Ok(taken)));
         }
         let done = match self.shared.poll_outbox(cx)? {
@@ -341,7 +341,7 @@ impl Write for DownstreamIo {
     // The library flushes once all its bytes are written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.shared.departing.get() {
-            ready!(self.shared.poll_outbox(cx))?;
+            ready!(self.shared.poll_out(cx))?;
             self.shared.blocked.set(false);
         }
         self.shared.flushed.set(true);

@@ -40,6 +40,9 @@ enum Coding {
     Ended,
 }
 
+/// As a body gives its frames.
+type NextFrame<E> = Poll<Option<Result<Frame<Bytes>, E>>>;
+
 /// What an encoder has to give.
 enum Given {
     Data(Bytes),
@@ -92,8 +95,8 @@ impl Encoder {
     /// The encoder's own; those of `next` are given as they are.
     pub(in crate::proxy) fn poll<E>(
         &mut self,
-        mut next: impl FnMut() -> Poll<Option<Result<Frame<Bytes>, E>>>,
-    ) -> io::Result<Poll<Option<Result<Frame<Bytes>, E>>>> {
+        mut next: impl FnMut() -> NextFrame<E>,
+    ) -> io::Result<NextFrame<E>> {
         loop {
             match self.give()? {
                 Given::Data(data) => return Ok(Poll::Ready(Some(Ok(Frame::data(data))))),
