@@ -94,6 +94,15 @@ fn a_route_has_a_split_or_a_redirect() {
 }
 
 #[test]
+fn a_redirect_is_moved_by_no_rollout() {
+    let rollout = "[backend.green]\nendpoints = [\"127.0.0.1:2\"]\n[rollout.app]\nroute = \"app\"\n\
+                   baseline = \"blue\"\ncanary = \"green\"\n[[rollout.app.step]]\nname = \"a\"\n\
+                   weight = 100\nhold = \"1s\"";
+    let faults = read(&format!("redirect = {{ to = \"/x\" }}\n{rollout}")).unwrap_err().join("\n");
+    assert!(faults.contains("no split to move"), "{faults}");
+}
+
+#[test]
 fn a_group_of_a_redirect_is_one_of_the_path() {
     let good = "path = \"~ ^/old/(.*)\"\nredirect = { to = \"/new/$1\" }";
     assert!(read(good).is_ok());
