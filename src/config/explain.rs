@@ -17,6 +17,10 @@ pub fn explain(config: &Config) -> String {
     let mut out = String::new();
     table(&mut out, "Listeners", config.listeners.iter().map(listener));
     table(&mut out, "Backends", config.backends.iter().map(backend));
+    let checks = config.backends.iter().filter_map(|backend| {
+        Some(vec![backend.name.to_string(), backend.health_check.as_ref()?.to_string()])
+    });
+    table(&mut out, "Health checks", checks);
     table(&mut out, "Routes, the first match wins", in_match_order(config).map(rule));
     let overrides = config.routes.iter().flat_map(|route| {
         let row = |exception: &_| vec![route.name.to_string(), format!("{exception}")];
@@ -44,6 +48,14 @@ pub fn explain(config: &Config) -> String {
 fn listener(listener: &Listener) -> Vec<String> {
     vec![
         listener.bind.to_string(),
+        match (&listener.tls, listener.redirect_to_https) {
+            (Some(tls), _) => {
+                let clients = if tls.client_auth.is_some() { ", of clients too" } else { "" };
+                format!("TLS, certificates: {}{clients}", tls.certificates.len())
+            }
+            (None, Some(port)) => format!("to https at port {port}"),
+            (None, None) => "in the clear".to_owned(),
+        },
         format!("{} connections", listener.max_connections),
         format!(
             "head of {} and {} lines within {}",
@@ -62,14 +74,16 @@ fn backend(backend: &Backend) -> Vec<String> {
         list(backend.endpoints.iter()),
         balance_name(backend.balance).to_owned(),
         format!("{} in flight", backend.max_in_flight),
+        backend.tls.as_ref().map_or_else(|| "in the clear".to_owned(), |tls| format!("TLS: {tls}")),
     ]
 }
 
 fn admin(admin: &Admin) -> Vec<String> {
+    let scheme = if admin.tls.is_some() { "https" } else { "http" };
     let tcp = match (admin.listen, &admin.token_file) {
         (None, _) => "no TCP".to_owned(),
-        (Some(address), Some(_)) => format!("http://{address}, writes with a token"),
-        (Some(address), None) => format!("http://{address}, read-only"),
+        (Some(address), Some(_)) => format!("{scheme}://{address}, writes with a token"),
+        (Some(address), None) => format!("{scheme}://{address}, read-only"),
     };
     vec![admin.socket.display().to_string(), format!("mode {:04o}", admin.socket_mode), tcp]
 }

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use super::{
     model::{
-        AccessLog, Admin, Affinity, Backend, Edge, ErrorPage, Fallback, FallbackCause, Listener,
-        Log, LogFormat, LogLevel, Override, OverrideSource, Process, Route, State, Timeouts,
+        AccessLog, Admin, Affinity, Backend, Edge, Ejection, ErrorPage, Fallback, FallbackCause,
+        Listener, Log, LogFormat, LogLevel, Override, OverrideSource, Process, Route, State,
+        Timeouts,
     },
+    tls,
     units::{format_duration, format_size},
 };
 use crate::domain::{Balance, Split};
@@ -50,7 +52,7 @@ impl Facts for Process {
 
 impl Facts for Admin {
     fn facts(&self) -> Vec<Fact<'_>> {
-        let Self { socket, socket_mode, listen, token_file, hosts } = self;
+        let Self { socket, socket_mode, listen, token_file, tls, hosts } = self;
         vec![
             fact("socket", &socket.display()),
             fact("socket_mode", &format!("{socket_mode:04o}")),
@@ -60,6 +62,7 @@ impl Facts for Admin {
                 &token_file.as_ref().map_or("none".into(), |path| path.to_string_lossy()),
             ),
             fact("hosts", &list(hosts.iter())),
+            fact("tls", &list(tls.iter())),
         ]
     }
 }
@@ -103,8 +106,10 @@ impl Facts for Listener {
             idle_timeout,
             max_header_bytes,
             max_headers,
+            tls: _,
+            redirect_to_https: _,
         } = self;
-        vec![
+        let mut facts = vec![
             fact("bind", bind),
             fact("max_connections", max_connections),
             fact("trusted_proxies", &list(trusted_proxies.iter())),
@@ -113,7 +118,9 @@ impl Facts for Listener {
             fact("idle_timeout", &format_duration(*idle_timeout)),
             fact("max_header_bytes", &format_size(*max_header_bytes as u64)),
             fact("max_headers", max_headers),
-        ]
+        ];
+        facts.extend(tls::facts(self));
+        facts
     }
 }
 
@@ -123,18 +130,32 @@ impl Facts for Backend {
             name: _,
             endpoints,
             balance,
+            resolve_every,
             max_in_flight,
+            endpoint_max_in_flight,
             pool_idle,
             pool_idle_timeout,
             cache_status_header,
+            health_check,
+            ejection: Ejection { rules, slow_start },
+            tls,
         } = self;
         vec![
             fact("endpoints", &list(endpoints.iter())),
             fact("balance", &balance_name(*balance)),
+            fact("resolve_every", &format_duration(*resolve_every)),
             fact("max_in_flight", max_in_flight),
+            fact(
+                "endpoint_max_in_flight",
+                &endpoint_max_in_flight.map_or_else(|| "unlimited".to_owned(), |n| n.to_string()),
+            ),
             fact("pool_idle", pool_idle),
             fact("pool_idle_timeout", &format_duration(*pool_idle_timeout)),
             fact("cache_status_header", &list(cache_status_header.iter())),
+            fact("health_check", &list(health_check.iter())),
+            fact("ejection", &list(rules.iter())),
+            fact("ejection.slow_start", &duration_or_off(*slow_start)),
+            fact("tls", &list(tls.iter())),
         ]
     }
 }
@@ -151,6 +172,7 @@ impl Facts for Route {
             timeouts,
             max_body,
             expose_backend,
+            retry,
             fallback,
             edge,
         } = self;
@@ -168,6 +190,7 @@ impl Facts for Route {
             fact("timeouts.total", &duration_or_off(*total)),
             fact("max_body", &max_body.map_or_else(|| "unlimited".to_owned(), format_size)),
             fact("expose_backend", expose_backend),
+            fact("retry", &list(retry.iter())),
             fact("fallback", &list(fallback.iter())),
             fact("headers", &list(headers.iter())),
             fact("rewrite", &list(rewrite.iter())),
@@ -236,6 +259,8 @@ pub(super) const fn balance_name(balance: Balance) -> &'static str {
     match balance {
         Balance::LeastInFlight => "least_in_flight",
         Balance::RoundRobin => "round_robin",
+        Balance::Ewma => "ewma",
+        Balance::Hash => "hash",
     }
 }
 

@@ -2,7 +2,9 @@
 
 mod edge;
 mod outside;
+mod resilience;
 mod rollout;
+mod tls;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -17,7 +19,9 @@ pub use self::outside::{
     Address, Check, CheckAction, CheckRequest, CheckTarget, Email, Expectations, Hook, HookAction,
     Metric, MetricUnit, Sink, SinkKind, SmtpSecurity, StatusSet,
 };
+pub use self::resilience::{Ejection, HealthCheck, Probe, Retry, RetryCause};
 pub use self::rollout::Rollout;
+pub use self::tls::{BackendTls, CertificateFiles, ClientAuth, ListenerTls};
 use crate::domain::{BackendName, Balance, EndpointAddress, RouteName, Split, Weight};
 
 /// One whole, checked configuration.
@@ -67,6 +71,8 @@ pub struct Admin {
     pub listen: Option<SocketAddr>,
     /// File with the bearer token for writes over TCP; without it TCP is read-only.
     pub token_file: Option<PathBuf>,
+    /// TCP is encrypted with this certificate.
+    pub tls: Option<CertificateFiles>,
     /// Host names taken over TCP beside the address, in lower case.
     pub hosts: Arc<[Box<str>]>,
 }
@@ -134,6 +140,18 @@ pub struct Listener {
     pub max_header_bytes: usize,
     /// Header lines in a request's head.
     pub max_headers: usize,
+    /// Encryption, where the listener has certificates.
+    pub tls: Option<ListenerTls>,
+    /// Every request is answered with a redirect to https at this port.
+    pub redirect_to_https: Option<u16>,
+}
+
+impl Listener {
+    /// Whether Tidegate's own requests can come in here: others are sent elsewhere, or asked for a certificate.
+    pub fn is_for_checks(&self) -> bool {
+        let auth = self.tls.as_ref().and_then(|tls| tls.client_auth.as_ref());
+        self.redirect_to_https.is_none() && !auth.is_some_and(|auth| auth.required)
+    }
 }
 
 /// `[backend.NAME]`
@@ -145,14 +163,24 @@ pub struct Backend {
     pub endpoints: Vec<EndpointAddress>,
     /// How one of them is chosen.
     pub balance: Balance,
+    /// Names among the addresses are looked up this often.
+    pub resolve_every: Duration,
     /// Requests under way at once, over all workers.
     pub max_in_flight: u32,
+    /// The same at each of its endpoints; `None` is `"unlimited"`.
+    pub endpoint_max_in_flight: Option<u32>,
     /// Idle connections kept per endpoint and worker.
     pub pool_idle: usize,
     /// An idle connection is closed after this.
     pub pool_idle_timeout: Duration,
     /// Header of an answer whose value begins with `HIT` where it came from a cache.
     pub cache_status_header: Option<http::HeaderName>,
+    /// Active checks of its endpoints.
+    pub health_check: Option<HealthCheck>,
+    /// What takes failing endpoints out, and how they come back.
+    pub ejection: Ejection,
+    /// Encryption of the connections to its endpoints.
+    pub tls: Option<BackendTls>,
 }
 
 /// `[[route]]`
@@ -176,6 +204,8 @@ pub struct Route {
     pub max_body: Option<u64>,
     /// Name the backend to the client in `x-tidegate-backend`.
     pub expose_backend: bool,
+    /// Which failures of an endpoint another one of the backend makes good.
+    pub retry: Option<Retry>,
     /// What the baseline answers for the canary; a rollout names the route then, and both.
     pub fallback: Option<Fallback>,
     /// What it does to heads and bodies on their way.
@@ -293,7 +323,7 @@ pub enum OverrideSource {
 /// `[route.timeouts]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Name look-up and connect to an endpoint.
+    /// Connect to an endpoint.
     pub connect: Duration,
     /// From the end of the request to the first byte of the answer.
     pub first_byte: Duration,

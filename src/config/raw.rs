@@ -15,8 +15,10 @@ use super::{
     model::{FallbackCause, HostPattern, LogFormat, LogLevel, PathPattern},
     outside::raw::{MAX_OUTSIDE, Metric, Notify},
     patterns::HostName,
+    resilience::{CountOrUnlimited, Ejection, HealthCheck, Retry},
     rollout::raw::{MAX_ROLLOUTS, Rollout},
     section::section,
+    tls::raw as tls,
     words::AffinityBy,
 };
 use crate::domain::{
@@ -89,8 +91,9 @@ section! {
         /// Further names that a Host header may have over TCP, with any port: those by which
         /// containers and port maps reach it.
         default hosts: List<HostName, 0, 100> = List::unwritten([]);
+        /// Encryption over TCP; needed before writes may come from other machines.
+        optional tls: tls::AdminTls;
     }
-    later { "tls"; }
 }
 
 section! {
@@ -134,25 +137,43 @@ section! {
         default max_header_bytes: Size<1_024, 1_048_576> = Size(defaults::MAX_HEADER_BYTES);
         /// Most header lines of a request.
         default max_headers: Whole<1, 1_000> = Whole(defaults::MAX_HEADERS);
+        /// Certificates: with one or more the listener speaks TLS 1.2 and 1.3. A client is shown
+        /// the one that has the name it asks for, else the first. The files are watched.
+        default certificate: List<tls::Certificate, 0, 100> = List::unwritten([]);
+        /// Whether clients show a certificate of their own.
+        optional client_auth: tls::ClientAuth;
+        /// A handshake must be complete this long after the connection came.
+        default handshake_timeout: Duration = defaults::HANDSHAKE_TIMEOUT;
+        /// Handshakes under way at once, over all workers; over it a new connection is closed.
+        default max_handshakes: Whole<1, 1_000_000> = Whole(defaults::MAX_HANDSHAKES);
+        /// Answer every request with a redirect (308) to the same address with https.
+        default redirect_to_https: bool = false;
+        /// The port that it leads to, as clients see it.
+        default https_port: Whole<1, 65_535> = Whole(defaults::HTTPS_PORT);
     }
     later {
         "protocols" = r#"["http/1.1"]"#;
         "proxy_protocol" = "false";
-        "redirect_to_https" = "false";
-        "certificate" = "[]";
-        "client_auth";
     }
 }
 
 section! {
     /// A version of the application: a group of endpoints.
     Backend {
-        /// Addresses as "host:port", resolved when connected to.
+        /// Addresses as "host:port"; a name is one endpoint, however many addresses it has.
         required endpoints: List<EndpointAddress, 1, 1_000>;
-        /// How one of them is chosen: the less busy of two drawn at random, or one after the other.
+        /// How one of them is chosen. "least_in_flight": the less busy of two drawn at random.
+        /// "round_robin": one after the other. "ewma": of two drawn at random, the one that answers
+        /// sooner. "hash": the same one for the same split key.
         default balance: Balance = Balance::LeastInFlight;
+        /// Names among the endpoints are looked up this often; a look-up that fails keeps the last good
+        /// answer.
+        default resolve_every: Duration = defaults::RESOLVE_EVERY;
         /// Requests under way at once, over all workers; over it the answer is 503 at once.
         default max_in_flight: Whole<1, 1_000_000> = Whole(defaults::MAX_IN_FLIGHT);
+        /// Requests under way at once at one endpoint, over all workers; others take what is beyond, and
+        /// when all have as many the answer is 503 at once.
+        default endpoint_max_in_flight: CountOrUnlimited = CountOrUnlimited(None);
         /// Idle connections kept per endpoint and worker.
         default pool_idle: Whole<0, 10_000> = Whole(defaults::POOL_IDLE);
         /// An idle connection is closed after this.
@@ -160,14 +181,15 @@ section! {
         /// Header of an answer whose value begins with HIT where it came from a cache, such as
         /// "x-cache"; empty: none.
         default cache_status_header: HeaderOrNone = HeaderOrNone(None);
+        /// Active checks of each endpoint; none without this section.
+        optional health_check: HealthCheck;
+        /// Endpoints are taken out for a while because of what became of their own requests.
+        section ejection: Ejection;
+        /// Encrypted connections to the endpoints; in the clear without it.
+        optional tls: tls::BackendTls;
     }
     later {
         "protocol" = r#""http/1.1""#;
-        "resolve_every";
-        "tls";
-        "health_check";
-        "ejection";
-        "slow_start";
     }
 }
 
@@ -193,6 +215,8 @@ section! {
         default r#override: List<Override, 0, 100> = List::unwritten([]);
         /// Waiting times.
         section timeouts: Timeouts;
+        /// What becomes of a request that an endpoint fails.
+        section retry: Retry;
         /// What becomes of a request that a rollout's canary fails.
         section fallback: Fallback;
         /// What happens to headers on their way.
@@ -206,7 +230,7 @@ section! {
         /// Answers made smaller.
         optional compress: Compress;
     }
-    later { "retry"; "mirror"; }
+    later { "mirror"; }
 }
 
 section! {
@@ -246,7 +270,7 @@ section! {
 section! {
     /// Waiting times of a route.
     Timeouts {
-        /// To look up and connect to an endpoint.
+        /// To connect to an endpoint.
         default connect: Duration = defaults::CONNECT_TIMEOUT;
         /// From the end of the request to the first byte of the answer.
         default first_byte: Duration = defaults::FIRST_BYTE_TIMEOUT;

@@ -109,6 +109,7 @@ fn route(
         let key = |rest: &str| key(&format!("override[{at}]{rest}"));
         overrides.extend(exception(item, key, backends, reader));
     }
+    let retry = super::resilience::retry(section.retry, key, reader);
     let fallback = super::fallback::fallback(section.fallback, key, reader);
     let wishes = edge::Wishes {
         headers: section.headers,
@@ -133,6 +134,7 @@ fn route(
         },
         max_body: section.max_body.value.0,
         expose_backend: section.expose_backend.value,
+        retry,
         fallback,
         edge,
     })

@@ -13,7 +13,8 @@ use tokio::{
 use super::{
     Audit, CommandError, ControlHandle, DataPlane, HandSplit, HandSplits, LateRead, Outside,
     SetEndpoint, SetSplit, Store, StoreError,
-    candidate::{Candidate, Files},
+    candidate::{self, Candidate, Secrets},
+    endpoints::EndpointNews,
     mailbox::{Command, EndpointVerb, MAILBOX},
     publisher::{Materials, Publisher},
     pulse::Pulse,
@@ -30,6 +31,7 @@ use crate::{
     lifecycle::{DrainWatch, clock},
     routing::{BuildError, TableView},
     telemetry::{Event, EventKind, EventSink, Recorder, SELF_ACTOR},
+    tls::Material,
 };
 
 /// Time between two looks at the counters.
@@ -78,7 +80,7 @@ pub enum ControlError {
 #[derive(Debug)]
 pub struct Controller {
     pub(super) config: watch::Sender<Arc<Config>>,
-    pub(super) files: Files,
+    pub(super) secrets: Secrets,
     pub(super) hand: HandSplits,
     pub(super) publisher: Publisher,
     pub(super) standing: watch::Sender<Arc<Standing>>,
@@ -96,6 +98,7 @@ pub struct Controller {
     pub(super) audit: Audit,
     pub(super) recorder: Arc<Recorder>,
     rates: watch::Sender<Arc<Rates>>,
+    endpoint_news: EndpointNews,
     mailbox: mpsc::Receiver<Command>,
     /// The way to itself, for what looks at the process as an operator would.
     itself: (mpsc::WeakSender<Command>, Arc<Path>),
@@ -111,17 +114,18 @@ impl Controller {
     /// [`ControlError`]; nothing serves then.
     pub fn new(setup: Setup) -> Result<(Self, ControlHandle), ControlError> {
         let Setup { loaded, workers, recorder, events, inbox, drain, outside } = setup;
-        let candidate = Candidate::complete(loaded).map_err(ControlError::Files)?;
+        let candidate = Candidate::complete(loaded, None).map_err(ControlError::Files)?;
         let file = candidate.loaded.config.state.file.clone();
         let (store, kept, late_read) = Store::open(file, events)?;
         let audit = Audit::new(store.clone(), kept.last_event, recorder.clone());
         let standing = first_standing(&candidate.loaded);
-        let Candidate { loaded: Loaded { config, path, .. }, files } = candidate;
+        let Candidate { loaded: Loaded { config, path, .. }, secrets } = candidate;
+        warn_of(&secrets.tls);
         let mut hand = kept.splits.clone();
         let given_way = supersede(&mut hand, &config);
         let cookie_secret = kept.cookie_secret.clone();
         let materials = Materials { cookie_secret, recorder: recorder.clone(), workers };
-        let publisher = Publisher::new(materials, &config, &files, &hand)?;
+        let publisher = Publisher::new(materials, &config, &secrets, &hand)?;
         let config = watch::Sender::new(Arc::new(config));
         let standing = watch::Sender::new(Arc::new(standing));
         let (sender, mailbox) = mpsc::channel(MAILBOX);
@@ -130,7 +134,7 @@ impl Controller {
         let (replies, heard) = mpsc::channel(REPLIES);
         let mut controller = Self {
             config,
-            files,
+            secrets,
             hand,
             publisher,
             standing,
@@ -146,6 +150,7 @@ impl Controller {
             audit,
             recorder,
             rates,
+            endpoint_news: EndpointNews::default(),
             mailbox,
             itself: (sender.downgrade(), path.clone()),
             inbox,
@@ -167,7 +172,7 @@ impl Controller {
 
     /// Works until the drain is over, or nobody can send a command any more.
     pub async fn run(mut self, mut data_plane: Box<dyn DataPlane>) {
-        self.outside.configure(&self.config.borrow());
+        self.outside.configure(&self.config.borrow(), &self.publisher.current());
         self.show_standing(|standing| standing.listener = data_plane.address());
         let [mut beats, mut ticks] = [BEAT, TICK].map(|every| {
             let mut interval = tokio::time::interval(every);
@@ -192,6 +197,7 @@ impl Controller {
                     let every = self.config.borrow().log.summary_every;
                     let rates = pulse.beat(clock::now(), self.recorder.snapshot(), every);
                     self.rates.send_replace(Arc::new(rates));
+                    self.endpoint_news.tell(&self.publisher.current(), clock::now(), &self.audit);
                 }
                 () = drain.over() => break,
             }
@@ -332,9 +338,14 @@ impl Controller {
             EndpointVerb::Drain => (EventKind::EndpointDrained, "no new requests"),
             EndpointVerb::Ready => (EventKind::EndpointReady, "takes requests again"),
         };
-        let before = status::endpoint_status(endpoint);
+        let now = clock::now();
+        let before = status::endpoint_status(endpoint, now);
+        if wish.verb == EndpointVerb::Ready && !endpoint.is_usable(now) {
+            endpoint.availability().lift();
+            endpoint.availability().start_slowly(now, backend.ejection.slow_start);
+        }
         endpoint.set_drained(wish.verb == EndpointVerb::Drain);
-        let after = status::endpoint_status(endpoint);
+        let after = status::endpoint_status(endpoint, now);
         let subject = format!("{}/{}", wish.backend, wish.address);
         let message = with_reason(text, wish.reason.as_deref());
         let event = Event::new(kind, clock::wall_millis(), subject, message);
@@ -350,6 +361,11 @@ impl Controller {
         change(&mut standing);
         self.standing.send_replace(Arc::new(standing));
     }
+}
+
+/// Says in the log what is odd about certificates.
+pub(super) fn warn_of(tls: &Material) {
+    candidate::warnings(tls).iter().for_each(|warning| tracing::warn!("{warning}"));
 }
 
 fn first_standing(loaded: &Loaded) -> Standing {

@@ -27,7 +27,7 @@ impl Controller {
         self.publisher.set_cookie_secret(cookie_secret.clone());
         let config = self.config.borrow().clone();
         let kept = self.kept_routes(&config);
-        let built = self.publisher.build(&config, &self.files, &self.hand, &kept);
+        let built = self.publisher.build(&config, &self.secrets, &self.hand, &kept);
         match built {
             Ok(table) => {
                 let before = self.publisher.current();

@@ -20,7 +20,8 @@ use crate::{
     domain::{BackendName, Moment},
     lifecycle::{DrainWatch, clock},
     routing::{Route, Table, TableView},
-    telemetry::{EndpointGauge, Gauges, RateLimitCount, Recorder, SplitWeight},
+    telemetry::{CertificateGauge, EndpointGauge, Gauges, RateLimitCount, Recorder, SplitWeight},
+    tls::Certificate,
 };
 
 /// Actor of a reload that a signal asked for.
@@ -220,9 +221,9 @@ impl ControlHandle {
     pub async fn reload(&self, actor: impl Into<String>) -> Result<Reloaded, CommandError> {
         let actor = actor.into();
         let _turn = self.reloading.lock().await;
-        let path = self.path.clone();
+        let (path, before) = (self.path.clone(), self.table());
         let unread = |why| Err(Refused { errors: vec![why], hash: None });
-        let read = tokio::task::spawn_blocking(move || Candidate::read(&path));
+        let read = tokio::task::spawn_blocking(move || Candidate::read(&path, Some(before.tls())));
         let read = match tokio::time::timeout(READING, read).await {
             Ok(Ok(read)) => read,
             Ok(Err(fault)) => unread(format!("reading failed: {fault}")),
@@ -245,7 +246,7 @@ impl ControlHandle {
             draining: self.drain.is_draining(),
             config: standing.config.clone(),
             routes: status::routes(&table, &standing.hand, &self.board.borrow()),
-            backends: status::backends(&table, &self.rates.borrow()),
+            backends: status::backends(&table, &self.rates.borrow(), clock::now()),
             rollouts: self.board.borrow().iter().map(|shown| shown.status.clone()).collect(),
         }
     }
@@ -300,7 +301,7 @@ impl ControlHandle {
         self.rates.borrow().get(backend).copied().unwrap_or_default()
     }
 
-    /// The first listener, as it is bound.
+    /// The first listener that serves whoever comes, as it is bound.
     pub(super) fn listener(&self) -> Option<SocketAddr> {
         self.standing.borrow().listener
     }
@@ -336,12 +337,18 @@ impl ControlHandle {
                 weight: *weight,
             })
         });
+        let now = clock::now();
         let endpoints = table.backends().iter().flat_map(|backend| {
-            backend.endpoints.iter().map(|endpoint| EndpointGauge {
-                backend: backend.name.clone(),
-                address: endpoint.address().clone(),
-                healthy: endpoint.is_usable(),
-                in_flight: endpoint.in_flight().total().into(),
+            backend.endpoints.iter().map(|endpoint| {
+                let (ejections, ejections_withheld) = endpoint.availability().ejections();
+                EndpointGauge {
+                    backend: backend.name.clone(),
+                    address: endpoint.address().clone(),
+                    healthy: endpoint.is_usable(now),
+                    ejections,
+                    ejections_withheld,
+                    in_flight: endpoint.in_flight().total().into(),
+                }
             })
         });
         let standing = self.standing.borrow().clone();
@@ -355,6 +362,7 @@ impl ControlHandle {
             reload_successful: !rejected,
             reload_success_at_ms: standing.taken_at_ms,
             notifications: self.outside.notifier.counts(),
+            certificates: table.tls().certificates().iter().map(certificate_gauge).collect(),
         }
     }
 
@@ -375,5 +383,14 @@ impl ControlHandle {
             mpsc::error::TrySendError::Closed(_) => CommandError::Stopped,
         })?;
         answered.await.unwrap_or(Err(CommandError::Stopped))
+    }
+}
+
+fn certificate_gauge(certificate: &Certificate) -> CertificateGauge {
+    let Certificate { owner, file, not_after_s, .. } = certificate;
+    CertificateGauge {
+        owner: owner.clone(),
+        file: file.display().to_string(),
+        not_after_s: *not_after_s,
     }
 }

@@ -7,11 +7,12 @@ use std::{
 
 use super::{
     HandSplits,
-    candidate::{Files, secret_file},
+    candidate::{Secrets, secret_file},
 };
 use crate::{
     config::{Config, model::Route},
     domain::{RouteName, Split},
+    lifecycle::clock,
     routing::{self, BuildError, Ingredients, RolloutTraffic, Table, TablePublisher, TableView},
     telemetry::Recorder,
 };
@@ -40,10 +41,10 @@ impl Publisher {
     pub(super) fn new(
         materials: Materials,
         config: &Config,
-        files: &Files,
+        secrets: &Secrets,
         hand: &HandSplits,
     ) -> Result<Self, BuildError> {
-        let first = build(&materials, config, files, hand, None)?;
+        let first = build(&materials, config, secrets, hand, None)?;
         show_series(&materials.recorder, &first);
         Ok(Self { materials, tables: TablePublisher::new(first), owned: BTreeMap::new() })
     }
@@ -53,11 +54,11 @@ impl Publisher {
     pub(super) fn build(
         &self,
         config: &Config,
-        files: &Files,
+        secrets: &Secrets,
         hand: &HandSplits,
         kept: &HashSet<RouteName>,
     ) -> Result<Table, BuildError> {
-        let table = build(&self.materials, config, files, hand, Some(&self.tables.current()))?;
+        let table = build(&self.materials, config, secrets, hand, Some(&self.tables.current()))?;
         let mut owned = self.owned.iter().filter(|(name, _)| kept.contains(*name));
         owned.try_fold(table, |table, (name, traffic)| match place(&table, name) {
             Some(at) => table.with_rollout(at, traffic),
@@ -126,14 +127,14 @@ fn place(table: &Table, route: &RouteName) -> Option<usize> {
 fn build(
     materials: &Materials,
     config: &Config,
-    files: &Files,
+    secrets: &Secrets,
     hand: &HandSplits,
     previous: Option<&Table>,
 ) -> Result<Table, BuildError> {
     let splits = hand.iter().map(|(route, hand)| (route.clone(), hand.split.clone())).collect();
     let mut secret = |route: &Route| match secret_file(route) {
         Some(file) => {
-            files.secrets.get(file).cloned().ok_or_else(|| "its key was not read".to_owned())
+            secrets.cookies.get(file).cloned().ok_or_else(|| "its key was not read".to_owned())
         }
         None => Ok(materials.cookie_secret.clone()),
     };
@@ -148,9 +149,11 @@ fn build(
         secret: &mut secret,
         series: &mut series,
         fallbacks: &mut fallbacks,
-        pages: &files.pages,
         previous,
+        pages: &secrets.pages,
+        tls: &secrets.tls,
         workers: materials.workers,
+        now: clock::now(),
     };
     routing::build(config, ingredients)
 }

@@ -4,6 +4,8 @@ mod backend;
 mod check;
 pub mod condition;
 pub mod duration;
+mod ejection;
+mod handshake;
 mod hook;
 mod id;
 mod moment;
@@ -20,6 +22,8 @@ pub use backend::{Balance, EndpointAddress, EndpointAddressError};
 pub use check::{CheckCategory, CheckResult, CheckStage};
 pub use condition::Condition;
 pub use duration::{format_duration, parse_duration};
+pub use ejection::EjectionRules;
+pub use handshake::Handshake;
 pub use hook::{HookPoint, HookResult};
 pub use id::{
     BackendName, InvalidName, MetricName, RolloutName, RouteName, SeriesId, SinkName, StepName,

@@ -23,6 +23,8 @@ pub enum ErrorReason {
     ConnectFailed,
     /// Connecting to the endpoint took too long.
     ConnectTimeout,
+    /// The endpoint showed no certificate that is taken, or the handshake failed otherwise.
+    TlsFailed,
     /// The answer did not begin in time.
     FirstByteTimeout,
     /// The answer stopped coming.
@@ -43,7 +45,7 @@ pub enum ErrorReason {
 
 impl ErrorReason {
     /// Every reason, in the order of its index.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::MalformedRequest,
         Self::HeadTooLarge,
         Self::HeadTimeout,
@@ -54,6 +56,7 @@ impl ErrorReason {
         Self::TooManyInFlight,
         Self::ConnectFailed,
         Self::ConnectTimeout,
+        Self::TlsFailed,
         Self::FirstByteTimeout,
         Self::IdleTimeout,
         Self::TotalTimeout,
@@ -82,6 +85,7 @@ impl ErrorReason {
             Self::TooManyInFlight => "too_many_in_flight",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
+            Self::TlsFailed => "tls_failed",
             Self::FirstByteTimeout => "first_byte_timeout",
             Self::IdleTimeout => "idle_timeout",
             Self::TotalTimeout => "total_timeout",
@@ -99,6 +103,8 @@ impl ErrorReason {
 pub enum Queue {
     /// Connections of a listener: `max_connections`.
     Connections,
+    /// TLS handshakes of a listener: `max_handshakes`.
+    Handshakes,
     /// Requests under way at a backend: `max_in_flight`.
     InFlight,
     /// Events on their way to the audit trail.
@@ -119,8 +125,9 @@ pub enum Queue {
 
 impl Queue {
     /// Every queue, in the order of its index.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Connections,
+        Self::Handshakes,
         Self::InFlight,
         Self::Events,
         Self::State,
@@ -140,6 +147,7 @@ impl Queue {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Connections => "connections",
+            Self::Handshakes => "handshakes",
             Self::InFlight => "in_flight",
             Self::Events => "events",
             Self::State => "state",

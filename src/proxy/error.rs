@@ -18,7 +18,11 @@ pub(super) struct ProxyError {
 
 impl ProxyError {
     pub(super) const fn new(reason: ErrorReason, detail: &'static str) -> Self {
-        let wait_s = if matches!(reason, ErrorReason::TooManyInFlight) { 1 } else { 0 };
+        let wait_s = if matches!(reason, ErrorReason::TooManyInFlight | ErrorReason::NoEndpoint) {
+            1
+        } else {
+            0
+        };
         Self { reason, detail, wait_s }
     }
 
@@ -58,6 +62,7 @@ impl ProxyError {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             ErrorReason::ConnectFailed
+            | ErrorReason::TlsFailed
             | ErrorReason::UpstreamReset
             | ErrorReason::MalformedResponse => StatusCode::BAD_GATEWAY,
             ErrorReason::ConnectTimeout
@@ -83,6 +88,7 @@ impl ProxyError {
             | ErrorReason::NoEndpoint
             | ErrorReason::TooManyInFlight
             | ErrorReason::ConnectFailed
+            | ErrorReason::TlsFailed
             | ErrorReason::ConnectTimeout
             | ErrorReason::FirstByteTimeout
             | ErrorReason::IdleTimeout

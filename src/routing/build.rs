@@ -6,13 +6,14 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use super::{
-    Affinity, Backend, Detour, Edge, Endpoint, ErrorPages, Matcher, Override, Route, Table, Target,
-    WorkerGauge,
+    Affinity, Backend, Bench, Detour, Edge, Endpoint, ErrorPages, Matcher, Override, Route, Table,
+    Target, WorkerGauge,
 };
 use crate::{
     config::model::{self, AccessPath, Config},
     decision::{affinity::TokenKey, split::SplitTable},
-    domain::{BackendName, Plan, RouteName, SeriesId, Split, Weight},
+    domain::{BackendName, Moment, Plan, RouteName, SeriesId, Split, Weight},
+    tls::Material,
 };
 
 /// What a table is made of, beside the configuration.
@@ -30,8 +31,12 @@ pub struct Ingredients<'a> {
     pub pages: &'a HashMap<PathBuf, Bytes>,
     /// The table that this one follows.
     pub previous: Option<&'a Table>,
+    /// What encrypted connections are made with.
+    pub tls: &'a Material,
     /// Data-plane threads.
     pub workers: usize,
+    /// The present.
+    pub now: Moment,
 }
 
 /// Why no table could be made.
@@ -70,7 +75,7 @@ pub enum BuildError {
 pub fn build(config: &Config, mut with: Ingredients<'_>) -> Result<Table, BuildError> {
     let rules = config.routes.iter().map(|route| (route.hosts.as_slice(), &route.path));
     let matcher = Arc::new(Matcher::new(rules));
-    let backends = build_backends(config, with.previous, with.workers);
+    let backends = build_backends(config, &with);
     let places = backends.iter().enumerate().map(|(at, backend)| (backend.name.clone(), at));
     let places = places.collect();
     let plans = config.rollouts.iter().map(|rollout| (&rollout.plan.route, &rollout.plan));
@@ -84,10 +89,11 @@ pub fn build(config: &Config, mut with: Ingredients<'_>) -> Result<Table, BuildE
     let is_logged = access.path != AccessPath::Off && access.sample != Weight::ZERO;
     let access_log = is_logged.then(|| Arc::new(access.clone()));
     let pages = Arc::new(ErrorPages::new(&config.error_pages, with.pages));
-    Ok(Table { routes, backends, matcher, access_log, pages })
+    Ok(Table { routes, backends, matcher, access_log, pages, tls: with.tls.clone() })
 }
 
-fn build_backends(config: &Config, previous: Option<&Table>, workers: usize) -> Vec<Arc<Backend>> {
+fn build_backends(config: &Config, with: &Ingredients<'_>) -> Vec<Arc<Backend>> {
+    let Ingredients { previous, workers, now, .. } = *with;
     let known: HashMap<_, _> = previous
         .iter()
         .flat_map(|table| table.backends())
@@ -97,7 +103,14 @@ fn build_backends(config: &Config, previous: Option<&Table>, workers: usize) -> 
         let before = known.get(&backend.name);
         let endpoint = |address: &crate::domain::EndpointAddress| {
             let kept = before.and_then(|b| b.endpoints.iter().find(|e| e.address() == address));
-            kept.cloned().unwrap_or_else(|| Arc::new(Endpoint::new(address.clone(), workers)))
+            kept.cloned().unwrap_or_else(|| {
+                let new = Endpoint::new(address.clone(), workers);
+                if before.is_some() {
+                    // The others are warm already.
+                    new.availability().start_slowly(now, backend.ejection.slow_start);
+                }
+                Arc::new(new)
+            })
         };
         let in_flight = before.map(|b| b.in_flight.clone());
         Arc::new(Backend {
@@ -106,9 +119,13 @@ fn build_backends(config: &Config, previous: Option<&Table>, workers: usize) -> 
             balance: backend.balance,
             in_flight: in_flight.unwrap_or_else(|| Arc::new(WorkerGauge::new(workers))),
             max_in_flight: backend.max_in_flight,
+            endpoint_max_in_flight: backend.endpoint_max_in_flight,
             pool_idle: backend.pool_idle,
             pool_idle_timeout: backend.pool_idle_timeout,
             cache_status_header: backend.cache_status_header.clone(),
+            ejection: backend.ejection,
+            bench: Bench::default(),
+            tls: with.tls.backend(&backend.name).cloned(),
         })
     };
     config.backends.iter().map(live).collect()
@@ -147,6 +164,7 @@ fn build_route(
         timeouts: route.timeouts,
         max_body: route.max_body,
         expose_backend: route.expose_backend,
+        retry: route.retry.clone(),
         fallback: route.fallback.clone(),
         detour,
         edge: Edge::build(route, with.previous),

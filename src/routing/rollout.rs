@@ -119,7 +119,9 @@ mod tests {
             fallbacks: &mut |_, _, _| Ok(SeriesId(200)),
             pages: &HashMap::new(),
             previous: None,
+            tls: &crate::tls::Material::default(),
             workers: 1,
+            now: crate::domain::Moment::default(),
         };
         build(&config, ingredients).unwrap()
     }

@@ -6,17 +6,17 @@ use http::{HeaderName, HeaderValue};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    BuildError, Detour, Edge, Endpoint, ErrorPages, Matcher, Rollout, RolloutTraffic, Side,
+    Bench, BuildError, Detour, Edge, Endpoint, ErrorPages, Matcher, Rollout, RolloutTraffic, Side,
     WorkerGauge,
 };
 use crate::{
     config::model::{self, OverrideSource, Timeouts},
     decision::{
         affinity::TokenKey,
-        pick::Candidates,
         split::{SplitTable, canary_last},
     },
     domain::{BackendName, Balance, RouteName, SeriesId, Split},
+    tls::{ClientTls, Material},
 };
 
 /// One consistent state of all routes, splits and endpoints.
@@ -27,6 +27,7 @@ pub struct Table {
     pub(super) matcher: Arc<Matcher>,
     pub(super) access_log: Option<Arc<model::AccessLog>>,
     pub(super) pages: Arc<ErrorPages>,
+    pub(super) tls: Material,
 }
 
 impl Table {
@@ -53,6 +54,16 @@ impl Table {
     /// Pages for answers of Tidegate's own.
     pub fn pages(&self) -> &ErrorPages {
         &self.pages
+    }
+
+    /// What encrypted connections are made with.
+    pub const fn tls(&self) -> &Material {
+        &self.tls
+    }
+
+    /// The same table with what clients' connections are encrypted with taken from `tls`.
+    pub fn with_tls(&self, tls: Material) -> Self {
+        Self { tls, ..self.clone() }
     }
 
     /// The same table with another split for one route; `split` names backends that the route knows. If a rollout owned the
@@ -108,6 +119,8 @@ pub struct Route {
     pub max_body: Option<u64>,
     /// Name the backend to the client.
     pub expose_backend: bool,
+    /// Which failures of an endpoint another one makes good.
+    pub retry: Option<model::Retry>,
     /// Which of the canary's failures the baseline answers.
     pub fallback: Option<model::Fallback>,
     /// Where they go, while it is known which backend is which.
@@ -289,33 +302,18 @@ pub struct Backend {
     pub in_flight: Arc<WorkerGauge>,
     /// Most of them at once.
     pub max_in_flight: u32,
+    /// Most of them at once at one endpoint.
+    pub endpoint_max_in_flight: Option<u32>,
     /// Idle connections kept per endpoint and worker.
     pub pool_idle: usize,
     /// An idle connection is closed after this.
     pub pool_idle_timeout: std::time::Duration,
     /// Header of an answer whose value begins with `HIT` where it came from a cache.
     pub cache_status_header: Option<HeaderName>,
-}
-
-/// A backend's endpoints as one worker sees them.
-#[derive(Debug, Clone, Copy)]
-pub struct SeenBy<'a> {
-    /// Whose endpoints.
-    pub backend: &'a Backend,
-    /// Whose counters: a worker compares what it sent itself, and so reads no other worker's cache lines.
-    pub worker: usize,
-}
-
-impl Candidates for SeenBy<'_> {
-    fn len(&self) -> usize {
-        self.backend.endpoints.len()
-    }
-
-    fn usable(&self, at: usize) -> bool {
-        self.backend.endpoints[at].is_usable()
-    }
-
-    fn in_flight(&self, at: usize) -> u32 {
-        self.backend.endpoints[at].in_flight().of(self.worker)
-    }
+    /// What takes failing endpoints out, and how they come back.
+    pub ejection: model::Ejection,
+    /// Where that is ruled on.
+    pub bench: Bench,
+    /// What connections to its endpoints are made with, if they are encrypted.
+    pub tls: Option<Arc<ClientTls>>,
 }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     decision::stats::Latencies,
-    domain::{Class, ErrorReason, Queue},
+    domain::{Class, ErrorReason, Handshake, Queue},
 };
 
 /// Content type of what [`Exporter::render`] returns.
@@ -128,9 +128,16 @@ fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     for queue in Queue::ALL {
         overflow.count(&[queue.label()], snapshot.overflows_of(queue));
     }
+    let mut handshakes = Family::new(&names::HANDSHAKES);
+    for end in Handshake::ALL {
+        handshakes.count(&[end.label()], snapshot.handshakes[end.index()]);
+    }
+    let mut redirects = Family::new(&names::HTTPS_REDIRECTS);
+    redirects.count(&[], snapshot.https_redirects);
     let attempts = [requests, responses, abandoned, retries, cache_answers, cache_hits];
     let attempts = attempts.into_iter().chain([duration, first_byte]);
-    attempts.chain([fallbacks, errors, overflow]).map(Family::finish).collect()
+    let others = [fallbacks, errors, overflow, handshakes, redirects];
+    attempts.chain(others).map(Family::finish).collect()
 }
 
 fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {
@@ -139,10 +146,14 @@ fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {
         weight.gauge(&[share.route.as_str(), share.backend.as_str()], share.weight.share());
     }
     let mut healthy = Family::new(&names::ENDPOINT_HEALTHY);
+    let mut ejections = Family::new(&names::EJECTIONS);
     let mut in_flight = Family::new(&names::ENDPOINT_IN_FLIGHT);
     for endpoint in &gauges.endpoints {
         let labels = [endpoint.backend.as_str(), endpoint.address.as_str()];
         healthy.gauge(&labels, f64::from(u8::from(endpoint.healthy)));
+        let [backend, address] = labels;
+        ejections.count(&[backend, address, "ejected"], endpoint.ejections);
+        ejections.count(&[backend, address, "withheld"], endpoint.ejections_withheld);
         in_flight.gauge(&labels, endpoint.in_flight as f64);
     }
     let mut connections = Family::new(&names::CONNECTIONS);
@@ -157,17 +168,31 @@ fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {
     for end in &gauges.notifications {
         notifications.count(&[end.sink.as_str(), end.result], end.count);
     }
+    let mut expiry = Family::new(&names::CERTIFICATE_EXPIRY);
+    for certificate in &gauges.certificates {
+        expiry.gauge(&[&certificate.owner, &certificate.file], certificate.not_after_s as f64);
+    }
     let mut rate_limited = Family::new(&names::RATE_LIMITED);
     for limit in &gauges.rate_limits {
         rate_limited.count(&[limit.route.as_str()], limit.count);
     }
     let mut build = Family::new(&names::BUILD);
     build.gauge(&[env!("CARGO_PKG_VERSION")], 1.0);
-    let mut families: Vec<_> =
-        [weight, healthy, in_flight, connections, successful, success_at, notifications, build]
-            .map(Family::finish)
-            .into();
-    families.push(rate_limited.finish());
+    let mut families: Vec<_> = [
+        weight,
+        healthy,
+        ejections,
+        in_flight,
+        connections,
+        successful,
+        success_at,
+        notifications,
+        build,
+        expiry,
+        rate_limited,
+    ]
+    .map(Family::finish)
+    .into();
     families.extend(rollout_families(&gauges.rollouts));
     families
 }

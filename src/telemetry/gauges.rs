@@ -23,6 +23,19 @@ pub struct Gauges {
     pub rate_limits: Vec<RateLimitCount>,
     /// What became of notifications, by sink.
     pub notifications: Vec<NotificationCount>,
+    /// Each certificate that is shown to somebody.
+    pub certificates: Vec<CertificateGauge>,
+}
+
+/// Validity of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateGauge {
+    /// Who shows it, as `listener 0.0.0.0:443`.
+    pub owner: String,
+    /// Its file as configured.
+    pub file: String,
+    /// Its last second, since 1970 UTC.
+    pub not_after_s: i64,
 }
 
 /// How many requests a rate limit refused.
@@ -82,6 +95,10 @@ pub struct EndpointGauge {
     pub address: EndpointAddress,
     /// Whether it takes requests.
     pub healthy: bool,
+    /// Times that it was ejected.
+    pub ejections: u64,
+    /// Times that a limit kept it from being ejected.
+    pub ejections_withheld: u64,
     /// Requests under way, over all workers.
     pub in_flight: u64,
 }

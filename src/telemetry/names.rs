@@ -55,7 +55,7 @@ pub const ABANDONED: Metric = Metric {
 /// Requests sent again.
 pub const RETRIES: Metric = Metric {
     name: "tidegate_retries_total",
-    help: "Requests sent to a backend a second time, since the idle connection that took them had died.",
+    help: "Requests sent to a backend once more, after an endpoint failed them or the idle connection that took them had died.",
     kind: MetricKind::Counter,
     labels: &["route", "backend"],
 };
@@ -132,6 +132,14 @@ pub const ENDPOINT_HEALTHY: Metric = Metric {
     labels: &["backend", "endpoint"],
 };
 
+/// Endpoints taken out, and those that were not.
+pub const EJECTIONS: Metric = Metric {
+    name: "tidegate_endpoint_ejections_total",
+    help: "Times that an endpoint failed often enough to be ejected, by result: ejected, withheld (by a limit).",
+    kind: MetricKind::Counter,
+    labels: &["backend", "endpoint", "result"],
+};
+
 /// Load of endpoints.
 pub const ENDPOINT_IN_FLIGHT: Metric = Metric {
     name: "tidegate_endpoint_in_flight",
@@ -170,6 +178,30 @@ pub const OVERFLOW: Metric = Metric {
     help: "Things that a bounded queue or limit did not take.",
     kind: MetricKind::Counter,
     labels: &["queue"],
+};
+
+/// TLS handshakes with clients.
+pub const HANDSHAKES: Metric = Metric {
+    name: "tidegate_tls_handshakes_total",
+    help: "TLS handshakes with clients, by result: full, resumed, failed, late.",
+    kind: MetricKind::Counter,
+    labels: &["result"],
+};
+
+/// Clients that came in the clear.
+pub const HTTPS_REDIRECTS: Metric = Metric {
+    name: "tidegate_https_redirects_total",
+    help: "Requests answered with a redirect to https.",
+    kind: MetricKind::Counter,
+    labels: &[],
+};
+
+/// How long certificates last.
+pub const CERTIFICATE_EXPIRY: Metric = Metric {
+    name: "tidegate_certificate_expiry_timestamp_seconds",
+    help: "When a certificate in use expires, in seconds since 1970 UTC.",
+    kind: MetricKind::Gauge,
+    labels: &["owner", "file"],
 };
 
 /// Where rollouts are.
@@ -243,11 +275,15 @@ pub const ALL: &[&Metric] = &[
     &RATE_LIMITED,
     &SPLIT_WEIGHT,
     &ENDPOINT_HEALTHY,
+    &EJECTIONS,
     &ENDPOINT_IN_FLIGHT,
     &CONNECTIONS,
     &RELOAD_SUCCESSFUL,
     &RELOAD_SUCCESS_AT,
     &OVERFLOW,
+    &HANDSHAKES,
+    &HTTPS_REDIRECTS,
+    &CERTIFICATE_EXPIRY,
     &ROLLOUT_PHASE,
     &ROLLOUT_STEP,
     &ROLLOUT_WEIGHT,

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     decision::stats::Totals,
-    domain::{BackendName, ErrorReason, Queue, RouteName, SeriesId},
+    domain::{BackendName, ErrorReason, Handshake, Queue, RouteName, SeriesId},
 };
 
 /// All counters of the process.
@@ -201,6 +201,9 @@ impl Recorder {
             fallbacks: self.fallbacks(&names),
             errors: ErrorReason::ALL.map(errors),
             overflows: Queue::ALL.map(overflows),
+            handshakes: Handshake::ALL
+                .map(|end| self.shards.iter().map(|shard| shard.handshakes(end)).sum()),
+            https_redirects: self.shards.iter().map(|shard| shard.https_redirects()).sum(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     decision::stats::Totals,
-    domain::{BackendName, ErrorReason, Queue, RouteName, SeriesId},
+    domain::{BackendName, ErrorReason, Handshake, Queue, RouteName, SeriesId},
 };
 
 /// The counters of the process, summed over its workers.
@@ -16,6 +16,10 @@ pub struct Snapshot {
     pub errors: [u64; ErrorReason::ALL.len()],
     /// Things that a full queue did not take, by [`Queue::index`].
     pub overflows: [u64; Queue::ALL.len()],
+    /// TLS handshakes with clients, by [`Handshake::index`].
+    pub handshakes: [u64; Handshake::ALL.len()],
+    /// Clients that were sent to https.
+    pub https_redirects: u64,
 }
 
 /// The counters of one pair of route and backend.
@@ -69,6 +73,8 @@ impl Snapshot {
             fallbacks: fallbacks.collect(),
             errors: subtract(&self.errors, &earlier.errors),
             overflows: subtract(&self.overflows, &earlier.overflows),
+            handshakes: subtract(&self.handshakes, &earlier.handshakes),
+            https_redirects: self.https_redirects.saturating_sub(earlier.https_redirects),
         }
     }
 

@@ -50,7 +50,9 @@ impl Stage {
             fallbacks: &mut |_, _, _| Err("the stage brings its own rollout".to_owned()),
             pages: &std::collections::HashMap::new(),
             previous: None,
+            tls: &tidegate::tls::Material::default(),
             workers: WORKERS,
+            now: tidegate::lifecycle::clock::now(),
         };
         let plain = routing::build(&config, ingredients).expect("a table");
         let tables = TablePublisher::new(plain.clone());

@@ -70,6 +70,39 @@ const LISTENER: &[Case] = &[
         "no network",
     ),
     (
+        After(BIND, "max_handshakes = 5"),
+        "listener[0].max_handshakes",
+        "5\n",
+        "no effect without [[listener.certificate]]",
+    ),
+    (
+        After(BIND, "[listener.client_auth]\nca = \"c\""),
+        "listener[0].client_auth",
+        "[listener.client_auth]",
+        "no effect without [[listener.certificate]]",
+    ),
+    (
+        After(BIND, "[[listener.certificate]]\ncert = \"c\""),
+        "listener[0].certificate[0]",
+        "[[listener.certificate]]",
+        "\"key\" is missing",
+    ),
+    (
+        After(BIND, "[[listener.certificate]]\ncert = \"\"\nkey = \"k\""),
+        "listener[0].certificate[0].cert",
+        "\"\"",
+        "the path is empty",
+    ),
+    (
+        After(
+            BIND,
+            "redirect_to_https = true\n[[listener.certificate]]\ncert = \"c\"\nkey = \"k\"",
+        ),
+        "listener[0].redirect_to_https",
+        "true",
+        "it is https already",
+    ),
+    (
         After(BIND, "proxy_protocol = true"),
         "listener[0].proxy_protocol",
         "proxy_protocol",
@@ -105,10 +138,46 @@ const BACKEND: &[Case] = &[
         "not supported by this version yet",
     ),
     (
-        After(BLUE, "balance = \"ewma\""),
-        "backend.blue.balance",
-        "\"ewma\"",
-        "not supported by this version yet",
+        After(BLUE, "[backend.blue.health_check]\ntimeout = \"3s\""),
+        "backend.blue.health_check.timeout",
+        "\"3s\"",
+        "longer than the interval",
+    ),
+    (
+        After(BLUE, "[backend.blue.health_check]\nexpect_status = \"200\""),
+        "backend.blue.health_check.expect_status",
+        "\"200\"",
+        "no effect without path",
+    ),
+    (
+        After(BLUE, "[backend.blue.health_check]\npath = \"health\"\nhost = \"x\""),
+        "backend.blue.health_check.path",
+        "\"health\"",
+        "is no path",
+    ),
+    (
+        After(BLUE, "[backend.blue.health_check]\npath = \"/\"\nhost = \"a b\""),
+        "backend.blue.health_check.host",
+        "\"a b\"",
+        "is no host",
+    ),
+    (
+        After(BLUE, "[backend.blue.ejection]\nmax_time = \"5s\""),
+        "backend.blue.ejection.max_time",
+        "\"5s\"",
+        "base_time is longer",
+    ),
+    (
+        After(BLUE, "[backend.blue.ejection]\nconsecutive_failures = 0"),
+        "backend.blue.ejection.consecutive_failures",
+        "0",
+        "from 1 to 10000",
+    ),
+    (
+        After(BLUE, "endpoint_max_in_flight = 0"),
+        "backend.blue.endpoint_max_in_flight",
+        "0",
+        "from 1 to 1000000",
     ),
     (
         After(BLUE, "balance = \"round_robbin\""),
@@ -117,10 +186,22 @@ const BACKEND: &[Case] = &[
         "expected one of",
     ),
     (
-        After(BLUE, "[backend.blue.tls]"),
-        "backend.blue.tls",
-        "tls",
-        "not supported by this version yet",
+        After(BLUE, "[backend.blue.tls]\nclient_cert = \"c\""),
+        "backend.blue.tls.client_cert",
+        "\"c\"",
+        "client_cert and client_key go together",
+    ),
+    (
+        After(BLUE, "[backend.blue.tls]\nca = \"c\"\ninsecure = true"),
+        "backend.blue.tls.insecure",
+        "true",
+        "any certificate is taken",
+    ),
+    (
+        After(BLUE, "[backend.blue.tls]\nserver_name = \"*.a\""),
+        "backend.blue.tls.server_name",
+        "\"*.a\"",
+        "is no host",
     ),
     (Instead("[backend.blue]", "[backend.\"b l\"]"), "backend.\"b l\"", "\"b l\"", "is no name"),
 ];
@@ -228,12 +309,7 @@ const ROUTE: &[Case] = &[
         "\"GET\"]",
         "twice",
     ),
-    (
-        AtEnd("[route.retry]\nattempts = 1"),
-        "route[0].retry",
-        "retry",
-        "not supported by this version yet",
-    ),
+    (AtEnd("[route.retry]\non = [\"5xx\"]"), "route[0].retry.on[0]", "\"5xx\"", "expected one of"),
 ];
 
 /// Faults of the other sections, of the syntax, and of the environment.
@@ -258,6 +334,12 @@ const REST: &[Case] = &[
         "admin.listen",
         "\"0.0.0.0:1\"",
         "in the clear",
+    ),
+    (
+        AtEnd("[admin.tls]\ncert = \"c\"\nkey = \"k\""),
+        "admin.tls",
+        "[admin.tls]",
+        "no effect without admin.listen",
     ),
     (
         AtEnd("[admin]\nlisten = \"0.0.0.0:8080\""),

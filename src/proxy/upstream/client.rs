@@ -19,6 +19,8 @@ use super::io::{Upstream, UpstreamIo};
 use crate::{
     domain::{ErrorReason, Moment},
     proxy::{body::RequestBody, error::ProxyError, socket::Socket, worker::Worker},
+    routing::Home,
+    tls::ClientTls,
 };
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
@@ -42,11 +44,15 @@ pub(in crate::proxy) struct UpstreamConnection {
     relay: Arc<Relay>,
     /// The relay, as the library takes it.
     waker: Waker,
+    /// What it was encrypted with.
+    tls: Option<Arc<ClientTls>>,
     /// The library is done with the connection.
     ended: bool,
     /// It has carried a request before.
     reused: bool,
     pub(super) idle_since: Moment,
+    /// Where it leads.
+    pub(super) home: Home,
 }
 
 /// A connection that has left HTTP.
@@ -67,8 +73,13 @@ pub(in crate::proxy) struct SendFault {
 }
 
 impl UpstreamConnection {
-    /// Takes a fresh socket.
-    pub(super) async fn new(socket: Socket, worker: Rc<Worker>) -> hyper::Result<Box<Self>> {
+    /// Takes a fresh socket, encrypted with `tls` if at all.
+    pub(super) async fn new(
+        socket: Socket,
+        home: Home,
+        tls: Option<Arc<ClientTls>>,
+        worker: Rc<Worker>,
+    ) -> hyper::Result<Box<Self>> {
         let (io, shared) = UpstreamIo::new(socket, worker);
         let (sender, http) = http1::Builder::new().max_buf_size(BUFFER).handshake(io).await?;
         let relay = Arc::new(Relay::default());
@@ -78,15 +89,26 @@ impl UpstreamConnection {
             shared,
             waker: relay.clone().into(),
             relay,
+            tls,
             ended: false,
             reused: false,
             idle_since: Moment::default(),
+            home,
         }))
     }
 
     /// What is known of the answer before the library knows it.
     pub(in crate::proxy) fn shared(&self) -> &Rc<Upstream> {
         &self.shared
+    }
+
+    /// Whether a new connection would be made with the same certificates and rules.
+    pub(super) fn is_made_with(&self, tls: Option<&Arc<ClientTls>>) -> bool {
+        match (&self.tls, tls) {
+            (None, None) => true,
+            (Some(own), Some(tls)) => Arc::ptr_eq(own, tls),
+            (None, Some(_)) | (Some(_), None) => false,
+        }
     }
 
     /// Whether it has carried a request before, and so may have died meanwhile.

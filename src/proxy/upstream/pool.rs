@@ -37,7 +37,8 @@ impl Pools {
                 return None;
             }
             let alive = if surely { connection.is_surely_alive() } else { connection.is_alive() };
-            if alive && fresh(&connection) {
+            // One that was made by other rules than today's is no good, however well it is.
+            if alive && fresh(&connection) && connection.is_made_with(backend.tls.as_ref()) {
                 return Some(connection);
             }
         }
@@ -49,9 +50,10 @@ impl Pools {
         &mut self,
         backend: &Backend,
         endpoint: &Endpoint,
-        connection: Box<UpstreamConnection>,
+        mut connection: Box<UpstreamConnection>,
     ) {
-        if backend.pool_idle == 0 || endpoint.is_drained() {
+        let at_home = endpoint.addresses().has(&mut connection.home);
+        if backend.pool_idle == 0 || endpoint.is_drained() || !at_home {
             return;
         }
         let idle = self.idle.entry(endpoint.id()).or_default();

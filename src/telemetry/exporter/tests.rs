@@ -7,8 +7,8 @@ use std::{
 
 use super::{
     super::{
-        EndpointGauge, ListenerGauge, NotificationCount, RateLimitCount, SplitWeight,
-        recorder::tests::names,
+        CertificateGauge, EndpointGauge, ListenerGauge, NotificationCount, RateLimitCount,
+        SplitWeight, recorder::tests::names,
     },
     *,
 };
@@ -33,6 +33,8 @@ fn gauges() -> Gauges {
             backend: green,
             address: "green.internal:9002".parse().unwrap(),
             healthy: true,
+            ejections: 5,
+            ejections_withheld: 4,
             in_flight: 3,
         }],
         connections: vec![ListenerGauge { bind: "127.0.0.1:8080".parse().unwrap(), open: 17 }],
@@ -51,6 +53,11 @@ fn gauges() -> Gauges {
             sink: SinkName::new("chat").unwrap(),
             result: "sent",
             count: 2,
+        }],
+        certificates: vec![CertificateGauge {
+            owner: "listener 127.0.0.1:8443".to_owned(),
+            file: "fullchain.pem".to_owned(),
+            not_after_s: 1_800_000_000,
         }],
     }
 }
@@ -77,6 +84,8 @@ fn recorder() -> Arc<Recorder> {
     shard.cache_answer(blue, false);
     shard.abandoned(blue);
     shard.error(ErrorReason::NoRoute);
+    shard.handshake(Handshake::Resumed);
+    shard.https_redirect();
     recorder.overflow(Queue::Events);
     Arc::new(recorder)
 }
