@@ -33,8 +33,15 @@ fn arrived(upstream: &Upstream) -> Message {
 fn headers_of_a_request_are_set_and_removed() {
     let (gate, upstream) = start(
         r#"[route.headers]
-        request_set = { x-forwarded-proto = "$scheme", x-host = "$host", x-who = "$client_ip $backend $http_x_name", x-request-id = "own", x-empty = "$http_none", x-fixed = "a b", host = "inner.example" }
-        request_remove = ["x-internal", "x-tidegate-bucket", "traceparent"]"#,
+        request_remove = ["x-internal", "x-tidegate-bucket", "traceparent"]
+        [route.headers.request_set]
+        x-forwarded-proto = "$scheme"
+        x-host = "$host"
+        x-who = "$client_ip $backend $http_x_name"
+        x-request-id = "own"
+        x-empty = "$http_none"
+        x-fixed = "a b"
+        host = "inner.example""#,
         "",
     );
     let mut client = gate.client();
@@ -112,8 +119,13 @@ fn no_client_gets_a_line_into_a_head() {
 fn headers_of_an_answer_are_set_and_removed() {
     let (gate, _upstream) = start(
         r#"[route.headers]
-        response_set = { strict-transport-security = "max-age=1", x-origin = "$http_origin", x-status = "$status", x-backend = "$backend", cache-control = "no-store" }
-        response_remove = ["server", "x-powered-by"]"#,
+        response_remove = ["server", "x-powered-by"]
+        [route.headers.response_set]
+        strict-transport-security = "max-age=1"
+        x-origin = "$http_origin"
+        x-status = "$status"
+        x-backend = "$backend"
+        cache-control = "no-store""#,
         "server: theirs\r\nx-powered-by: a\r\nx-powered-by: b\r\ncache-control: public\r\nx-origin: old\r\n",
     );
     let mut client = gate.client();
