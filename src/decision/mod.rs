@@ -10,6 +10,7 @@ pub mod condition;
 pub mod ewma;
 pub mod health;
 pub mod judge;
+pub mod lease;
 pub mod outlier;
 pub mod pick;
 pub mod quota;
