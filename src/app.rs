@@ -29,7 +29,7 @@ use crate::{
     lifecycle::{Drain, Signal, Signals, TaskFailure, Tasks, clock, descriptors},
     proxy::{self, Workers, WorkersParts},
     telemetry::{
-        self, Event, EventKind, EventSink, Recorder,
+        self, AccessLog, Event, EventKind, EventSink, Recorder,
         logging::{self, LogControl},
     },
 };
@@ -128,6 +128,7 @@ pub struct App {
     socket: PathBuf,
     drain: Drain,
     log: LogControl,
+    access: AccessLog,
     events: EventSink,
     tasks: Tasks,
     heritage: admin::Heritage,
@@ -197,8 +198,15 @@ impl App {
         let (controller, handle) = Controller::new(setup)?;
         controller.keep_drained(&drained);
         let table = controller.table();
-        let parts =
-            WorkersParts { count, table, recorder, events: events.clone(), tasks: tasks.clone() };
+        let access = AccessLog::start(&config.log.access.path, recorder.clone())?;
+        let parts = WorkersParts {
+            count,
+            table,
+            recorder,
+            events: events.clone(),
+            tasks: tasks.clone(),
+            access: Some(access.clone()),
+        };
         let workers = SharedWorkers::new(Workers::start(&parts)?);
         let socket = config.admin.socket;
         let settings = admin::Settings {
@@ -226,6 +234,7 @@ impl App {
             socket,
             drain,
             log,
+            access,
             events,
             tasks,
             heritage,
@@ -245,7 +254,8 @@ impl App {
 
     /// Serves until `next_signal` says to stop, and drains. A future that it makes may be dropped before its end.
     pub async fn run(self, next_signal: impl AsyncFnMut() -> Signal) {
-        let Self { controller, handle, workers, admin, drain, log, events, tasks, .. } = self;
+        let Self { controller, handle, workers, admin, drain, log, access, events, tasks, .. } =
+            self;
         let (heritage, predecessor) = (self.heritage, self.predecessor);
         let work = tasks.spawn("controller", controller.run(Box::new(workers.clone())));
         let api = tasks.clone();
@@ -256,20 +266,22 @@ impl App {
         });
         let watched = handle.clone();
         tasks.keep("config watcher", move || watch_config(watched.clone()));
-        tasks.spawn("log level", follow_level(handle.config(), log.clone()));
+        tasks.spawn("logs", follow_logs(handle.config(), log.clone(), access.clone()));
         begin(predecessor, &events, &tasks);
-        let estate = Estate { handle, workers, admin: heritage, tasks };
+        let estate = Estate { handle, workers, admin: heritage, access: access.clone(), tasks };
         until_stopped(next_signal, &estate, &drain, &events).await;
         drain.hurry(clock::now());
         let _ = work.await;
+        access.drain();
         log.drain();
     }
 }
 
-/// Has the log follow the configuration's level.
-async fn follow_level(mut config: watch::Receiver<Arc<Config>>, log: LogControl) {
+/// Has the logs follow the configuration.
+async fn follow_logs(mut config: watch::Receiver<Arc<Config>>, log: LogControl, access: AccessLog) {
     while config.changed().await.is_ok() {
         let wanted = config.borrow_and_update().log.clone();
+        access.follow(&wanted.access.path);
         if let Err(error) = log.apply(&wanted) {
             tracing::warn!(%error, "the log's level stays as it was");
         }

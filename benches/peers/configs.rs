@@ -127,6 +127,8 @@ file = "{dir}/state.db"
 [log]
 level = "warn"
 summary_every = "off"
+[log.access]
+path = "off"
 [[listener]]
 bind = "{listen}"
 [[listener]]

@@ -33,6 +33,8 @@ socket = "{path}/admin.sock"
 file = "{path}/tidegate.db"
 [log]
 level = "error"
+[log.access]
+path = "off"
 [[listener]]
 bind = "127.0.0.1:0"
 [backend.blue]

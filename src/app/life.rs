@@ -45,7 +45,7 @@ pub(super) async fn until_stopped(
         tokio::select! {
             signal = next_signal() => match signal {
                 Signal::Reload => reload(estate.handle.clone(), &estate.tasks),
-                Signal::Other(name) => tracing::warn!(signal = name, "this signal means nothing"),
+                Signal::ReopenLogs => estate.access.reopen(),
                 Signal::Upgrade if drain.watch().is_draining() => {
                     tracing::warn!("a process that drains is not upgraded");
                 }

@@ -28,6 +28,7 @@ use crate::{
         Tasks,
         handover::{Channel, Listening, MOST_DESCRIPTORS, SocketName, Word},
     },
+    telemetry::AccessLog,
 };
 
 /// Time for a successor to read and check its configuration.
@@ -42,6 +43,7 @@ pub(super) struct Estate {
     pub(super) handle: ControlHandle,
     pub(super) workers: SharedWorkers,
     pub(super) admin: Heritage,
+    pub(super) access: AccessLog,
     pub(super) tasks: Tasks,
 }
 

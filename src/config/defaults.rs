@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::model::RetryCause;
+use super::model::{Algorithm, RetryCause};
 use crate::domain::Weight;
 
 const KIB: u64 = 1 << 10;
@@ -82,6 +82,12 @@ pub(super) const FALLBACK_METHODS: [Method; 5] =
 
 /// More would be an outage, and bury the baseline under the canary's load.
 pub(super) const FALLBACK_BUDGET: Weight = Weight::FIFTH;
+
+/// The smallest first, and what every client knows last.
+pub(super) const ALGORITHMS: [Algorithm; 3] = [Algorithm::Zstd, Algorithm::Brotli, Algorithm::Gzip];
+
+/// Below, an answer fits one packet either way.
+pub(super) const COMPRESS_MIN_SIZE: u64 = KIB;
 
 /// Prometheus itself scrapes every 15 s or more: asking more often would repeat the answer.
 pub(super) const METRIC_INTERVAL: Duration = Duration::from_secs(10);

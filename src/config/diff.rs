@@ -26,6 +26,7 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
     changes.part("admin", &old.admin, &new.admin, |_| true);
     changes.part("state", &old.state, &new.state, |_| true);
     changes.part("log", &old.log, &new.log, |key| key == "format");
+    changes.items("error_page", &old.error_pages, &new.error_pages, |page| &page.status);
     changes.items("listener", &old.listeners, &new.listeners, |listener| &listener.bind);
     changes.items("backend", &old.backends, &new.backends, |backend| &backend.name);
     changes.items("route", &old.routes, &new.routes, |route| &route.name);

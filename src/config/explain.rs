@@ -94,7 +94,10 @@ fn rule((host, route): (&HostPattern, &Route)) -> Vec<String> {
         host.to_string(),
         route.path.to_string(),
         route.name.to_string(),
-        describe_split(&route.split),
+        match &route.edge.redirect {
+            Some(redirect) => format!("redirects: {redirect}"),
+            None => describe_split(&route.split),
+        },
         format!("affinity: {}", route.affinity),
     ]
 }

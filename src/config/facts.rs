@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::{
     model::{
-        Admin, Affinity, Backend, Ejection, Fallback, FallbackCause, Listener, Log, LogFormat,
-        LogLevel, Override, OverrideSource, Process, Route, State, Timeouts,
+        AccessLog, Admin, Affinity, Backend, Edge, Ejection, ErrorPage, Fallback, FallbackCause,
+        Listener, Log, LogFormat, LogLevel, Override, OverrideSource, Process, Route, State,
+        Timeouts,
     },
     tls,
     units::{format_duration, format_size},
@@ -75,7 +76,8 @@ impl Facts for State {
 
 impl Facts for Log {
     fn facts(&self) -> Vec<Fact<'_>> {
-        let Self { level, format, summary_every } = self;
+        let Self { level, format, summary_every, access } = self;
+        let AccessLog { path, format: access_format, sample } = access;
         vec![
             fact("level", &level_name(*level)),
             fact(
@@ -86,6 +88,9 @@ impl Facts for Log {
                 },
             ),
             fact("summary_every", &duration_or_off(*summary_every)),
+            fact("access.path", path),
+            fact("access.format", access_format),
+            fact("access.sample", sample),
         ]
     }
 }
@@ -96,6 +101,7 @@ impl Facts for Listener {
             bind,
             max_connections,
             trusted_proxies,
+            forwarded,
             header_timeout,
             idle_timeout,
             max_header_bytes,
@@ -113,6 +119,7 @@ impl Facts for Listener {
             fact("bind", bind),
             fact("max_connections", max_connections),
             fact("trusted_proxies", &list(trusted_proxies.iter())),
+            fact("forwarded", forwarded),
             fact("header_timeout", &format_duration(*header_timeout)),
             fact("idle_timeout", &format_duration(*idle_timeout)),
             fact("max_header_bytes", &format_size(*max_header_bytes as u64)),
@@ -179,7 +186,9 @@ impl Facts for Route {
             expose_backend,
             retry,
             fallback,
+            edge,
         } = self;
+        let Edge { headers, rewrite, redirect, rate_limit, compress } = edge;
         let Timeouts { connect, first_byte, idle, total } = timeouts;
         vec![
             fact("host", &list(hosts.iter())),
@@ -195,7 +204,19 @@ impl Facts for Route {
             fact("expose_backend", expose_backend),
             fact("retry", &list(retry.iter())),
             fact("fallback", &list(fallback.iter())),
+            fact("headers", &list(headers.iter())),
+            fact("rewrite", &list(rewrite.iter())),
+            fact("redirect", &list(redirect.iter())),
+            fact("rate_limit", &list(rate_limit.iter())),
+            fact("compress", &list(compress.iter())),
         ]
+    }
+}
+
+impl Facts for ErrorPage {
+    fn facts(&self) -> Vec<Fact<'_>> {
+        let Self { status: _, file } = self;
+        vec![fact("file", &file.display())]
     }
 }
 

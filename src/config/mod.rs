@@ -6,6 +6,7 @@
 mod collection;
 mod defaults;
 mod diff;
+mod edge;
 mod error;
 mod explain;
 mod facts;

@@ -1,5 +1,6 @@
 //! The configuration as the rest of Tidegate sees it: valid by construction, made only by `validate`.
 
+mod edge;
 mod outside;
 mod resilience;
 mod rollout;
@@ -14,6 +15,11 @@ use std::{
 
 use ipnet::IpNet;
 
+pub use self::edge::{
+    AccessFormat, AccessLog, AccessPath, Algorithm, Compress, Edge, ErrorPage, Expression,
+    HeaderRules, LimitKey, RateLimit, Redirect, Rewrite, Segment, StatusPattern, Template,
+    Variable,
+};
 pub use self::outside::{
     Address, Check, CheckAction, CheckRequest, CheckTarget, Email, Expectations, Hook, HookAction,
     Metric, MetricUnit, Sink, SinkKind, SmtpSecurity, StatusSet,
@@ -46,6 +52,8 @@ pub struct Config {
     pub rollouts: Vec<Rollout>,
     /// Where notifications go, by unique name.
     pub sinks: Vec<Sink>,
+    /// Pages for answers of Tidegate's own, the most exact first.
+    pub error_pages: Vec<ErrorPage>,
 }
 
 /// `[process]`
@@ -90,6 +98,8 @@ pub struct Log {
     pub format: LogFormat,
     /// Time between two summary lines; `None` is `"off"`.
     pub summary_every: Option<Duration>,
+    /// One line a request.
+    pub access: AccessLog,
 }
 
 /// Severity, as `log.level` names it.
@@ -127,6 +137,8 @@ pub struct Listener {
     pub max_connections_per_client: Option<u32>,
     /// Peers whose `X-Forwarded-*` and `Forwarded` are believed.
     pub trusted_proxies: Arc<[IpNet]>,
+    /// Write `Forwarded` beside `X-Forwarded-*`.
+    pub forwarded: bool,
     /// A request's head must be complete this long after it began.
     pub header_timeout: Duration,
     /// A keep-alive connection without a request is closed after this.
@@ -253,7 +265,7 @@ pub struct Route {
     pub hosts: Vec<HostPattern>,
     /// Paths it serves.
     pub path: PathPattern,
-    /// Shares of its backends.
+    /// Shares of its backends; none where it redirects.
     pub split: Split,
     /// What keeps a session on its backend.
     pub affinity: Affinity,
@@ -269,6 +281,8 @@ pub struct Route {
     pub retry: Option<Retry>,
     /// What the baseline answers for the canary; a rollout names the route then, and both.
     pub fallback: Option<Fallback>,
+    /// What it does to heads and bodies on their way.
+    pub edge: Edge,
 }
 
 /// `[route.fallback]` that asks for something.

@@ -133,7 +133,7 @@ impl std::fmt::Display for PathPattern {
     }
 }
 
-fn check_path<'p>(path: &'p str, given: &str) -> Result<&'p str, Refusal> {
+pub(super) fn check_path<'p>(path: &'p str, given: &str) -> Result<&'p str, Refusal> {
     let refuse = |hint| Err(Refusal::new(format!("{} is no path", quote(given))).hint(hint));
     if !path.starts_with('/') {
         return refuse("a path begins with \"/\"; an exact one with \"= /\", a regex with \"~ \"");
@@ -149,7 +149,7 @@ fn check_path<'p>(path: &'p str, given: &str) -> Result<&'p str, Refusal> {
     Ok(path)
 }
 
-fn parse_regex(regex: &str) -> Result<Regex, Refusal> {
+pub(super) fn parse_regex(regex: &str) -> Result<Regex, Refusal> {
     if regex.is_empty() {
         return Err(
             Refusal::new("the regular expression is empty").hint("for all paths write \"/\"")

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::{
     collection::{List, Named},
     defaults,
+    edge::raw::{Access, Compress, ErrorPages, Headers, RateLimit, Redirect, Rewrite},
     fallback::HeaderOrNone,
     leaf::{DurationOrOff, Line, Mode, Size, SizeOrOff, SizeOrUnlimited, Whole, Workers},
     model::{
@@ -59,6 +60,8 @@ section! {
         /// "*.example.com" before "*"; there an exact path, then regular expressions in the order
         /// of the file, then the longest prefix.
         required route: List<Route, 1, MAX_ROUTES>;
+        /// Pages for answers of Tidegate's own, by status such as "404" or class such as "5xx".
+        optional error_page: ErrorPages;
         /// Rollouts, by name: each moves the split of one route.
         optional rollout: Named<RolloutName, Rollout, MAX_ROLLOUTS>;
         /// Metrics of Prometheus servers, by name: external.NAME in conditions.
@@ -115,8 +118,9 @@ section! {
         default format: LogFormat = LogFormat::Json;
         /// Time between two summary lines; "off" for none.
         default summary_every: DurationOrOff = DurationOrOff(Some(defaults::SUMMARY_EVERY));
+        /// One line a request.
+        section access: Access;
     }
-    later { "access" = r#"{ path = "off" }"#; }
 }
 
 section! {
@@ -134,6 +138,8 @@ section! {
         /// Each connection begins with a header of the PROXY protocol, version 1 or 2, that names the
         /// client. With trusted_proxies, theirs alone is believed; without, everyone's.
         default proxy_protocol: bool = false;
+        /// Tell the backend of the client in the header Forwarded (RFC 7239) as well.
+        default forwarded: bool = false;
         /// The head of a request must be complete this long after it began.
         default header_timeout: Duration = defaults::HEADER_TIMEOUT;
         /// A keep-alive connection without a request is closed after this.
@@ -209,8 +215,9 @@ section! {
         default host: List<HostPattern, 1, 1_000> = List::unwritten([HostPattern::Any]);
         /// A prefix by segment, "= /exact", or "~ regular expression".
         default path: PathPattern = PathPattern::Prefix("".into());
-        /// Percentages by backend, at most two decimals; they sum to 100.
-        required split: Shares;
+        /// Percentages by backend, at most two decimals; they sum to 100. Required, unless the route
+        /// redirects.
+        optional split: Shares;
         /// Largest request body; "unlimited" for any.
         default max_body: SizeOrUnlimited = SizeOrUnlimited(None);
         /// Name the backend to the client in the header x-tidegate-backend.
@@ -225,8 +232,18 @@ section! {
         section retry: Retry;
         /// What becomes of a request that a rollout's canary fails.
         section fallback: Fallback;
+        /// What happens to headers on their way.
+        section headers: Headers;
+        /// Another path for the backend.
+        optional rewrite: Rewrite;
+        /// Another address for the client.
+        optional redirect: Redirect;
+        /// How many requests there may be.
+        optional rate_limit: RateLimit;
+        /// Answers made smaller.
+        optional compress: Compress;
     }
-    later { "mirror"; "headers"; "rate_limit"; "compress"; }
+    later { "mirror"; }
 }
 
 section! {

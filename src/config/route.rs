@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
+    edge,
     fault::{Refusal, quote},
     leaf::Line,
     model::{self, Affinity, HostPattern, OverrideSource},
@@ -22,8 +23,8 @@ pub(super) fn routes(
 ) -> Vec<model::Route> {
     let mut taken = Taken::default();
     let mut routes = Vec::with_capacity(list.len());
-    for (index, At { value: section, .. }) in list.into_iter().enumerate() {
-        taken.claim(index, &section, reader);
+    for (index, section) in list.into_iter().enumerate() {
+        taken.claim(index, &section.value, reader);
         routes.extend(route(index, section, backends, reader));
     }
     routes
@@ -78,13 +79,30 @@ fn place_of(section: &raw::Route) -> (Span, &'static str) {
 
 fn route(
     index: usize,
-    section: raw::Route,
+    At { value: section, span, .. }: At<raw::Route>,
     backends: &KnownBackends,
     reader: &mut Reader<'_>,
 ) -> Option<model::Route> {
     let key = |rest: &str| format!("route[{index}].{rest}");
     refuse_repeated(&section.host.value.0, |at| key(&format!("host[{at}]")), reader);
-    let split = section.split.and_then(|shares| split(shares, key, backends, reader));
+    let has_fault =
+        |reader: &Reader<'_>| ["split", "redirect"].iter().any(|at| reader.has_fault_at(&key(at)));
+    let split = match (section.split, &section.redirect) {
+        (Some(shares), None) => split(shares, key, backends, reader),
+        (None, Some(_)) => Some(Split::none()),
+        (Some(shares), Some(_)) => {
+            let refusal = Refusal::new("a route that redirects has no backends");
+            reader.fault(shares.span, key("split"), refusal.hint("leave out split, or redirect"));
+            None
+        }
+        (None, None) if has_fault(reader) => None,
+        (None, None) => {
+            let hint = "add split = { blue = 100 }, or redirect = { to = \"https://…\" }";
+            let refusal = Refusal::new("is missing: where do its requests go?");
+            reader.fault(span, key("split"), refusal.hint(hint));
+            None
+        }
+    };
     let affinity = affinity(section.affinity, key, reader);
     let mut overrides = Vec::with_capacity(section.r#override.value.0.len());
     for (at, item) in section.r#override.value.0.into_iter().enumerate() {
@@ -93,6 +111,14 @@ fn route(
     }
     let retry = super::resilience::retry(section.retry, key, reader);
     let fallback = super::fallback::fallback(section.fallback, key, reader);
+    let wishes = edge::Wishes {
+        headers: section.headers,
+        rewrite: section.rewrite,
+        redirect: section.redirect,
+        rate_limit: section.rate_limit,
+        compress: section.compress,
+    };
+    let edge = edge::rules(wishes, &section.path.value, key, reader);
     Some(model::Route {
         name: section.name?.value,
         hosts: section.host.value.into_values(),
@@ -110,6 +136,7 @@ fn route(
         expose_backend: section.expose_backend.value,
         retry,
         fallback,
+        edge,
     })
 }
 

@@ -66,8 +66,15 @@ fn the_commented_file_has_every_key_of_the_schema() {
     let written = serde_json::to_value(table).unwrap();
     let mut missing = Vec::new();
     compare(&schema(), &written, "", &mut missing);
-    let alternatives =
-        ["rollout.check.exec", "rollout.hook.url", "route.override.cookie", "route.override.query"];
+    let alternatives = [
+        "rollout.check.exec",
+        "rollout.hook.url",
+        "route.override.cookie",
+        "route.override.query",
+        "route.redirect",
+        "route.rewrite.regex",
+        "route.rewrite.to",
+    ];
     assert_eq!(missing, alternatives);
 }
 
@@ -75,7 +82,8 @@ fn the_commented_file_has_every_key_of_the_schema() {
 fn uncommented(line: &str) -> &str {
     let Some(rest) = line.strip_prefix("# ") else { return line };
     let key = rest.split_once(" = ").map_or("", |(key, _)| key);
-    let is_key = !key.is_empty() && key.bytes().all(|c| c.is_ascii_lowercase() || c == b'_');
+    let is_key = !key.is_empty()
+        && key.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_');
     if is_key || rest.starts_with('[') { rest } else { line }
 }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    edge,
     fallback::Wanted,
     fault::{Refusal, nearest, quote},
     model::{self, BackendProtocol, Config},
@@ -62,6 +63,7 @@ pub(super) fn validate(file: raw::File, reader: &mut Reader<'_>) -> Option<Confi
             level: file.log.level.value,
             format: file.log.format.value,
             summary_every: file.log.summary_every.value.0,
+            access: edge::access(file.log.access),
         },
         listeners: listeners?,
         backends: backends?,
@@ -69,6 +71,10 @@ pub(super) fn validate(file: raw::File, reader: &mut Reader<'_>) -> Option<Confi
         rollouts: rollouts.unwrap_or_default(),
         metrics,
         sinks: sinks.unwrap_or_default(),
+        error_pages: file
+            .error_page
+            .map(|pages| edge::error_pages(pages.value.entries, reader))
+            .unwrap_or_default(),
     })
 }
 
@@ -189,6 +195,7 @@ fn listeners(
             bind: bind.value,
             max_connections: section.max_connections.value.0 as u32,
             trusted_proxies: section.trusted_proxies.value.into_values(),
+            forwarded: section.forwarded.value,
             header_timeout: section.header_timeout.value,
             idle_timeout: section.idle_timeout.value,
             max_header_bytes: section.max_header_bytes.value.0 as usize,

@@ -7,8 +7,8 @@ use super::{
     fault::{Refusal, nearest, quote},
     leaf::{Leaf, text},
     model::{
-        BackendProtocol, CheckTarget, FallbackCause, LogFormat, LogLevel, MetricUnit, Protocol,
-        RetryCause,
+        Algorithm, BackendProtocol, CheckTarget, FallbackCause, LogFormat, LogLevel, MetricUnit,
+        Protocol, RetryCause,
     },
     outside::SinkWord,
     reader::not_yet,
@@ -57,6 +57,11 @@ macro_rules! words {
 }
 
 words! {
+    Algorithm {
+        "zstd" => Algorithm::Zstd,
+        "br" => Algorithm::Brotli,
+        "gzip" => Algorithm::Gzip,
+    } later [];
     LogLevel {
         "error" => LogLevel::Error,
         "warn" => LogLevel::Warn,

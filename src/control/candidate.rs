@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
+
 use super::ControlError;
 use crate::{
     config::{
@@ -20,6 +22,8 @@ use crate::{
 
 /// Longest secret read.
 const MAX_SECRET: u64 = 4 << 10;
+/// Longest page read: every worker's answers share it, and a client on a slow line has to fetch it.
+const MAX_PAGE: u64 = 256 << 10;
 /// Shortest secret taken: 128 bits, if they are random.
 const MIN_SECRET: usize = 16;
 
@@ -44,6 +48,8 @@ pub(super) struct Refused {
 pub(super) struct Secrets {
     /// HMAC keys of cookies by their file.
     pub(super) cookies: HashMap<PathBuf, Vec<u8>>,
+    /// Error pages by their file.
+    pub(super) pages: HashMap<PathBuf, Bytes>,
     /// Certificates and their keys.
     pub(super) tls: Material,
 }
@@ -69,7 +75,7 @@ impl Candidate {
         loaded: Loaded,
         previous: Option<&Material>,
     ) -> Result<Self, Vec<String>> {
-        let mut cookies = HashMap::new();
+        let (mut cookies, mut pages) = (HashMap::new(), HashMap::new());
         let mut errors = Vec::new();
         for route in &loaded.config.routes {
             let Some(file) = secret_file(route) else { continue };
@@ -85,8 +91,19 @@ impl Candidate {
                 )),
             }
         }
+        for page in &loaded.config.error_pages {
+            match read_regular(&page.file, MAX_PAGE) {
+                Ok(text) => drop(pages.insert(page.file.clone(), text.into())),
+                Err(why) => {
+                    let file = page.file.display();
+                    errors.push(format!("error_page.{} {file}: {why}", page.status));
+                }
+            }
+        }
         match Material::read(&loaded.config, previous) {
-            Ok(tls) if errors.is_empty() => Ok(Self { loaded, secrets: Secrets { cookies, tls } }),
+            Ok(tls) if errors.is_empty() => {
+                Ok(Self { loaded, secrets: Secrets { cookies, pages, tls } })
+            }
             Ok(_) => Err(errors),
             Err(more) => {
                 errors.extend(more);

@@ -20,8 +20,8 @@ use crate::{
     config::{Config, model::Rollout},
     domain::{BackendName, Moment},
     lifecycle::{DrainWatch, clock},
-    routing::{Table, TableView},
-    telemetry::{CertificateGauge, EndpointGauge, Gauges, Recorder, SplitWeight},
+    routing::{Route, Table, TableView},
+    telemetry::{CertificateGauge, EndpointGauge, Gauges, RateLimitCount, Recorder, SplitWeight},
     tls::Certificate,
 };
 
@@ -172,6 +172,15 @@ pub struct ControlHandle {
     pub(super) path: Arc<Path>,
     /// Of two reloads, the one that read the file later must be taken later.
     pub(super) reloading: Arc<Mutex<()>>,
+}
+
+/// What each rate limit has refused.
+fn rate_limits(table: &Table) -> Vec<RateLimitCount> {
+    let limited = |route: &Arc<Route>| {
+        let limiter = route.edge.as_ref()?.limiter.as_ref()?;
+        Some(RateLimitCount { route: route.name.clone(), count: limiter.refused() })
+    };
+    table.routes().iter().filter_map(limited).collect()
 }
 
 impl ControlHandle {
@@ -351,6 +360,7 @@ impl ControlHandle {
             weights: weights.collect(),
             endpoints: endpoints.collect(),
             connections: Vec::new(),
+            rate_limits: rate_limits(&table),
             rollouts: self.board.borrow().iter().map(Shown::gauge).collect(),
             reload_successful: !rejected,
             reload_success_at_ms: standing.taken_at_ms,

@@ -150,6 +150,7 @@ fn build(
         series: &mut series,
         fallbacks: &mut fallbacks,
         previous,
+        pages: &secrets.pages,
         tls: &secrets.tls,
         workers: materials.workers,
         now: clock::now(),

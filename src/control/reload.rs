@@ -75,6 +75,9 @@ impl Controller {
         if secrets.cookies != self.secrets.cookies {
             changes.push("keys of affinity cookies changed".to_owned());
         }
+        if secrets.pages != self.secrets.pages {
+            changes.push("what error pages say changed".to_owned());
+        }
         changes.extend(self.secrets.tls.changes(&secrets.tls));
         if changes.is_empty() {
             self.show_hash(loaded.hash);

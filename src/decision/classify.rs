@@ -41,6 +41,7 @@ pub const fn of_error(reason: ErrorReason) -> (Class, Option<Blame>) {
         | ErrorReason::BodyTooLarge
         | ErrorReason::NoRoute
         | ErrorReason::ProxyHeader
+        | ErrorReason::RateLimited
         | ErrorReason::ClientGone => (Class::Excluded, Some(Blame::Downstream)),
         ErrorReason::TooManyInFlight | ErrorReason::Internal => {
             (Class::Excluded, Some(Blame::Internal))

@@ -13,6 +13,7 @@ pub mod judge;
 pub mod lease;
 pub mod outlier;
 pub mod pick;
+pub mod quota;
 pub mod rollout;
 pub mod sequence;
 pub mod slow_start;

@@ -77,6 +77,7 @@ file = "{folder}/tidegate.db"
 
 [log]
 level = "error"     # the table has the terminal to itself
+access.path = "off"
 
 [[listener]]
 bind = "127.0.0.1:{port}"

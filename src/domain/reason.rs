@@ -35,6 +35,8 @@ pub enum ErrorReason {
     UpstreamReset,
     /// The endpoint's answer breaks HTTP.
     MalformedResponse,
+    /// The client has had its share of the route's rate limit.
+    RateLimited,
     /// The client went away.
     ClientGone,
     /// The connection did not begin with a header of the PROXY protocol that is believed.
@@ -45,7 +47,7 @@ pub enum ErrorReason {
 
 impl ErrorReason {
     /// Every reason, in the order of its index.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::MalformedRequest,
         Self::HeadTooLarge,
         Self::HeadTimeout,
@@ -62,6 +64,7 @@ impl ErrorReason {
         Self::TotalTimeout,
         Self::UpstreamReset,
         Self::MalformedResponse,
+        Self::RateLimited,
         Self::ClientGone,
         Self::ProxyHeader,
         Self::Internal,
@@ -91,6 +94,7 @@ impl ErrorReason {
             Self::TotalTimeout => "total_timeout",
             Self::UpstreamReset => "upstream_reset",
             Self::MalformedResponse => "malformed_response",
+            Self::RateLimited => "rate_limited",
             Self::ClientGone => "client_gone",
             Self::ProxyHeader => "proxy_header",
             Self::Internal => "internal",
@@ -127,11 +131,15 @@ pub enum Queue {
     Http2Heads,
     /// Answers over HTTP/2 that their client does not take.
     Http2Stalled,
+    /// Lines on their way to the access log.
+    AccessLog,
+    /// Clients that a rate limit keeps account of.
+    RateLimit,
 }
 
 impl Queue {
     /// Every queue, in the order of its index.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Connections,
         Self::ClientConnections,
         Self::Handshakes,
@@ -145,6 +153,8 @@ impl Queue {
         Self::Http2Resets,
         Self::Http2Heads,
         Self::Http2Stalled,
+        Self::AccessLog,
+        Self::RateLimit,
     ];
 
     /// Place in [`Queue::ALL`].
@@ -168,6 +178,8 @@ impl Queue {
             Self::Http2Resets => "http2_resets",
             Self::Http2Heads => "http2_heads",
             Self::Http2Stalled => "http2_stalled",
+            Self::AccessLog => "access_log",
+            Self::RateLimit => "rate_limit",
         }
     }
 }

@@ -172,7 +172,12 @@ impl Split {
         if sum == 10_000 { Ok(Self(shares)) } else { Err(SplitError::Sum(sum)) }
     }
 
-    /// The shares in the order of their backends' names.
+    /// The split of a route whose requests go to no backend at all.
+    pub const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// The shares in the order of their backends' names; they sum to 100, or there are none.
     pub fn shares(&self) -> &[(BackendName, Weight)] {
         &self.0
     }

@@ -15,8 +15,8 @@ pub enum Signal {
     Reload,
     /// USR2: start a successor, and hand over to it.
     Upgrade,
-    /// One of the others by which operators steer servers, and which would end the process if nobody caught it.
-    Other(&'static str),
+    /// USR1: open log files anew, since they were moved away.
+    ReopenLogs,
 }
 
 /// The process's signals, in the order in which they come.
@@ -52,7 +52,7 @@ impl Signals {
             _ = self.terminate.recv() => self.stop(),
             _ = self.interrupt.recv() => self.stop(),
             _ = self.hangup.recv() => Signal::Reload,
-            _ = self.user_1.recv() => Signal::Other("USR1"),
+            _ = self.user_1.recv() => Signal::ReopenLogs,
             _ = self.user_2.recv() => Signal::Upgrade,
         }
     }
@@ -85,7 +85,7 @@ mod tests {
         send("-HUP");
         assert_eq!(signals.next().await, Signal::Reload);
         send("-USR1");
-        assert_eq!(signals.next().await, Signal::Other("USR1"));
+        assert_eq!(signals.next().await, Signal::ReopenLogs);
         send("-USR2");
         assert_eq!(signals.next().await, Signal::Upgrade);
         send("-TERM");

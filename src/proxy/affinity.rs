@@ -112,18 +112,26 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &'a str) -> Option<&'a [u8]> {
     cookies(headers, name).next()
 }
 
+/// The first cookie of that name in one line.
+pub(super) fn cookie_in<'a>(line: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    line.split(|byte| *byte == b';').find_map(|pair| named(pair, name))
+}
+
+/// The value of a pair, if it has that name.
+fn named<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let value = pair.trim_ascii_start().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+    Some(value.trim_ascii_end())
+}
+
 /// All cookies of that name: a browser may hold one for each path or domain.
 fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     let lines = headers.get_all(COOKIE).into_iter();
     let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-    pairs.filter_map(move |pair| {
-        let value = pair.trim_ascii_start().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-        Some(value.trim_ascii_end())
-    })
+    pairs.filter_map(move |pair| named(pair, name))
 }
 
 /// The first parameter of that name, as it was sent.
-fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a [u8]> {
+pub(super) fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a [u8]> {
     query.split('&').find_map(|pair| Some(pair.strip_prefix(name)?.strip_prefix('=')?.as_bytes()))
 }
 

@@ -1,7 +1,8 @@
 //! Bodies on their way: never held, only watched.
 
+mod progress;
+
 use std::{
-    cell::Cell,
     future::Future,
     pin::Pin,
     rc::Rc,
@@ -12,8 +13,11 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
+pub(super) use self::progress::BodyProgress;
 use super::{
+    access::Entry,
     downstream::{Downstream, Expiry},
+    edge::encode::Encoder,
     error::ProxyError,
     headers,
     measure::Attempt,
@@ -25,33 +29,6 @@ use crate::{
     lifecycle::clock,
     routing::LocalTable,
 };
-
-/// How far a request's body has come; `forward` reads it when something goes wrong.
-#[derive(Default)]
-pub(super) struct BodyProgress {
-    /// A part of it was handed to the endpoint's connection.
-    begun: Cell<bool>,
-    /// All of it was.
-    complete: Cell<bool>,
-    /// The client's next part is waited for.
-    starving: Cell<bool>,
-    fault: Cell<Option<ProxyError>>,
-}
-
-impl BodyProgress {
-    pub(super) fn has_begun(&self) -> bool {
-        self.begun.get()
-    }
-
-    pub(super) fn fault(&self) -> Option<ProxyError> {
-        self.fault.get()
-    }
-
-    /// Whether it is the client that keeps the others waiting.
-    pub(super) fn is_starving(&self) -> bool {
-        self.starving.get() && !self.complete.get()
-    }
-}
 
 /// A request's body on its way to an endpoint.
 ///
@@ -234,6 +211,12 @@ impl Body for RequestBody {
 pub(super) struct ResponseBody {
     kind: Kind,
     downstream: Rc<Downstream>,
+    /// The request's line of the access log, told how the body ends.
+    pub(super) entry: Option<Rc<Entry>>,
+    /// Bytes that were handed over so far.
+    given: u64,
+    /// Makes it smaller on its way.
+    pub(super) encoder: Option<Box<Encoder>>,
 }
 
 // One per connection, in a box of the library's already.
@@ -259,18 +242,22 @@ pub(super) struct Proxied {
 }
 
 impl ResponseBody {
+    const fn new(kind: Kind, downstream: Rc<Downstream>) -> Self {
+        Self { kind, downstream, entry: None, given: 0, encoder: None }
+    }
+
     pub(super) const fn short(downstream: Rc<Downstream>, text: Bytes) -> Self {
-        Self { kind: Kind::Short(Some(text)), downstream }
+        Self::new(Kind::Short(Some(text)), downstream)
     }
 
     pub(super) const fn empty(downstream: Rc<Downstream>) -> Self {
-        Self { kind: Kind::Ended, downstream }
+        Self::new(Kind::Ended, downstream)
     }
 
     /// The body of an answer whose head came at `now`.
     pub(super) fn proxied(downstream: Rc<Downstream>, proxied: Proxied, now: Moment) -> Self {
         let (ended, idle) = (proxied.incoming.is_end_stream(), proxied.idle);
-        let mut body = Self { kind: Kind::Proxied(proxied), downstream };
+        let mut body = Self::new(Kind::Proxied(proxied), downstream);
         if ended {
             body.complete(now);
         } else {
@@ -300,17 +287,16 @@ impl ResponseBody {
         }
         self.kind = Kind::Ended;
         self.downstream.worker.shard().error(error.reason());
+        self.entry.iter().for_each(|entry| entry.fails(error.reason()));
         self.downstream.tear();
         error
     }
 }
 
-impl Body for ResponseBody {
-    type Data = Bytes;
-    type Error = ProxyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
+impl ResponseBody {
+    /// The next frame as it came.
+    fn poll_plain(
+        &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
         self.downstream.asks_for_more();
@@ -352,8 +338,37 @@ impl Body for ResponseBody {
             }
         }
     }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = ProxyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        let frame = match self.encoder.take() {
+            None => self.poll_plain(cx),
+            Some(mut encoder) => {
+                let frame = encoder.poll(|| self.poll_plain(cx)).unwrap_or_else(|_| {
+                    let why = "the answer could not be encoded";
+                    Poll::Ready(Some(Err(self.fail(ProxyError::new(ErrorReason::Internal, why)))))
+                });
+                self.encoder = Some(encoder);
+                frame
+            }
+        };
+        if let Poll::Ready(Some(Ok(frame))) = &frame {
+            self.given += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        frame
+    }
 
     fn is_end_stream(&self) -> bool {
+        if let Some(encoder) = &self.encoder {
+            return encoder.has_ended();
+        }
         match &self.kind {
             Kind::Ended => true,
             Kind::Short(text) => text.is_none(),
@@ -362,6 +377,9 @@ impl Body for ResponseBody {
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.encoder.is_some() {
+            return SizeHint::default();
+        }
         match &self.kind {
             Kind::Ended => SizeHint::with_exact(0),
             Kind::Short(text) => {
@@ -374,7 +392,13 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        self.downstream.finish_serving();
+        let ended = self.downstream.finish_serving();
+        let Some(entry) = self.entry.take() else { return };
+        if let Kind::Proxied(_) = self.kind {
+            let ours = self.downstream.worker.is_cutting();
+            entry.fails(if ours { ErrorReason::Internal } else { ErrorReason::ClientGone });
+        }
+        entry.ends(self.given, ended.unwrap_or_else(clock::now));
     }
 }
 

@@ -26,6 +26,7 @@ use tokio::{
 };
 
 use super::{
+    access,
     downstream::{Downstream, DownstreamIo, HeadEnd, Overdue, RawIo},
     error::ProxyError,
     headers::RequestId,
@@ -139,7 +140,8 @@ async fn finish(downstream: &Rc<Downstream>, end: End) {
             let worker = &downstream.worker;
             worker.shard().error(fault.reason());
             let id = RequestId::new(|| worker.random());
-            if client.write_all(&respond::last_words(fault, &id)).await.is_ok() {
+            access::refused(downstream, fault, &id);
+            if client.write_all(&respond::last_words(downstream, fault, &id)).await.is_ok() {
                 linger(&mut client).await;
             }
         }

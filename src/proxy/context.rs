@@ -2,13 +2,16 @@
 
 use std::{net::IpAddr, rc::Rc};
 
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, Version};
 
 use super::{
+    access::Entry,
     downstream::Downstream,
     headers::{RequestId, Survey},
+    variables::Noted,
 };
 use crate::{
+    config::model::Algorithm,
     decision::{
         affinity::TokenText,
         split::{Bucket, SplitKey},
@@ -38,9 +41,24 @@ pub(super) struct RequestContext {
     pub(super) client: IpAddr,
     /// Came to the client's side over TLS, as far as a trusted proxy says.
     pub(super) is_https: bool,
+    /// Version of HTTP that the client speaks.
+    pub(super) version: Version,
+    /// What header rules need of it when it is answered.
+    pub(super) noted: Option<Box<Noted>>,
+    /// The content coding that its answer may have.
+    pub(super) accepts: Option<Algorithm>,
+    /// Its line of the access log.
+    pub(super) entry: Option<Rc<Entry>>,
 }
 
 impl RequestContext {
+    /// Tells the access log something, where there is one.
+    pub(super) fn tell(&self, tell: impl FnOnce(&Entry)) {
+        if let Some(entry) = &self.entry {
+            tell(entry);
+        }
+    }
+
     pub(super) fn route(&self, choice: &Choice) -> &Route {
         &self.table.routes()[choice.route]
     }

@@ -1,6 +1,6 @@
 //! What can go wrong on a request's way. Everything that follows from a fault is a total function of its reason.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use http::StatusCode;
 
@@ -12,11 +12,29 @@ pub(super) struct ProxyError {
     reason: ErrorReason,
     /// For people; never holds anything a client sent.
     detail: &'static str,
+    /// Seconds after which the client may come again.
+    wait_s: u16,
 }
 
 impl ProxyError {
     pub(super) const fn new(reason: ErrorReason, detail: &'static str) -> Self {
-        Self { reason, detail }
+        let wait_s = if matches!(reason, ErrorReason::TooManyInFlight | ErrorReason::NoEndpoint) {
+            1
+        } else {
+            0
+        };
+        Self { reason, detail, wait_s }
+    }
+
+    /// The same, for a client that may come again after `wait`.
+    pub(super) fn after(self, wait: Duration) -> Self {
+        let whole = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Self { wait_s: u16::try_from(whole).unwrap_or(u16::MAX), ..self }
+    }
+
+    /// Seconds for `retry-after`.
+    pub(super) const fn wait_s(self) -> Option<u16> {
+        if self.wait_s == 0 { None } else { Some(self.wait_s) }
     }
 
     /// Why; decides status, class and label.
@@ -39,6 +57,7 @@ impl ProxyError {
             }
             ErrorReason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorReason::NoRoute => StatusCode::NOT_FOUND,
+            ErrorReason::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             ErrorReason::NoEndpoint | ErrorReason::TooManyInFlight => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -70,7 +89,9 @@ impl ProxyError {
             | ErrorReason::FirstByteTimeout
             | ErrorReason::IdleTimeout
             | ErrorReason::TotalTimeout => DEADLINE_EXCEEDED,
-            ErrorReason::HeadTooLarge | ErrorReason::BodyTooLarge => RESOURCE_EXHAUSTED,
+            ErrorReason::HeadTooLarge | ErrorReason::BodyTooLarge | ErrorReason::RateLimited => {
+                RESOURCE_EXHAUSTED
+            }
             ErrorReason::NoRoute => UNIMPLEMENTED,
             ErrorReason::MalformedRequest
             | ErrorReason::ProxyHeader
@@ -97,6 +118,7 @@ impl ProxyError {
             | ErrorReason::ProxyHeader
             | ErrorReason::Internal => true,
             ErrorReason::NoRoute
+            | ErrorReason::RateLimited
             | ErrorReason::NoEndpoint
             | ErrorReason::TooManyInFlight
             | ErrorReason::ConnectFailed

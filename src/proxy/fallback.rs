@@ -172,6 +172,7 @@ const fn causes(reason: ErrorReason) -> &'static [FallbackCause] {
         | ErrorReason::IdleTimeout
         | ErrorReason::TotalTimeout
         | ErrorReason::ProxyHeader
+        | ErrorReason::RateLimited
         | ErrorReason::ClientGone
         | ErrorReason::Internal => &[],
     }

@@ -13,6 +13,7 @@ use http::{HeaderValue, Request, Response, StatusCode, request, response};
 use hyper::body::{Body, Incoming};
 
 use super::{
+    access::Entry,
     body::{BodyProgress, BodyRules, Proxied, RequestBody, ResponseBody},
     context::{Choice, RequestContext},
     downstream::Expiry,
@@ -142,6 +143,7 @@ impl Exchange<'_> {
             }
             let worker = &self.context.downstream.worker;
             worker.shard().retry(self.context.target(self.choice).series);
+            self.context.tell(Entry::retries);
         }
     }
 
@@ -278,6 +280,7 @@ impl Exchange<'_> {
         if downstream.is_call() && headers::is_call(&parts.headers) {
             attempt.is_call(&parts.headers);
         }
+        context.tell(|entry| entry.hears(now));
         if let Some(header) = &self.backend().cache_status_header
             && let Some(value) = parts.headers.get(header)
         {
@@ -339,7 +342,9 @@ impl Exchange<'_> {
         };
         attempt.complete(clock::now());
         let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
-        self.context.downstream.set_tunnel(Tunnel::new(remains, attempt, is_websocket));
+        let entry = self.context.entry.clone();
+        self.context.tell(Entry::tunnels);
+        self.context.downstream.set_tunnel(Tunnel::new(remains, attempt, is_websocket, entry));
         Ok(())
     }
 

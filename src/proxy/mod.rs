@@ -3,6 +3,7 @@
 //! It reads one thing, the routing table, and writes one thing, an outcome per attempt. Modules stand in the order of a
 //! request's way: `pipeline` lists its chapters.
 
+mod access;
 mod affinity;
 mod announced;
 mod arrival;
@@ -12,6 +13,7 @@ mod clients;
 mod connection;
 mod context;
 mod downstream;
+mod edge;
 mod error;
 mod fallback;
 mod forward;
@@ -33,6 +35,7 @@ mod retry;
 mod socket;
 mod tunnel;
 mod upstream;
+mod variables;
 mod worker;
 mod workers;
 

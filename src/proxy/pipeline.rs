@@ -6,10 +6,12 @@ use http::{HeaderMap, Request, Response, request};
 use hyper::body::{Body, Incoming};
 
 use super::{
+    access::Entry,
     affinity,
     body::ResponseBody,
     context::{Choice, RequestContext},
     downstream::Downstream,
+    edge,
     error::ProxyError,
     fallback::Fallback,
     forward::{Attempted, Exchange, Sending},
@@ -20,7 +22,7 @@ use super::{
 use crate::{
     domain::{Balance, ErrorReason, Moment, Queue},
     lifecycle::clock,
-    routing::Asking,
+    routing::{Asking, LocalTable},
 };
 
 /// Answers one request; whatever goes wrong is an answer too.
@@ -29,17 +31,35 @@ pub(super) async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     downstream.begin_serving(None);
+    let begun = clock::now();
     let worker = downstream.worker.clone();
+    let table = worker.table();
     let seen = Survey::of(request.headers());
     downstream.set_call(seen.has(Survey::CONTENT_TYPE) && headers::is_call(request.headers()));
     let request_id = RequestId::of(request.headers(), seen, || worker.random());
-    match run(&downstream, request, seen, &request_id).await {
-        Ok(response) => Ok(response),
+    let entry = Entry::begin(&downstream, &table, &request, &request_id, begun);
+    let start = Start { begun, table, seen, entry: entry.clone() };
+    let mut response = match run(&downstream, request, start, &request_id).await {
+        Ok(response) => response,
         Err(error) => {
             worker.shard().error(error.reason());
-            Ok(respond::refused(&downstream, error, &request_id))
+            entry.iter().for_each(|entry| entry.fails(error.reason()));
+            respond::refused(&downstream, error, &request_id)
         }
+    };
+    if let Some(entry) = entry {
+        entry.answers(response.status().as_u16(), response.headers());
+        response.body_mut().entry = Some(entry);
     }
+    Ok(response)
+}
+
+/// What a request begins with.
+struct Start {
+    begun: Moment,
+    table: LocalTable,
+    seen: Survey,
+    entry: Option<Rc<Entry>>,
 }
 
 /// The answer to a request that does not get as far as a route.
@@ -58,18 +78,21 @@ pub(super) fn refuse(
 async fn run(
     downstream: &Rc<Downstream>,
     request: Request<Incoming>,
-    seen: Survey,
+    start: Start,
     request_id: &RequestId,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let (mut parts, body) = request.into_parts();
     let host = Host::of(&parts)?;
-    let context = begin(downstream, &parts, seen, request_id)?;
+    let mut context = begin(downstream, &parts, start, request_id)?;
     if let Some(port) = downstream.listener.redirect_to_https
         && !context.is_https
     {
         return respond::to_https(&context, &host, &parts.uri, port);
     }
     let route = find_route(&context, &host, &parts)?;
+    if let Some(answer) = edge::meet(&mut context, route, &parts)? {
+        return Ok(answer);
+    }
     let mut choice = affinity::choose(&context, route, &parts.uri, &parts.headers);
     admit_body(&context, &choice, &body)?;
     let mut fallback = Fallback::of(&context, &choice, &body);
@@ -79,6 +102,7 @@ async fn run(
     loop {
         let left = match pick_endpoint(&context, &choice, begun, fallback.as_deref()) {
             Ok(Some((endpoint, attempt))) => {
+                context.tell(|entry| entry.tries(choice.target, endpoint));
                 let (context, choice, host) = (&context, &choice, &host);
                 headers::forward(&mut parts, context, choice, host, &mut downstream.added_mut())?;
                 let retried = 0;
@@ -98,6 +122,7 @@ async fn run(
             }
         };
         (choice, parts, sending) = left.follow(&context)?;
+        context.tell(Entry::falls_back);
         (fallback, begun) = (None, clock::now());
     }
 }
@@ -121,9 +146,10 @@ async fn unpicked(
 fn begin(
     downstream: &Rc<Downstream>,
     parts: &request::Parts,
-    seen: Survey,
+    start: Start,
     request_id: &RequestId,
 ) -> Result<RequestContext, ProxyError> {
+    let Start { begun, table, seen, entry } = start;
     if parts.method == http::Method::CONNECT {
         let why = "CONNECT is for forward proxies; this is none";
         return Err(ProxyError::new(ErrorReason::MalformedRequest, why));
@@ -133,15 +159,22 @@ fn begin(
         return Err(ProxyError::new(ErrorReason::MalformedRequest, why));
     }
     let is_trusted = downstream.is_trusted(downstream.peer.ip());
+    let client = affinity::client_address(downstream, is_trusted, &parts.headers);
+    let is_https = headers::is_https(&parts.headers, seen, is_trusted, downstream.is_tls());
+    entry.iter().for_each(|entry| entry.comes_from(client, is_https));
     Ok(RequestContext {
-        table: downstream.worker.table(),
-        begun: clock::now(),
+        table,
+        begun,
         request_id: request_id.clone(),
         method: parts.method.clone(),
         upgrade: headers::upgrade(parts, seen),
         expects_continue: headers::expects_continue(parts, seen)?,
-        client: affinity::client_address(downstream, is_trusted, &parts.headers),
-        is_https: headers::is_https(&parts.headers, seen, is_trusted, downstream.is_tls()),
+        client,
+        is_https,
+        entry,
+        version: parts.version,
+        noted: None,
+        accepts: None,
         seen,
         is_trusted,
         downstream: downstream.clone(),
@@ -157,6 +190,7 @@ fn find_route(
     let at = found.ok_or_else(|| {
         ProxyError::new(ErrorReason::NoRoute, "no route serves this host and path")
     })?;
+    context.tell(|entry| entry.takes_route(at));
     let route = &context.table.routes()[at];
     let total = route.timeouts.total;
     context.downstream.begin_serving(total.map(|total| context.begun + total));

@@ -1,6 +1,6 @@
 //! The only place that makes answers: an endpoint's for the client, and Tidegate's own.
 
-use std::{fmt::Write, rc::Rc};
+use std::{io::Write as _, rc::Rc};
 
 use bytes::Bytes;
 use http::{
@@ -16,21 +16,27 @@ use super::{
     body::ResponseBody,
     context::{Choice, RequestContext},
     downstream::Downstream,
+    edge,
     error::ProxyError,
     headers::{self, Host, RequestId, X_REQUEST_ID},
 };
 use crate::{domain::ErrorReason, routing::Affinity};
+
+const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 static X_TIDEGATE_BACKEND: HeaderName = HeaderName::from_static("x-tidegate-backend");
 
 /// An endpoint's answer as the client gets it.
 pub(super) fn proxied(
     mut parts: response::Parts,
-    body: ResponseBody,
+    mut body: ResponseBody,
     context: &RequestContext,
     choice: &Choice,
 ) -> Response<ResponseBody> {
     headers::answer(&mut parts, &context.method);
+    if context.route(choice).edge.is_some() {
+        edge::answer(&mut parts, &mut body, context, choice);
+    }
     if let Some(cookie) = cookie(&parts.headers, context, choice) {
         parts.headers.append(SET_COOKIE, cookie);
     }
@@ -124,18 +130,18 @@ pub(super) fn refused(
     if downstream.is_call() {
         return refused_call(downstream, error, request_id);
     }
-    let text = words(error, request_id);
-    let body = ResponseBody::short(downstream.clone(), Bytes::from(text));
+    let (content_type, text) = page(downstream, error, request_id);
+    let body = ResponseBody::short(downstream.clone(), text);
     let mut response = Response::new(body);
     *response.status_mut() = error.status();
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CONTENT_TYPE, content_type);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Ok(id) = HeaderValue::from_str(request_id.as_str()) {
         headers.insert(&X_REQUEST_ID, id);
     }
-    if matches!(error.reason(), ErrorReason::TooManyInFlight | ErrorReason::NoEndpoint) {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    if let Some(wait_s) = error.wait_s() {
+        headers.insert(RETRY_AFTER, wait_s.into());
     }
     if downstream.closes_after(error) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -164,19 +170,59 @@ fn refused_call(
     response
 }
 
+/// What the configuration has to say of an answer of Tidegate's own, else the reason in short.
+fn page(
+    downstream: &Downstream,
+    error: ProxyError,
+    request_id: &RequestId,
+) -> (HeaderValue, Bytes) {
+    let table = downstream.worker.table();
+    match table.pages().find(error.status().as_u16()) {
+        Some(page) => (page.content_type.clone(), page.text.clone()),
+        None => (PLAIN, words(error, request_id).into()),
+    }
+}
+
+/// A route's word that what the client looks for is elsewhere.
+pub(super) fn redirected(
+    context: &RequestContext,
+    status: u16,
+    location: HeaderValue,
+) -> Response<ResponseBody> {
+    let text = Bytes::from_static(b"what you look for is elsewhere\n");
+    let mut response = Response::new(ResponseBody::short(context.downstream.clone(), text));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, PLAIN);
+    headers.insert(LOCATION, location);
+    if context.downstream.is_closing() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
 /// The same in bytes, for a connection whose request the library never saw.
-pub(super) fn last_words(error: ProxyError, request_id: &RequestId) -> Vec<u8> {
-    let text = words(error, request_id);
-    let mut answer = format!("HTTP/1.1 {}\r\n", error.status());
-    let length = text.len();
-    // Writing to a string cannot fail.
+pub(super) fn last_words(
+    downstream: &Downstream,
+    error: ProxyError,
+    request_id: &RequestId,
+) -> Vec<u8> {
+    let (content_type, text) = page(downstream, error, request_id);
+    whole(error, content_type.as_bytes(), &text, request_id)
+}
+
+fn whole(error: ProxyError, content_type: &[u8], text: &[u8], request_id: &RequestId) -> Vec<u8> {
+    let mut answer = format!("HTTP/1.1 {}\r\ncontent-type: ", error.status()).into_bytes();
+    answer.extend_from_slice(content_type);
+    let (length, id) = (text.len(), request_id.as_str());
+    // Writing to memory cannot fail.
     let _ = write!(
         answer,
-        "content-type: text/plain; charset=utf-8\r\ncache-control: no-store\r\n\
-         content-length: {length}\r\nx-request-id: {}\r\nconnection: close\r\n\r\n{text}",
-        request_id.as_str(),
+        "\r\ncache-control: no-store\r\ncontent-length: {length}\r\nx-request-id: {id}\r\n\
+         connection: close\r\n\r\n",
     );
-    answer.into_bytes()
+    answer.extend_from_slice(text);
+    answer
 }
 
 /// What a listener says that has all the connections it may have.
@@ -232,7 +278,9 @@ mod tests {
     #[test]
     fn last_words_are_one_whole_answer() {
         let error = ProxyError::new(ErrorReason::HeadTimeout, "slow");
-        let text = String::from_utf8(last_words(error, &RequestId::new(|| 7))).unwrap();
+        let id = RequestId::new(|| 7);
+        let text = whole(error, PLAIN.as_bytes(), words(error, &id).as_bytes(), &id);
+        let text = String::from_utf8(text).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{head}");
         assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{head}");

@@ -53,6 +53,10 @@ impl Exchange<'_> {
         }
         attempt.fail_and_move(error, other);
         worker.shard().retry(context.target(self.choice).series);
+        context.tell(|entry| {
+            entry.retries();
+            entry.tries(self.choice.target, other);
+        });
         (self.endpoint, self.begun, self.retried) = (other, now, self.retried + 1);
         Ok(())
     }

@@ -25,6 +25,7 @@ use tokio::{
 };
 
 use super::{
+    access::Entry,
     downstream::{Downstream, RawIo},
     frames::{CLOSE_FOR_RESTART, Frames},
     measure::Attempt,
@@ -44,11 +45,18 @@ pub(super) struct Tunnel {
     /// Counts at its endpoint while it is open.
     attempt: Attempt,
     is_websocket: bool,
+    /// The request's line of the access log, written when the tunnel has ended.
+    _entry: Option<Rc<Entry>>,
 }
 
 impl Tunnel {
-    pub(super) const fn new(endpoint: Remains, attempt: Attempt, is_websocket: bool) -> Self {
-        Self { endpoint, attempt, is_websocket }
+    pub(super) const fn new(
+        endpoint: Remains,
+        attempt: Attempt,
+        is_websocket: bool,
+        entry: Option<Rc<Entry>>,
+    ) -> Self {
+        Self { endpoint, attempt, is_websocket, _entry: entry }
     }
 
     /// Copies until both sides have ended; `early` is what the client sent before it had an answer.

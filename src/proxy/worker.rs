@@ -16,7 +16,9 @@ use tokio::{
 };
 
 use super::{
+    access::Calendar,
     downstream::Downstream,
+    edge,
     listener::{Acceptor, ListenerGauges},
     outgoing::Outgoing,
     upstream::Pools,
@@ -26,7 +28,7 @@ use crate::{
     domain::Moment,
     lifecycle::{Tasks, clock},
     routing::{LocalTable, TableReader},
-    telemetry::{EventSink, Shard},
+    telemetry::{AccessBuffer, EventSink, Shard},
 };
 
 /// Bytes read at once; one buffer serves all connections of a worker, in turn.
@@ -60,6 +62,7 @@ pub(super) struct Parts {
     pub(super) shard: Arc<Shard>,
     pub(super) events: EventSink,
     pub(super) tasks: Tasks,
+    pub(super) access: Option<AccessBuffer>,
     pub(super) orders: mpsc::Receiver<Order>,
 }
 
@@ -81,11 +84,15 @@ pub(super) struct Worker {
     next_connection: Cell<u64>,
     emptied: Notify,
     outgoing: Outgoing,
+    /// Lines of the access log, and the time as they show it.
+    access: Option<RefCell<(AccessBuffer, Calendar)>>,
 }
 
 impl Worker {
-    fn new(parts: &Parts) -> Rc<Self> {
+    fn new(parts: &mut Parts) -> Rc<Self> {
+        let access = parts.access.take();
         Rc::new(Self {
+            access: access.map(|buffer| RefCell::new((buffer, Calendar::new()))),
             index: parts.index,
             table: RefCell::new(parts.table.reader()),
             shard: parts.shard.clone(),
@@ -138,6 +145,11 @@ impl Worker {
         &self.outgoing
     }
 
+    /// Where lines of the access log go.
+    pub(super) fn access(&self) -> Option<RefMut<'_, (AccessBuffer, Calendar)>> {
+        self.access.as_ref().map(RefCell::borrow_mut)
+    }
+
     /// Random bits, seeded by the operating system; not for secrets.
     pub(super) fn random(&self) -> u64 {
         self.random.borrow_mut().u64(..)
@@ -176,11 +188,23 @@ impl Worker {
         open.iter().for_each(|downstream| act(downstream));
     }
 
+    /// Hands over what there is of the access log.
+    fn write_lines(&self) {
+        if let Some(mut access) = self.access() {
+            access.0.flush();
+            access.1.adjust();
+        }
+    }
+
     fn sweep(&self, turn: u64) {
+        self.write_lines();
         let part = turn % PARTS;
         if part == 0 {
             let table = self.table();
             self.pools().sweep(&table, clock::now());
+            if self.index == 0 {
+                edge::sweep(&table);
+            }
         }
         let connections = self.connections.borrow();
         let due = connections.iter().filter(|(id, _)| *id % PARTS == part);
@@ -221,7 +245,7 @@ pub(super) fn run(parts: Parts) -> io::Result<()> {
 }
 
 async fn obey(mut parts: Parts) {
-    let worker = Worker::new(&parts);
+    let worker = Worker::new(&mut parts);
     let sending = worker.clone();
     let send = move || {
         let worker = sending.clone();
@@ -255,10 +279,12 @@ async fn obey(mut parts: Parts) {
         tokio::select! {
             () = worker.emptied.notified() => {}
             () = bell.notified() => worker.each_connection(Downstream::nudge),
+            _ = sweeps.tick() => worker.write_lines(),
             () = clock::sleep_until(deadline) => {}
         }
     }
     worker.cutting.set(true);
+    worker.write_lines();
 }
 
 /// A worker's open listeners.

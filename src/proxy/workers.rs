@@ -18,7 +18,7 @@ use crate::{
     domain::Moment,
     lifecycle::Tasks,
     routing::{TableView, WorkerGauge},
-    telemetry::{EventSink, Recorder},
+    telemetry::{AccessLog, EventSink, Recorder},
 };
 
 /// Orders that a worker may be behind with; it takes them between two events of its sockets.
@@ -37,6 +37,8 @@ pub struct WorkersParts {
     pub events: EventSink,
     /// What watches over their tasks.
     pub tasks: Tasks,
+    /// Where lines of the access log go.
+    pub access: Option<AccessLog>,
 }
 
 /// The running data-plane threads and their listeners.
@@ -109,6 +111,7 @@ impl Workers {
                 shard: parts.recorder.shard(index),
                 events: parts.events.clone(),
                 tasks: parts.tasks.clone(),
+                access: parts.access.as_ref().map(AccessLog::buffer),
                 orders: receiver,
             };
             let name = format!("worker-{index}");

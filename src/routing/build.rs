@@ -1,17 +1,18 @@
 //! From a configuration to a table, keeping what is live: endpoints that stay keep their state and their connections.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
+use bytes::Bytes;
 use http::HeaderValue;
 
 use super::{
-    Affinity, Backend, Bench, Detour, Endpoint, Matcher, Override, Route, Table, Target,
-    WorkerGauge,
+    Affinity, Backend, Bench, Detour, Edge, Endpoint, ErrorPages, Matcher, Override, Route, Table,
+    Target, WorkerGauge,
 };
 use crate::{
-    config::model::{self, Config},
+    config::model::{self, AccessPath, Config},
     decision::{affinity::TokenKey, split::SplitTable},
-    domain::{BackendName, Moment, Plan, RouteName, SeriesId, Split},
+    domain::{BackendName, Moment, Plan, RouteName, SeriesId, Split, Weight},
     tls::Material,
 };
 
@@ -26,6 +27,8 @@ pub struct Ingredients<'a> {
     /// Counts what goes on from one backend of a route to another.
     pub fallbacks:
         &'a mut dyn FnMut(&RouteName, &BackendName, &BackendName) -> Result<SeriesId, String>,
+    /// What the files of the error pages hold.
+    pub pages: &'a HashMap<PathBuf, Bytes>,
     /// The table that this one follows.
     pub previous: Option<&'a Table>,
     /// What encrypted connections are made with.
@@ -82,7 +85,11 @@ pub fn build(config: &Config, mut with: Ingredients<'_>) -> Result<Table, BuildE
         build_route(route, plan.copied(), &places, &mut with)
     });
     let routes = routes.collect::<Result<_, _>>()?;
-    Ok(Table { routes, backends, matcher, tls: with.tls.clone() })
+    let access = &config.log.access;
+    let is_logged = access.path != AccessPath::Off && access.sample != Weight::ZERO;
+    let access_log = is_logged.then(|| Arc::new(access.clone()));
+    let pages = Arc::new(ErrorPages::new(&config.error_pages, with.pages));
+    Ok(Table { routes, backends, matcher, access_log, pages, tls: with.tls.clone() })
 }
 
 fn build_backends(config: &Config, with: &Ingredients<'_>) -> Vec<Arc<Backend>> {
@@ -161,6 +168,7 @@ fn build_route(
         retry: route.retry.clone(),
         fallback: route.fallback.clone(),
         detour,
+        edge: Edge::build(route, with.previous),
     }))
 }
 

@@ -117,6 +117,7 @@ mod tests {
             secret: &mut |_| Ok(Vec::new()),
             series: &mut series,
             fallbacks: &mut |_, _, _| Ok(SeriesId(200)),
+            pages: &HashMap::new(),
             previous: None,
             tls: &crate::tls::Material::default(),
             workers: 1,

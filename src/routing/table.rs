@@ -6,7 +6,8 @@ use http::{HeaderName, HeaderValue};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    Bench, BuildError, Detour, Endpoint, Matcher, Rollout, RolloutTraffic, Side, WorkerGauge,
+    Bench, BuildError, Detour, Edge, Endpoint, ErrorPages, Matcher, Rollout, RolloutTraffic, Side,
+    WorkerGauge,
 };
 use crate::{
     config::model::{self, BackendProtocol, OverrideSource, Timeouts},
@@ -24,6 +25,8 @@ pub struct Table {
     pub(super) routes: Vec<Arc<Route>>,
     pub(super) backends: Vec<Arc<Backend>>,
     pub(super) matcher: Arc<Matcher>,
+    pub(super) access_log: Option<Arc<model::AccessLog>>,
+    pub(super) pages: Arc<ErrorPages>,
     pub(super) tls: Material,
 }
 
@@ -41,6 +44,16 @@ impl Table {
     /// Backends in the order of the configuration.
     pub fn backends(&self) -> &[Arc<Backend>] {
         &self.backends
+    }
+
+    /// What the access log wants to know; `None` when there is none.
+    pub fn access_log(&self) -> Option<&Arc<model::AccessLog>> {
+        self.access_log.as_ref()
+    }
+
+    /// Pages for answers of Tidegate's own.
+    pub fn pages(&self) -> &ErrorPages {
+        &self.pages
     }
 
     /// What encrypted connections are made with.
@@ -112,6 +125,8 @@ pub struct Route {
     pub fallback: Option<model::Fallback>,
     /// Where they go, while it is known which backend is which.
     pub detour: Option<Detour>,
+    /// What it does to heads and bodies on their way; `None` where it does nothing.
+    pub edge: Option<Arc<Edge>>,
 }
 
 impl Route {

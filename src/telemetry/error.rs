@@ -12,6 +12,14 @@ pub enum Error {
     /// Nobody is there to write the log.
     #[error("no thread for the log: {0}")]
     LogThread(std::io::Error),
+    /// The access log's file cannot be written.
+    #[error("log.access.path {path}: {source}; make its folder writable, or name another file")]
+    AccessLog {
+        /// As configured.
+        path: String,
+        /// The system's word.
+        source: std::io::Error,
+    },
     /// The log's level could not be changed.
     #[error("log level: {0}")]
     LogLevel(#[from] tracing_subscriber::reload::Error),

@@ -172,6 +172,10 @@ fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {
     for certificate in &gauges.certificates {
         expiry.gauge(&[&certificate.owner, &certificate.file], certificate.not_after_s as f64);
     }
+    let mut rate_limited = Family::new(&names::RATE_LIMITED);
+    for limit in &gauges.rate_limits {
+        rate_limited.count(&[limit.route.as_str()], limit.count);
+    }
     let mut build = Family::new(&names::BUILD);
     build.gauge(&[env!("CARGO_PKG_VERSION")], 1.0);
     let mut families: Vec<_> = [
@@ -185,6 +189,7 @@ fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {
         notifications,
         build,
         expiry,
+        rate_limited,
     ]
     .map(Family::finish)
     .into();

@@ -19,6 +19,8 @@ pub struct Gauges {
     pub reload_successful: bool,
     /// When the configuration was last read with success, in milliseconds since 1970 UTC.
     pub reload_success_at_ms: u64,
+    /// Each rate limit.
+    pub rate_limits: Vec<RateLimitCount>,
     /// What became of notifications, by sink.
     pub notifications: Vec<NotificationCount>,
     /// Each certificate that is shown to somebody.
@@ -34,6 +36,15 @@ pub struct CertificateGauge {
     pub file: String,
     /// Its last second, since 1970 UTC.
     pub not_after_s: i64,
+}
+
+/// How many requests a rate limit refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimitCount {
+    /// Its route.
+    pub route: RouteName,
+    /// How many.
+    pub count: u64,
 }
 
 /// How many notifications of a sink came to the same end.

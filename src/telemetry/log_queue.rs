@@ -82,19 +82,19 @@ impl Write for &LogQueue {
     }
 }
 
-/// How many lines are not yet written.
+/// How many things are not yet written.
 #[derive(Debug, Default)]
-struct Waiting {
+pub(super) struct Waiting {
     lines: Mutex<usize>,
     none: Condvar,
 }
 
 impl Waiting {
-    fn add(&self) {
+    pub(super) fn add(&self) {
         *self.lock() += 1;
     }
 
-    fn remove(&self) {
+    pub(super) fn remove(&self) {
         let mut lines = self.lock();
         *lines -= 1;
         if *lines == 0 {
@@ -102,7 +102,7 @@ impl Waiting {
         }
     }
 
-    fn drain(&self, patience: Duration) {
+    pub(super) fn drain(&self, patience: Duration) {
         // Over or out of time: both end the wait.
         drop(self.none.wait_timeout_while(self.lock(), patience, |lines| *lines > 0));
     }

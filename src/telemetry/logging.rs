@@ -147,6 +147,10 @@ mod tests {
     use tracing::subscriber::with_default;
 
     use super::*;
+    use crate::{
+        config::model::{AccessFormat, AccessLog, AccessPath},
+        domain::Weight,
+    };
 
     #[derive(Clone, Default)]
     struct Captured(Arc<Mutex<Vec<u8>>>);
@@ -168,7 +172,9 @@ mod tests {
     }
 
     fn log(level: LogLevel, format: LogFormat) -> Log {
-        Log { level, format, summary_every: None }
+        let access =
+            AccessLog { path: AccessPath::Off, format: AccessFormat::Json, sample: Weight::FULL };
+        Log { level, format, summary_every: None, access }
     }
 
     fn lines(format: LogFormat, write: impl FnOnce(&LogControl)) -> Vec<String> {

@@ -2,6 +2,7 @@
 //!
 //! Workers write [`Shard`]s, everything else reads [`Snapshot`]s: the judge, `/metrics` and the log see the same numbers.
 
+mod access_log;
 mod error;
 mod events;
 mod exporter;
@@ -14,12 +15,13 @@ mod shard;
 mod snapshot;
 mod summary;
 
+pub use access_log::{AccessBuffer, AccessLog};
 pub use error::Error;
 pub use events::{EVENT_QUEUE, Event, EventKind, EventSink, SELF_ACTOR};
 pub use exporter::{Exporter, METRICS_CONTENT_TYPE};
 pub use gauges::{
-    CertificateGauge, EndpointGauge, Gauges, ListenerGauge, NotificationCount, RolloutGauge,
-    SplitWeight,
+    CertificateGauge, EndpointGauge, Gauges, ListenerGauge, NotificationCount, RateLimitCount,
+    RolloutGauge, SplitWeight,
 };
 pub use recorder::{Recorder, SeriesExhausted};
 pub use shard::{MAX_SERIES, Shard};

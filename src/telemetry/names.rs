@@ -108,6 +108,14 @@ pub const ERRORS: Metric = Metric {
     labels: &["reason"],
 };
 
+/// Requests over a rate limit.
+pub const RATE_LIMITED: Metric = Metric {
+    name: "tidegate_rate_limited_total",
+    help: "Requests that a rate limit refused.",
+    kind: MetricKind::Counter,
+    labels: &["route"],
+};
+
 /// Shares in force.
 pub const SPLIT_WEIGHT: Metric = Metric {
     name: "tidegate_split_weight",
@@ -264,6 +272,7 @@ pub const ALL: &[&Metric] = &[
     &DURATION,
     &FIRST_BYTE,
     &ERRORS,
+    &RATE_LIMITED,
     &SPLIT_WEIGHT,
     &ENDPOINT_HEALTHY,
     &EJECTIONS,

@@ -173,7 +173,12 @@ impl Recorder {
 
     /// Counts one thing that a full queue did not take; callable from any thread. Workers use their [`Shard`].
     pub fn overflow(&self, queue: Queue) {
-        self.overflows[queue.index()].fetch_add(1, Relaxed);
+        self.overflow_by(queue, 1);
+    }
+
+    /// The same for several at once.
+    pub fn overflow_by(&self, queue: Queue, count: u64) {
+        self.overflows[queue.index()].fetch_add(count, Relaxed);
     }
 
     /// The sum of all shards at this moment.

@@ -11,7 +11,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access_log;
 mod blame;
+mod compress;
+mod edge_rules;
 mod fallback;
 mod forwarding;
 mod framing;
@@ -26,6 +29,7 @@ mod messages;
 mod oracle;
 mod pool;
 mod proxy_protocol;
+mod rate_limit;
 mod recall;
 mod retry;
 mod slow;

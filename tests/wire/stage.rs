@@ -48,6 +48,7 @@ impl Stage {
             secret: &mut |_| Ok(vec![7; 32]),
             series: &mut series,
             fallbacks: &mut |_, _, _| Err("the stage brings its own rollout".to_owned()),
+            pages: &std::collections::HashMap::new(),
             previous: None,
             tls: &tidegate::tls::Material::default(),
             workers: WORKERS,
@@ -62,6 +63,7 @@ impl Stage {
             recorder: recorder.clone(),
             events,
             tasks: Tasks::new(|failure| panic!("{failure}")),
+            access: None,
         })
         .expect("threads");
         workers.listen(&config.listeners).expect("a free port");

@@ -177,6 +177,11 @@ impl Place<'_, '_> {
             self.fault(route.span, "route", Refusal::new(message).hint(hint));
             return;
         };
+        if split.shares().is_empty() {
+            let refusal = Refusal::new("its route redirects, so that there is no split to move");
+            self.fault(route.span, "route", refusal.hint("name a route with a split"));
+            return;
+        }
         let (Some(baseline), Some(canary)) = (&section.baseline, &section.canary) else { return };
         let known = |name: &BackendName| self.around.backends.has(name);
         if !known(&baseline.value) || !known(&canary.value) {

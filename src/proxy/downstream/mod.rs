@@ -148,10 +148,10 @@ impl Downstream {
         self.total_deadline.set(total);
     }
 
-    /// The answer has ended, one way or the other.
-    pub(super) fn finish_serving(&self) {
+    /// The answer has ended, one way or the other; gives the moment, if this is the first to say so.
+    pub(super) fn finish_serving(&self) -> Option<Moment> {
         if self.phase.get() != Phase::Serving {
-            return;
+            return None;
         }
         self.phase.set(Phase::Idle);
         self.total_deadline.set(None);
@@ -162,6 +162,7 @@ impl Downstream {
         if self.pipelined.take() {
             self.wake();
         }
+        Some(ended)
     }
 
     /// When the last byte of the answer came from its endpoint: close enough to when it leaves.

@@ -14,6 +14,7 @@ use crate::{
     domain::ErrorReason,
     proxy::{
         context::{Choice, RequestContext},
+        edge,
         error::ProxyError,
         head::Framing,
     },
@@ -87,6 +88,9 @@ pub(in crate::proxy) fn forward(
         let path = parts.uri.path_and_query().cloned();
         parts.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
     }
+    if context.route(choice).edge.is_some() {
+        edge::forward(parts, context, choice, added)?;
+    }
     Ok(())
 }
 
@@ -134,6 +138,9 @@ fn add_forwarded(
         }
         add_line(added, "x-forwarded-for", own);
     }
+    if context.downstream.listener.forwarded {
+        add_standard(headers, context, host, added);
+    }
     if !keeps_proto {
         let proto: &[u8] = if context.downstream.is_tls() { b"https" } else { b"http" };
         add_line(added, "x-forwarded-proto", proto);
@@ -141,6 +148,34 @@ fn add_forwarded(
     if !keeps_host && !host.value.is_empty() {
         add_line(added, "x-forwarded-host", host.value.as_bytes());
     }
+}
+
+/// `forwarded` (RFC 7239), continued where `x-forwarded-for` is.
+fn add_standard(
+    headers: &mut HeaderMap,
+    context: &RequestContext,
+    host: &Host,
+    added: &mut Vec<u8>,
+) {
+    let mut chain = Vec::new();
+    if context.is_trusted {
+        for line in headers.get_all(FORWARDED) {
+            chain.extend_from_slice(line.as_bytes());
+            chain.extend_from_slice(b", ");
+        }
+    }
+    headers.remove(FORWARDED);
+    let own = context.downstream.address_text();
+    // An IPv6 address stands in brackets, and so in quotes; a host may have a port, which needs them too.
+    let (open, close) = if own.contains(':') { ("\"[", "]\"") } else { ("", "") };
+    let scheme = if context.is_https { "https" } else { "http" };
+    chain.extend_from_slice(format!("for={open}{own}{close};proto={scheme}").as_bytes());
+    if !host.value.is_empty() {
+        chain.extend_from_slice(b";host=\"");
+        chain.extend_from_slice(host.value.as_bytes());
+        chain.push(b'"');
+    }
+    add_line(added, "forwarded", &chain);
 }
 
 /// W3C Trace Context: a valid parent goes on as it is, since Tidegate writes no span of its own; else a trace begins here.

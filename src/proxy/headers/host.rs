@@ -43,6 +43,11 @@ impl Host {
         Ok(Self { value })
     }
 
+    /// Whether `value` names a host, and nothing else.
+    pub(in crate::proxy) fn is_valid(value: &HeaderValue) -> bool {
+        !value.is_empty() && is_authority(value.as_bytes())
+    }
+
     /// The name alone: lower case, no port, no trailing dot.
     pub(in crate::proxy) fn name(&self) -> Cow<'_, str> {
         let text = std::str::from_utf8(self.value.as_bytes()).unwrap_or_default();

@@ -7,8 +7,8 @@ use std::{
 
 use super::{
     super::{
-        CertificateGauge, EndpointGauge, ListenerGauge, NotificationCount, SplitWeight,
-        recorder::tests::names,
+        CertificateGauge, EndpointGauge, ListenerGauge, NotificationCount, RateLimitCount,
+        SplitWeight, recorder::tests::names,
     },
     *,
 };
@@ -48,6 +48,7 @@ fn gauges() -> Gauges {
         }],
         reload_successful: true,
         reload_success_at_ms: 1_700_000_000_500,
+        rate_limits: vec![RateLimitCount { route: names("api", "green").0, count: 5 }],
         notifications: vec![NotificationCount {
             sink: SinkName::new("chat").unwrap(),
             result: "sent",

@@ -1,0 +1,259 @@
+//! The access log's line of one request: collected on its way, written when it has ended, however it ends.
+//!
+//! An [`Entry`] is shared by all who learn something about the request. The last one to let it go writes the line: so there
+//! is exactly one, also where a task is dropped half-way.
+
+mod escape;
+mod json;
+mod text;
+
+use std::{
+    cell::{Cell, RefCell},
+    net::IpAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
+use smallvec::SmallVec;
+
+pub(super) use self::text::Calendar;
+use super::{
+    downstream::Downstream,
+    error::ProxyError,
+    headers::RequestId,
+    variables::{Noted, View},
+};
+use crate::{
+    config::model::{AccessFormat, AccessLog, Variable},
+    domain::{ErrorReason, Moment},
+    lifecycle::clock,
+    routing::LocalTable,
+};
+
+/// What Nginx writes where a client has left before it had an answer.
+const CLIENT_LEFT: u16 = 499;
+
+/// Request headers that a JSON line shows.
+static SHOWN: [HeaderName; 2] = [header::USER_AGENT, header::REFERER];
+
+/// What is known of one request.
+pub(super) struct Entry {
+    downstream: Rc<Downstream>,
+    table: LocalTable,
+    log: Arc<AccessLog>,
+    begun: Moment,
+    request_id: RequestId,
+    /// `None`: its head was refused, and nothing in it is worth a word.
+    noted: Option<Noted>,
+    client: Cell<Option<IpAddr>>,
+    is_https: Cell<bool>,
+    route: Cell<Option<usize>>,
+    /// Places of the target and of its endpoint, at the last attempt.
+    tried: Cell<Option<(usize, usize)>>,
+    first_byte: Cell<Option<Duration>>,
+    retries: Cell<u16>,
+    falls_back: Cell<bool>,
+    status: Cell<Option<u16>>,
+    error: Cell<Option<ErrorReason>>,
+    body_bytes: Cell<u64>,
+    ended: Cell<Option<Moment>>,
+    /// What follows the answer's head is a tunnel, and the request ends with it.
+    tunnels: Cell<bool>,
+    answer: RefCell<SmallVec<[(HeaderName, HeaderValue); 1]>>,
+}
+
+impl Entry {
+    /// Begins the entry of a request; `None` where it gets no line.
+    pub(super) fn begin<B>(
+        downstream: &Rc<Downstream>,
+        table: &LocalTable,
+        request: &Request<B>,
+        request_id: &RequestId,
+        begun: Moment,
+    ) -> Option<Rc<Self>> {
+        let log = wanted(downstream, table)?;
+        let head = (request.method(), request.version(), request.uri());
+        let noted = noted(log, head, request.headers());
+        Some(Rc::new(Self::new(downstream, table, log, request_id, begun, Some(noted))))
+    }
+
+    fn new(
+        downstream: &Rc<Downstream>,
+        table: &LocalTable,
+        log: &Arc<AccessLog>,
+        request_id: &RequestId,
+        begun: Moment,
+        noted: Option<Noted>,
+    ) -> Self {
+        Self {
+            downstream: downstream.clone(),
+            table: table.clone(),
+            log: log.clone(),
+            begun,
+            request_id: request_id.clone(),
+            noted,
+            client: Cell::new(None),
+            is_https: Cell::new(false),
+            route: Cell::new(None),
+            tried: Cell::new(None),
+            first_byte: Cell::new(None),
+            retries: Cell::new(0),
+            falls_back: Cell::new(false),
+            status: Cell::new(None),
+            error: Cell::new(None),
+            body_bytes: Cell::new(0),
+            ended: Cell::new(None),
+            tunnels: Cell::new(false),
+            answer: RefCell::default(),
+        }
+    }
+
+    /// Where it comes from, behind trusted proxies.
+    pub(super) fn comes_from(&self, client: IpAddr, is_https: bool) {
+        self.client.set(Some(client));
+        self.is_https.set(is_https);
+    }
+
+    pub(super) fn takes_route(&self, route: usize) {
+        self.route.set(Some(route));
+    }
+
+    /// An attempt begins; places of the route's target and of its endpoint.
+    pub(super) fn tries(&self, target: usize, endpoint: usize) {
+        self.tried.set(Some((target, endpoint)));
+    }
+
+    /// The first byte of an endpoint's answer has come.
+    pub(super) fn hears(&self, now: Moment) {
+        self.first_byte.set(Some(now.since(self.begun)));
+    }
+
+    pub(super) fn retries(&self) {
+        self.retries.set(self.retries.get().saturating_add(1));
+    }
+
+    /// The baseline answers for the canary.
+    pub(super) fn falls_back(&self) {
+        self.falls_back.set(true);
+        self.first_byte.set(None);
+    }
+
+    /// The client gets this head.
+    pub(super) fn answers(&self, status: u16, headers: &HeaderMap) {
+        self.status.set(Some(status));
+        let AccessFormat::Template(template) = &self.log.format else { return };
+        let mut answer = self.answer.borrow_mut();
+        for variable in template.variables() {
+            if let Variable::AnswerHeader(name) = variable
+                && let Some(value) = headers.get(name)
+            {
+                answer.push((name.clone(), value.clone()));
+            }
+        }
+    }
+
+    /// Something went wrong; the first word counts.
+    pub(super) fn fails(&self, reason: ErrorReason) {
+        if self.error.get().is_none() {
+            self.error.set(Some(reason));
+        }
+    }
+
+    /// The answer's body has ended.
+    pub(super) fn ends(&self, body_bytes: u64, now: Moment) {
+        self.body_bytes.set(body_bytes);
+        self.ended.set((!self.tunnels.get()).then_some(now));
+    }
+
+    /// The answer leads into a tunnel.
+    pub(super) fn tunnels(&self) {
+        self.tunnels.set(true);
+    }
+
+    fn status(&self) -> u16 {
+        self.status.get().unwrap_or(CLIENT_LEFT)
+    }
+
+    fn error(&self) -> Option<ErrorReason> {
+        let left = || self.status.get().is_none().then_some(ErrorReason::ClientGone);
+        self.error.get().or_else(left)
+    }
+
+    fn client(&self) -> IpAddr {
+        self.client.get().unwrap_or_else(|| self.downstream.peer.ip().to_canonical())
+    }
+
+    fn backend(&self) -> Option<&str> {
+        let route = &self.table.routes()[self.route.get()?];
+        let target = &route.targets[self.tried.get()?.0];
+        Some(self.table.backends()[target.backend].name.as_str())
+    }
+
+    fn endpoint(&self) -> Option<&str> {
+        let route = &self.table.routes()[self.route.get()?];
+        let (target, endpoint) = self.tried.get()?;
+        let backend = &self.table.backends()[route.targets[target].backend];
+        Some(backend.endpoints[endpoint].address().as_str())
+    }
+
+    fn route(&self) -> Option<&str> {
+        Some(self.table.routes()[self.route.get()?].name.as_str())
+    }
+
+    fn view<'a>(&'a self, noted: &'a Noted) -> View<'a> {
+        View {
+            downstream: &self.downstream,
+            request_id: self.request_id.as_str(),
+            client: self.client(),
+            is_https: self.is_https.get(),
+            noted,
+            route: self.route(),
+            backend: self.backend().map(str::as_bytes),
+            status: Some(self.status()),
+            groups: &[],
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let worker = &self.downstream.worker;
+        let Some(mut access) = worker.access() else { return };
+        let ended = self.ended.get().unwrap_or_else(clock::now);
+        let (buffer, calendar) = &mut *access;
+        buffer.line(|out| match &self.log.format {
+            AccessFormat::Json => json::write(self, ended, calendar, out),
+            AccessFormat::Template(template) => {
+                text::write(self, template, ended, calendar, out);
+            }
+        });
+    }
+}
+
+/// What the access log wants to know, if it wants a line of this request.
+fn wanted<'t>(downstream: &Downstream, table: &'t LocalTable) -> Option<&'t Arc<AccessLog>> {
+    let log = table.access_log()?;
+    let points = u64::from(log.sample.basis_points());
+    (points == 10_000 || downstream.worker.random() % 10_000 < points).then_some(log)
+}
+
+fn noted(log: &AccessLog, head: (&Method, Version, &Uri), headers: &HeaderMap) -> Noted {
+    match &log.format {
+        AccessFormat::Json => Noted::of(head, headers, &SHOWN),
+        AccessFormat::Template(template) => {
+            let names: SmallVec<[HeaderName; 4]> = template.request_headers().collect();
+            Noted::of(head, headers, &names)
+        }
+    }
+}
+
+/// The line of a request that was refused before anything in it could be relied on.
+pub(super) fn refused(downstream: &Rc<Downstream>, error: ProxyError, request_id: &RequestId) {
+    let table = downstream.worker.table();
+    let Some(log) = wanted(downstream, &table) else { return };
+    let entry = Entry::new(downstream, &table, log, request_id, clock::now(), None);
+    entry.status.set(Some(error.status().as_u16()));
+    entry.fails(error.reason());
+}

@@ -1,0 +1,272 @@
+//! Answers made smaller as they come.
+//!
+//! What the endpoint sends is fed to the encoder; when the endpoint pauses, what the encoder holds back goes out, so that a
+//! stream of events is never stuck. Windows are small: a stream costs some hundred kibibytes, whatever its length.
+
+use std::{
+    io::{self, Write},
+    mem,
+    task::Poll,
+};
+
+use bytes::Bytes;
+use flate2::write::GzEncoder;
+use http::HeaderMap;
+use hyper::body::Frame;
+
+use crate::config::model::Algorithm;
+
+/// Bytes that are encoded in one go.
+const STEP: usize = 16 * 1024;
+/// Logarithm of the windows of zstd and brotli: 128 KiB.
+const WINDOW: u32 = 17;
+
+/// An encoder on its way through one body.
+pub(in crate::proxy) struct Encoder {
+    coding: Coding,
+    /// Fed, but not encoded yet.
+    input: Bytes,
+    /// The encoder may hold something back.
+    holds: bool,
+    /// There is no more input to come.
+    last: Option<Option<HeaderMap>>,
+}
+
+enum Coding {
+    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
+    Brotli(Box<brotli::CompressorWriter<Vec<u8>>>),
+    Gzip(GzEncoder<Vec<u8>>),
+    /// All of it is out.
+    Ended,
+}
+
+/// As a body gives its frames.
+type NextFrame<E> = Poll<Option<Result<Frame<Bytes>, E>>>;
+
+/// What an encoder has to give.
+enum Given {
+    Data(Bytes),
+    Trailers(HeaderMap),
+    /// It wants input.
+    Nothing,
+    /// The body is complete.
+    End,
+}
+
+impl Encoder {
+    /// # Errors
+    /// Out of memory.
+    pub(in crate::proxy) fn new(algorithm: Algorithm) -> io::Result<Self> {
+        // Levels that cost little more than the copying: a proxy has many answers and one processor for each worker.
+        let coding = match algorithm {
+            Algorithm::Zstd => {
+                let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3)?;
+                encoder.window_log(WINDOW)?;
+                Coding::Zstd(encoder)
+            }
+            Algorithm::Brotli => {
+                let writer = brotli::CompressorWriter::new(Vec::new(), 4096, 4, WINDOW);
+                Coding::Brotli(Box::new(writer))
+            }
+            Algorithm::Gzip => {
+                Coding::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::new(5)))
+            }
+        };
+        Ok(Self { coding, input: Bytes::new(), holds: false, last: None })
+    }
+
+    fn feed(&mut self, input: Bytes) {
+        self.input = input;
+    }
+
+    /// No more input comes; trailers may follow.
+    fn finish(&mut self, trailers: Option<HeaderMap>) {
+        self.last = Some(trailers);
+    }
+
+    /// Whether everything has been given.
+    pub(in crate::proxy) fn has_ended(&self) -> bool {
+        matches!((&self.coding, &self.last), (Coding::Ended, Some(None)))
+    }
+
+    /// The next frame of what it makes of the frames that `next` gives.
+    ///
+    /// # Errors
+    /// The encoder's own; those of `next` are given as they are.
+    pub(in crate::proxy) fn poll<E>(
+        &mut self,
+        mut next: impl FnMut() -> NextFrame<E>,
+    ) -> io::Result<NextFrame<E>> {
+        loop {
+            match self.give()? {
+                Given::Data(data) => return Ok(Poll::Ready(Some(Ok(Frame::data(data))))),
+                Given::Trailers(trailers) => {
+                    return Ok(Poll::Ready(Some(Ok(Frame::trailers(trailers)))));
+                }
+                Given::End => return Ok(Poll::Ready(None)),
+                Given::Nothing => {}
+            }
+            match next() {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => self.feed(data),
+                    Err(frame) => self.finish(frame.into_trailers().ok()),
+                },
+                Poll::Ready(None) => self.finish(None),
+                failed @ Poll::Ready(Some(Err(_))) => return Ok(failed),
+                Poll::Pending => {
+                    let held = self.flush()?;
+                    return Ok(
+                        held.map_or(Poll::Pending, |held| Poll::Ready(Some(Ok(Frame::data(held)))))
+                    );
+                }
+            }
+        }
+    }
+
+    /// Encodes until there is something to give.
+    fn give(&mut self) -> io::Result<Given> {
+        while !self.input.is_empty() {
+            let step = self.input.split_to(self.input.len().min(STEP));
+            self.holds = true;
+            self.coding.writer()?.write_all(&step)?;
+            if let Some(data) = self.coding.output() {
+                return Ok(Given::Data(data));
+            }
+        }
+        let Some(trailers) = &mut self.last else { return Ok(Given::Nothing) };
+        match mem::replace(&mut self.coding, Coding::Ended).finish()? {
+            Some(data) => Ok(Given::Data(data)),
+            None => Ok(trailers.take().map_or(Given::End, Given::Trailers)),
+        }
+    }
+
+    /// Gives what is held back, since the endpoint pauses.
+    fn flush(&mut self) -> io::Result<Option<Bytes>> {
+        if !mem::take(&mut self.holds) {
+            return Ok(None);
+        }
+        self.coding.writer()?.flush()?;
+        Ok(self.coding.output())
+    }
+}
+
+impl Coding {
+    fn writer(&mut self) -> io::Result<&mut dyn Write> {
+        match self {
+            Self::Zstd(encoder) => Ok(encoder),
+            Self::Brotli(encoder) => Ok(encoder),
+            Self::Gzip(encoder) => Ok(encoder),
+            Self::Ended => Err(io::ErrorKind::WriteZero.into()),
+        }
+    }
+
+    /// What has been encoded so far.
+    fn output(&mut self) -> Option<Bytes> {
+        let out = match self {
+            Self::Zstd(encoder) => encoder.get_mut(),
+            Self::Brotli(encoder) => encoder.get_mut(),
+            Self::Gzip(encoder) => encoder.get_mut(),
+            Self::Ended => return None,
+        };
+        (!out.is_empty()).then(|| mem::take(out).into())
+    }
+
+    /// The last of it.
+    fn finish(self) -> io::Result<Option<Bytes>> {
+        let out = match self {
+            Self::Zstd(encoder) => encoder.finish()?,
+            Self::Brotli(encoder) => encoder.into_inner(),
+            Self::Gzip(encoder) => encoder.finish()?,
+            Self::Ended => Vec::new(),
+        };
+        Ok((!out.is_empty()).then(|| out.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ALL: [Algorithm; 3] = [Algorithm::Zstd, Algorithm::Brotli, Algorithm::Gzip];
+
+    fn decoded(algorithm: Algorithm, encoded: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let read = match algorithm {
+            Algorithm::Zstd => {
+                zstd::stream::read::Decoder::new(encoded).unwrap().read_to_end(&mut out)
+            }
+            Algorithm::Brotli => brotli::Decompressor::new(encoded, 4096).read_to_end(&mut out),
+            Algorithm::Gzip => flate2::read::GzDecoder::new(encoded).read_to_end(&mut out),
+        };
+        // Of a body that goes on, what is there is read.
+        drop(read);
+        out
+    }
+
+    /// All that the encoder has to give now; whether that was the end.
+    fn drain(encoder: &mut Encoder, out: &mut Vec<u8>) -> bool {
+        loop {
+            match encoder.give().unwrap() {
+                Given::Data(data) => out.extend_from_slice(&data),
+                Given::Trailers(_) => {}
+                Given::Nothing => return false,
+                Given::End => return true,
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_fed_before_a_pause_can_be_read_then() {
+        for algorithm in ALL {
+            let mut encoder = Encoder::new(algorithm).unwrap();
+            let mut out = Vec::new();
+            for part in ["data: one\n\n", "data: two\n\n"] {
+                let before = decoded(algorithm, &out).len();
+                encoder.feed(Bytes::from(part));
+                drain(&mut encoder, &mut out);
+                out.extend(encoder.flush().unwrap().unwrap());
+                assert_eq!(&decoded(algorithm, &out)[before..], part.as_bytes(), "{algorithm:?}");
+                assert!(encoder.flush().unwrap().is_none(), "nothing came since");
+            }
+        }
+    }
+
+    #[test]
+    fn trailers_come_last() {
+        let mut encoder = Encoder::new(Algorithm::Gzip).unwrap();
+        encoder.feed(Bytes::from("x"));
+        encoder.finish(Some(HeaderMap::new()));
+        assert!(!encoder.has_ended());
+        assert!(matches!(encoder.give().unwrap(), Given::Data(_)));
+        while let Given::Data(_) = encoder.give().unwrap() {}
+        assert!(matches!(encoder.give().unwrap(), Given::End));
+        assert!(encoder.has_ended());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn what_goes_in_comes_out(
+            parts in prop::collection::vec(prop::collection::vec(0u8..4, 0..40_000), 0..5),
+            pauses: bool,
+        ) {
+            for algorithm in ALL {
+                let (mut encoder, mut out) = (Encoder::new(algorithm).unwrap(), Vec::new());
+                for part in &parts {
+                    encoder.feed(Bytes::from(part.clone()));
+                    drain(&mut encoder, &mut out);
+                    if pauses {
+                        out.extend(encoder.flush().unwrap().unwrap_or_default());
+                    }
+                }
+                encoder.finish(None);
+                prop_assert!(drain(&mut encoder, &mut out));
+                prop_assert_eq!(decoded(algorithm, &out), parts.concat());
+            }
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Answers made smaller: for whom, which, and that nothing waits for it.
+
+use std::{
+    io::Read as _,
+    sync::{Arc, Condvar, Mutex},
+};
+
+use crate::support::{
+    client::Client,
+    gate::Gate,
+    message::Message,
+    setup::{NONE, Setup},
+    upstream::Upstream,
+};
+
+const TEXT: &str = "Six sleek swans swam swiftly southwards. ";
+
+fn text() -> String {
+    TEXT.repeat(200)
+}
+
+fn start(upstream: &Upstream, lines: &str) -> Gate {
+    let setup = Setup::empty().backend("blue", upstream.address(), "");
+    let tables = format!("{NONE}\n[route.compress]\n{lines}");
+    Gate::start(&setup.route("app", "split = { blue = 100 }", &tables))
+}
+
+/// An upstream that answers with `headers` and the text.
+fn answering(headers: &'static str) -> Upstream {
+    Upstream::answering(move |_| {
+        let body = text();
+        let length = body.len();
+        format!("HTTP/1.1 200 OK\r\n{headers}content-length: {length}\r\n\r\n{body}").into_bytes()
+    })
+}
+
+fn ask(client: &mut Client, accept: &str) -> Message {
+    client.try_get("/", &format!("accept-encoding: {accept}\r\n")).expect("an answer")
+}
+
+fn decoded(coding: &str, body: &[u8]) -> String {
+    let mut text = String::new();
+    match coding {
+        "zstd" => zstd::stream::read::Decoder::new(body).unwrap().read_to_string(&mut text),
+        "br" => brotli::Decompressor::new(body, 4096).read_to_string(&mut text),
+        "gzip" => flate2::read::GzDecoder::new(body).read_to_string(&mut text),
+        other => panic!("{other}"),
+    }
+    .expect("a whole body");
+    text
+}
+
+#[test]
+fn each_client_gets_what_it_accepts() {
+    let upstream = answering("content-type: text/html\r\netag: \"v1\"\r\nvary: origin\r\n");
+    let gate = start(&upstream, "");
+    let mut client = gate.client();
+    for (accept, coding) in [
+        ("gzip, deflate, br, zstd", "zstd"),
+        ("gzip, br", "br"),
+        ("gzip", "gzip"),
+        ("zstd;q=0, *", "br"),
+    ] {
+        let answer = ask(&mut client, accept);
+        assert_eq!(answer.headers.only("content-encoding"), Some(coding), "{accept}");
+        assert!(answer.body.len() < text().len() / 4, "{} bytes", answer.body.len());
+        assert_eq!(decoded(coding, &answer.body), text());
+        assert_eq!(answer.headers.only("etag"), Some("W/\"v1\""));
+        assert_eq!(answer.headers.all("vary"), ["origin", "accept-encoding"]);
+        assert!(!answer.headers.has("content-length"), "{answer:?}");
+    }
+    for accept in ["identity", "deflate", "gzip;q=0", ""] {
+        let answer = ask(&mut client, accept);
+        assert!(!answer.headers.has("content-encoding"), "{accept}");
+        assert_eq!(answer.text(), text());
+        assert_eq!(answer.headers.only("etag"), Some("\"v1\""));
+        // A cache has to know all the same.
+        assert_eq!(answer.headers.all("vary"), ["origin", "accept-encoding"]);
+    }
+}
+
+#[test]
+fn what_is_small_already_or_must_not_change_is_left_alone() {
+    for headers in [
+        "content-type: image/png\r\n",
+        "content-type: text/html\r\ncontent-encoding: gzip\r\n",
+        "content-type: text/html\r\ncache-control: public, no-transform\r\n",
+        "content-type: text/html\r\ncontent-range: bytes 0-8199/9000\r\n",
+        "",
+    ] {
+        let upstream = answering(headers);
+        let answer = ask(&mut start(&upstream, "").client(), "gzip, br, zstd");
+        assert_eq!(answer.text(), text(), "{headers}");
+        assert!(!answer.headers.has("vary"), "{headers}");
+    }
+    let upstream = answering("content-type: text/html\r\n");
+    let gate = start(&upstream, "min_size = \"16KiB\"");
+    assert!(!ask(&mut gate.client(), "gzip").headers.has("content-encoding"));
+    let gate = start(&upstream, "");
+    let mut client = gate.client();
+    client.send("GET / HTTP/1.0\r\naccept-encoding: gzip\r\n\r\n");
+    assert_eq!(client.answer().text(), text());
+}
+
+#[test]
+fn head_and_answers_without_a_body_stay_as_they_are() {
+    let upstream = Upstream::answering(|request| {
+        let status = if request.target() == "/304" { "304 Not Modified" } else { "200 OK" };
+        let kind = "content-type: text/html\r\n";
+        format!("HTTP/1.1 {status}\r\n{kind}content-length: 8200\r\n\r\n").into_bytes()
+    });
+    let gate = start(&upstream, "");
+    let mut client = gate.client();
+    client.send("HEAD / HTTP/1.1\r\nhost: a\r\naccept-encoding: gzip\r\n\r\n");
+    let answer = client.answer_to("HEAD");
+    assert_eq!(answer.headers.only("content-length"), Some("8200"));
+    assert_eq!(answer.headers.only("vary"), Some("accept-encoding"));
+    assert!(!answer.headers.has("content-encoding"));
+    client.send("GET /304 HTTP/1.1\r\nhost: a\r\naccept-encoding: gzip\r\n\r\n");
+    let answer = client.answer();
+    assert_eq!(answer.status(), 304);
+    assert!(!answer.headers.has("content-encoding"));
+}
+
+#[test]
+fn a_stream_of_events_is_not_held_back() {
+    // The upstream sends the next event when the client has seen the one before.
+    let seen = Arc::new((Mutex::new(0), Condvar::new()));
+    let told = Arc::clone(&seen);
+    let upstream = Upstream::scripted(move |peer| {
+        if peer.request().is_none() {
+            return;
+        }
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
+                    transfer-encoding: chunked\r\n\r\n";
+        peer.write(head.as_bytes()).ok();
+        for event in 0..3 {
+            let guard = told.1.wait_while(told.0.lock().unwrap(), |seen| *seen < event).unwrap();
+            drop(guard);
+            peer.write(format!("9\r\ndata: {event}\n\n\r\n").as_bytes()).ok();
+        }
+        peer.write(b"0\r\nx-trailer: t\r\n\r\n").ok();
+        peer.request();
+    });
+    for coding in ["zstd", "br", "gzip"] {
+        *seen.0.lock().unwrap() = 0;
+        let gate = start(&upstream, &format!("algorithms = [\"{coding}\"]"));
+        let mut client = gate.client();
+        client.send(format!("GET / HTTP/1.1\r\nhost: a\r\naccept-encoding: {coding}\r\n\r\n"));
+        let head = client.reader().response_head("GET").expect("a head");
+        assert_eq!(head.headers.only("content-encoding"), Some(coding));
+        let mut body = Vec::new();
+        for event in 0..3 {
+            let wanted: String = (0..=event).map(|event| format!("data: {event}\n\n")).collect();
+            while so_far(coding, &body) != wanted {
+                body.extend(client.reader().chunk().expect("a chunk").expect("not the end"));
+            }
+            *seen.0.lock().unwrap() = event + 1;
+            seen.1.notify_all();
+        }
+        while let Some(rest) = client.reader().chunk().expect("a chunk") {
+            body.extend(rest);
+        }
+        assert_eq!(decoded(coding, &body).len(), 27, "{coding}");
+    }
+}
+
+/// What can be read of a body that goes on.
+fn so_far(coding: &str, body: &[u8]) -> String {
+    let mut decoder: Box<dyn std::io::Read> = match coding {
+        "zstd" => Box::new(zstd::stream::read::Decoder::new(body).unwrap()),
+        "br" => Box::new(brotli::Decompressor::new(body, 4096)),
+        _ => Box::new(flate2::read::GzDecoder::new(body)),
+    };
+    let (mut text, mut byte) = (Vec::new(), [0]);
+    while let Ok(1) = decoder.read(&mut byte) {
+        text.push(byte[0]);
+    }
+    String::from_utf8(text).unwrap()
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_not_made_whole() {
+    let upstream = Upstream::scripted(|peer| {
+        peer.request();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 9000\r\n\r\n";
+        peer.write(format!("{head}{}", text()).as_bytes()).ok();
+    });
+    let gate = start(&upstream, "");
+    let mut client = gate.client();
+    client.send("GET / HTTP/1.1\r\nhost: a\r\naccept-encoding: gzip\r\n\r\n");
+    assert!(client.reader().response("GET", |_| {}).is_err());
+    gate.await_count("tidegate_errors_total", &[("reason", "upstream_reset")], 1);
+}
+
+#[test]
+fn a_large_answer_comes_through_whole_in_bounded_memory() {
+    const CHUNKS: usize = 512;
+    let upstream = Upstream::scripted(|peer| {
+        if peer.request().is_none() {
+            return;
+        }
+        let head =
+            "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n";
+        peer.write(head.as_bytes()).ok();
+        let part = text().repeat(8);
+        for _ in 0..CHUNKS {
+            peer.write(format!("{:x}\r\n{part}\r\n", part.len()).as_bytes()).ok();
+        }
+        peer.write(b"0\r\n\r\n").ok();
+        peer.request();
+    });
+    let length = CHUNKS * 8 * text().len();
+    let grown = |accept: &str| {
+        let gate = start(&upstream, "");
+        let before = gate.memory("VmRSS");
+        let answer = ask(&mut gate.client(), accept);
+        let text = match answer.headers.only("content-encoding") {
+            Some(coding) => decoded(coding, &answer.body),
+            None => answer.text(),
+        };
+        assert_eq!(text.len(), length, "{accept}");
+        gate.memory("VmHWM") - before
+    };
+    // What it takes without an encoder: code that is paged in, and buffers.
+    let plain = grown("identity");
+    for coding in ["gzip", "br", "zstd"] {
+        let more = grown(coding).saturating_sub(plain);
+        assert!(more < 6 << 20, "{coding}: {more} bytes more for {length}");
+    }
+}
