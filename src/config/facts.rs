@@ -146,6 +146,7 @@ impl Facts for Route {
             max_body,
             expose_backend,
             fallback,
+            mirror,
         } = self;
         let Timeouts { connect, first_byte, idle, total } = timeouts;
         vec![
@@ -161,6 +162,7 @@ impl Facts for Route {
             fact("max_body", &max_body.map_or_else(|| "unlimited".to_owned(), format_size)),
             fact("expose_backend", expose_backend),
             fact("fallback", &list(fallback.iter())),
+            fact("mirror", &list(mirror.iter())),
         ]
     }
 }

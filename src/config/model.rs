@@ -12,7 +12,9 @@ pub use self::outside::{
     Metric, MetricUnit, Sink, SinkKind, SmtpSecurity, StatusSet,
 };
 pub use self::rollout::Rollout;
-use crate::domain::{BackendName, Balance, EndpointAddress, RouteName, Split, Weight};
+use crate::domain::{
+    BackendName, Balance, EndpointAddress, MirrorDepth, RouteName, Split, Weight,
+};
 
 /// One whole, checked configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -166,6 +168,31 @@ pub struct Route {
     pub expose_backend: bool,
     /// What the baseline answers for the canary; a rollout names the route then, and both.
     pub fallback: Option<Fallback>,
+    /// Copies of requests for another backend.
+    pub mirror: Option<Mirror>,
+}
+
+/// `[route.mirror]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirror {
+    /// The backend that gets the copies; need not be in the split.
+    pub to: BackendName,
+    /// Share of the route's requests.
+    pub share: Weight,
+    /// Largest request body that is copied, in bytes.
+    pub max_body: u64,
+    /// How far its answers are compared.
+    pub compare: MirrorDepth,
+    /// Methods of requests that are copied.
+    pub methods: Vec<http::Method>,
+    /// Share of compared requests that are sent a second time to the backend that answered; zero: no noise is learnt.
+    pub noise: Weight,
+    /// Places that are never compared, as differences name them.
+    pub ignore: Vec<Box<str>>,
+    /// A copy ends after this.
+    pub timeout: Duration,
+    /// Copies under way at once on each worker.
+    pub max_in_flight: u32,
 }
 
 /// `[route.fallback]` that asks for something.

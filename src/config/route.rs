@@ -92,6 +92,8 @@ fn route(
         overrides.extend(exception(item, key, backends, reader));
     }
     let fallback = super::fallback::fallback(section.fallback, key, reader);
+    let mirror =
+        section.mirror.and_then(|mirror| super::mirror::mirror(mirror, key, backends, reader));
     Some(model::Route {
         name: section.name?.value,
         hosts: section.host.value.into_values(),
@@ -108,6 +110,7 @@ fn route(
         max_body: section.max_body.value.0,
         expose_backend: section.expose_backend.value,
         fallback,
+        mirror,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt};
 
 use super::{
-    Config,
+    Config, mirror,
     model::{HostPattern, Listener, PathPattern},
     rollout,
 };
@@ -28,6 +28,7 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
     let open = open_admin(config).into_iter().chain(trusts_everyone(config));
     open.chain(unused_backends(config))
         .chain(unreachable_routes(config))
+        .chain(mirror::warnings(config))
         .chain(rollout::warning::warnings(config))
         .collect()
 }
@@ -53,6 +54,7 @@ fn unused_backends(config: &Config) -> impl Iterator<Item = Warning> {
     for route in &config.routes {
         used.extend(route.split.shares().iter().map(|(name, _)| name));
         used.extend(route.overrides.iter().map(|exception| &exception.backend));
+        used.extend(route.mirror.iter().map(|mirror| &mirror.to));
     }
     for rollout in &config.rollouts {
         used.extend([&rollout.plan.baseline, &rollout.plan.canary]);

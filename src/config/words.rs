@@ -12,7 +12,7 @@ use super::{
     rollout::leaf::GateWord,
 };
 use crate::domain::{
-    Balance, CheckCategory, CheckStage, HookPoint, NotificationKind, Severity,
+    Balance, CheckCategory, CheckStage, HookPoint, MirrorDepth, NotificationKind, Severity,
     plan::{ExternalSources, OnFailure, OnThinTraffic},
 };
 
@@ -74,6 +74,12 @@ words! {
         "timeout" => FallbackCause::Timeout,
         "reset" => FallbackCause::Reset,
         "5xx" => FallbackCause::ServerError,
+    } later [];
+    MirrorDepth {
+        "off" => MirrorDepth::Off,
+        "status" => MirrorDepth::Status,
+        "headers" => MirrorDepth::Headers,
+        "body" => MirrorDepth::Body,
     } later [];
     AffinityBy {
         "cookie" => AffinityBy::Cookie,

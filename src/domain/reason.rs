@@ -107,11 +107,13 @@ pub enum Queue {
     Log,
     /// Notifications on their way to a sink.
     Notifications,
+    /// Requests to be mirrored, of one worker.
+    Mirror,
 }
 
 impl Queue {
     /// Every queue, in the order of its index.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Connections,
         Self::InFlight,
         Self::Events,
@@ -119,6 +121,7 @@ impl Queue {
         Self::EventStream,
         Self::Log,
         Self::Notifications,
+        Self::Mirror,
     ];
 
     /// Place in [`Queue::ALL`].
@@ -136,6 +139,7 @@ impl Queue {
             Self::EventStream => "event_stream",
             Self::Log => "log",
             Self::Notifications => "notifications",
+            Self::Mirror => "mirror",
         }
     }
 }

@@ -17,12 +17,13 @@ use prometheus::{
 };
 
 use super::{
-    Error, FallbackSnapshot, Gauges, Recorder, RolloutGauge, SeriesSnapshot, Snapshot,
+    Error, FallbackSnapshot, Gauges, MirrorSnapshot, Recorder, RolloutGauge, SeriesSnapshot,
+    Snapshot,
     names::{self, Metric, MetricKind},
 };
 use crate::{
     decision::stats::Latencies,
-    domain::{Class, ErrorReason, Queue},
+    domain::{Class, ErrorReason, MirrorOutcome, MirrorResult, Queue},
 };
 
 /// Content type of what [`Exporter::render`] returns.
@@ -127,7 +128,26 @@ fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
         overflow.count(&[queue.label()], snapshot.overflows_of(queue));
     }
     let attempts = [requests, responses, retries, cache_answers, cache_hits, duration, first_byte];
-    attempts.into_iter().chain([fallbacks, errors, overflow]).map(Family::finish).collect()
+    let [mirrored, comparisons] = mirror_families(snapshot);
+    let others = [fallbacks, mirrored, comparisons, errors, overflow];
+    attempts.into_iter().chain(others).map(Family::finish).collect()
+}
+
+fn mirror_families(snapshot: &Snapshot) -> [Family; 2] {
+    let mut mirrored = Family::new(&names::MIRRORED);
+    let mut compared = Family::new(&names::MIRROR_COMPARISONS);
+    for MirrorSnapshot { route, backend, mirrored: ends, comparisons, .. } in
+        snapshot.live_mirrors()
+    {
+        let (route, backend) = (route.as_str(), backend.as_str());
+        for outcome in MirrorOutcome::ALL {
+            mirrored.count(&[route, backend, outcome.label()], ends[outcome.index()]);
+        }
+        for result in MirrorResult::ALL {
+            compared.count(&[route, backend, result.label()], comparisons[result.index()]);
+        }
+    }
+    [mirrored, compared]
 }
 
 fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {

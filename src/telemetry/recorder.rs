@@ -18,7 +18,7 @@ use std::{
 
 use super::{
     shard::{MAX_SERIES, Shard},
-    snapshot::{FallbackSnapshot, SeriesSnapshot, Snapshot},
+    snapshot::{FallbackSnapshot, MirrorSnapshot, SeriesSnapshot, Snapshot},
 };
 use crate::{
     decision::stats::Totals,
@@ -53,6 +53,8 @@ struct Names {
     series: Vec<Series>,
     hidden_ids: HashMap<Hidden, SeriesId>,
     hidden: Vec<Hidden>,
+    /// Mirrors that the present configuration has.
+    live_mirrors: HashSet<SeriesId>,
 }
 
 /// A series beside those of the metrics.
@@ -62,6 +64,8 @@ enum Hidden {
     Judged { route: RouteName, backend: BackendName },
     /// Requests that went from one backend to another.
     Fallback { route: RouteName, from: BackendName, to: BackendName },
+    /// Copies of a route's requests to a backend.
+    Mirror { route: RouteName, backend: BackendName },
 }
 
 #[derive(Debug)]
@@ -131,14 +135,27 @@ impl Recorder {
         self.hidden(Hidden::Fallback { route, from, to })
     }
 
+    /// The series that counts the copies of a route's requests to a backend; live once [`Recorder::retain`] names it.
+    ///
+    /// # Errors
+    /// As [`Recorder::series`].
+    pub fn mirror(
+        &self,
+        route: &RouteName,
+        backend: &BackendName,
+    ) -> Result<SeriesId, SeriesExhausted> {
+        self.hidden(Hidden::Mirror { route: route.clone(), backend: backend.clone() })
+    }
+
     fn hidden(&self, hidden: Hidden) -> Result<SeriesId, SeriesExhausted> {
         let mut names = self.names();
         if let Some(id) = names.hidden_ids.get(&hidden) {
             return Ok(*id);
         }
         if names.is_full() {
-            let (Hidden::Judged { route, backend } | Hidden::Fallback { route, from: backend, .. }) =
-                hidden;
+            let (Hidden::Judged { route, backend }
+            | Hidden::Mirror { route, backend }
+            | Hidden::Fallback { route, from: backend, .. }) = hidden;
             return Err(SeriesExhausted { route, backend });
         }
         let id = hidden_id(names.hidden.len());
@@ -156,9 +173,11 @@ impl Recorder {
 
     /// Makes exactly the series in `live` visible to `/metrics`; the others keep their counts out of sight.
     pub fn retain(&self, live: &HashSet<SeriesId>) {
-        for (id, series) in (0u32..).map(SeriesId).zip(&mut self.names().series) {
+        let mut names = self.names();
+        for (id, series) in (0u32..).map(SeriesId).zip(&mut names.series) {
             series.live = live.contains(&id);
         }
+        names.live_mirrors.clone_from(live);
     }
 
     /// The shard of a worker; numbers beyond the last worker wrap around.
@@ -194,6 +213,7 @@ impl Recorder {
         Snapshot {
             series: series.collect(),
             fallbacks: self.fallbacks(&names),
+            mirrors: self.mirrors(&names),
             errors: ErrorReason::ALL.map(errors),
             overflows: Queue::ALL.map(overflows),
         }
@@ -201,7 +221,7 @@ impl Recorder {
 
     fn fallbacks(&self, names: &Names) -> Vec<FallbackSnapshot> {
         let fallback = |(at, hidden): (usize, &Hidden)| match hidden {
-            Hidden::Judged { .. } => None,
+            Hidden::Judged { .. } | Hidden::Mirror { .. } => None,
             Hidden::Fallback { route, from, to } => Some(FallbackSnapshot {
                 id: hidden_id(at),
                 route: route.clone(),
@@ -212,6 +232,24 @@ impl Recorder {
             }),
         };
         names.hidden.iter().enumerate().filter_map(fallback).collect()
+    }
+
+    fn mirrors(&self, names: &Names) -> Vec<MirrorSnapshot> {
+        let mirror = |(at, hidden): (usize, &Hidden)| match hidden {
+            Hidden::Judged { .. } | Hidden::Fallback { .. } => None,
+            Hidden::Mirror { route, backend } => {
+                let Totals { mirrored, comparisons, .. } = self.totals(hidden_id(at));
+                Some(MirrorSnapshot {
+                    id: hidden_id(at),
+                    route: route.clone(),
+                    backend: backend.clone(),
+                    live: names.live_mirrors.contains(&hidden_id(at)),
+                    mirrored,
+                    comparisons,
+                })
+            }
+        };
+        names.hidden.iter().enumerate().filter_map(mirror).collect()
     }
 
     fn names(&self) -> MutexGuard<'_, Names> {
@@ -345,6 +383,24 @@ pub(super) mod tests {
         let totals = &recorder.snapshot().series[0].totals;
         assert_eq!(totals.success, 2 * each);
         assert_eq!(totals.total.histogram.count(), 2 * each);
+    }
+
+    #[test]
+    fn a_mirror_counts_apart_from_the_attempts_of_its_backend() {
+        use crate::domain::{MirrorOutcome, MirrorResult};
+        let recorder = Recorder::new(2);
+        let (route, green) = names("api", "green");
+        let shown = recorder.series(&route, &green).unwrap();
+        let mirror = recorder.mirror(&route, &green).unwrap();
+        recorder.shard(0).mirrored(mirror, MirrorOutcome::Answered);
+        recorder.shard(1).compared(mirror, MirrorResult::Different);
+        assert!(!recorder.snapshot().mirrors[0].live);
+        recorder.retain(&HashSet::from([shown, mirror]));
+        let snapshot = recorder.snapshot();
+        let told = &snapshot.mirrors[0];
+        assert_eq!((told.mirrored[0], told.comparisons[1], told.live), (1, 1, true));
+        assert_eq!(snapshot.backend_totals(&green), Totals::default());
+        assert_eq!(snapshot.difference(&snapshot).mirrors[0].mirrored[0], 0);
     }
 
     #[test]
