@@ -117,6 +117,7 @@ mod tests {
             secret: &mut |_| Ok(Vec::new()),
             series: &mut series,
             fallbacks: &mut |_, _, _| Ok(SeriesId(200)),
+            mirrors: &mut |_, _| Ok(SeriesId(400)),
             previous: None,
             workers: 1,
         };

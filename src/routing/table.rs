@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{BuildError, Detour, Endpoint, Matcher, Rollout, RolloutTraffic, Side, WorkerGauge};
+use super::{BuildError, Detour, Endpoint, Matcher, Mirror, Rollout, RolloutTraffic, Side, WorkerGauge};
 use crate::{
     config::model::{self, OverrideSource, Timeouts},
     decision::{
@@ -97,6 +97,8 @@ pub struct Route {
     pub fallback: Option<model::Fallback>,
     /// Where they go, while it is known which backend is which.
     pub detour: Option<Detour>,
+    /// Where copies go.
+    pub mirror: Option<Arc<Mirror>>,
 }
 
 impl Route {

@@ -203,7 +203,7 @@ impl World {
             canary_endpoints: Some(self.weather.canary.endpoints),
             baseline_endpoints: Some(self.weather.baseline.endpoints),
             checks_failed: Some(self.weather.checks_failed),
-            difference_rate: None,
+            is_mirrored: false,
             process_memory: Some(self.weather.process_memory),
             process_cpu: Some(0.2),
             external: self.weather.external.clone(),

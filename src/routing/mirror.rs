@@ -1,0 +1,169 @@
+//! Where copies of a route's requests go, and what all workers have learnt of the differences between answers.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, TryLockError},
+    time::Duration,
+};
+
+use crate::{
+    config::model,
+    decision::difference::{Difference, Noise, is_at_or_below},
+    domain::{MirrorDepth, MirrorResult, Moment, SeriesId, Weight},
+};
+
+/// A route's mirror.
+#[derive(Debug, Clone)]
+pub struct Mirror {
+    /// What the configuration says of it.
+    pub rules: model::Mirror,
+    /// Its backend's place in the table.
+    pub backend: usize,
+    /// Counts the copies and their comparisons.
+    pub series: SeriesId,
+    /// What is known of differences.
+    pub findings: Arc<Findings>,
+}
+
+/// What comes of one comparison.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How it counts.
+    pub result: MirrorResult,
+    /// Differences beyond noise, where it is time to tell of some.
+    pub news: Vec<Difference>,
+}
+
+/// What the workers have learnt of one mirror, together: each for itself would take as many times longer.
+///
+/// It is behind a lock that nobody waits for. Only comparisons take it, when client and mirror have both been answered; one
+/// that finds it taken goes without.
+#[derive(Debug, Default)]
+pub struct Findings(Mutex<Learnt>);
+
+#[derive(Debug, Default)]
+struct Learnt {
+    noise: Noise,
+    told: Option<Moment>,
+}
+
+/// Differences told at once.
+const MOST_TOLD: usize = 5;
+/// From one telling to the next.
+const SILENCE: Duration = Duration::from_secs(60);
+
+impl Mirror {
+    /// Whether it must be known what is noise before answers are held against each other.
+    pub fn learns(&self) -> bool {
+        self.rules.compare >= MirrorDepth::Headers && self.rules.noise != Weight::ZERO
+    }
+
+    /// Whether another pair of answers of one version is wanted; `chance` is any number. Until noise is known each one is.
+    pub fn wants_pair(&self, chance: u64) -> bool {
+        let share = u64::from(self.rules.noise.basis_points());
+        self.learns() && (chance % 10_000 < share || !self.findings.is_learnt())
+    }
+
+    /// Learns from what differed between two answers of one version.
+    pub fn learn(&self, differences: &[Difference]) {
+        if let Some(mut learnt) = self.findings.try_lock() {
+            learnt.noise.learn(differences);
+        }
+    }
+
+    /// What `differences` between the client's answer and the mirror's come to at `now`.
+    pub fn judge(&self, mut differences: Vec<Difference>, now: Moment) -> Finding {
+        let quiet = |result| Finding { result, news: Vec::new() };
+        let ignored = |place: &str| self.rules.ignore.iter().any(|at| is_at_or_below(place, at));
+        differences.retain(|difference| !ignored(&difference.place));
+        let Some(mut learnt) = self.findings.try_lock() else {
+            return quiet(MirrorResult::Learning);
+        };
+        if self.learns() {
+            if !learnt.noise.is_learnt() {
+                return quiet(MirrorResult::Learning);
+            }
+            differences.retain(|difference| !learnt.noise.hides(difference));
+        }
+        if differences.is_empty() {
+            return quiet(MirrorResult::Same);
+        }
+        let due = learnt.told.is_none_or(|told| now.since(told) >= SILENCE);
+        if due {
+            learnt.told = Some(now);
+        }
+        differences.truncate(if due { MOST_TOLD } else { 0 });
+        Finding { result: MirrorResult::Different, news: differences }
+    }
+}
+
+impl Findings {
+    fn is_learnt(&self) -> bool {
+        self.try_lock().is_none_or(|learnt| learnt.noise.is_learnt())
+    }
+
+    fn try_lock(&self) -> Option<MutexGuard<'_, Learnt>> {
+        match self.0.try_lock() {
+            Ok(learnt) => Some(learnt),
+            // Every change is a single step that cannot leave it half-written.
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        decision::difference::{Kind, LEARNT_AFTER},
+        domain::BackendName,
+    };
+
+    fn mirror(noise: Weight) -> Mirror {
+        Mirror {
+            rules: model::Mirror {
+                to: BackendName::new("green").unwrap(),
+                share: Weight::FULL,
+                max_body: 0,
+                compare: MirrorDepth::Body,
+                methods: vec![http::Method::GET],
+                noise,
+                ignore: vec!["$.build".into()],
+                timeout: Duration::from_secs(1),
+                max_in_flight: 1,
+            },
+            backend: 0,
+            series: SeriesId(0),
+            findings: Arc::default(),
+        }
+    }
+
+    fn at(place: &str) -> Difference {
+        Difference { place: place.into(), kind: Kind::Value }
+    }
+
+    #[test]
+    fn nothing_is_held_against_a_version_before_noise_is_known() {
+        let (mirror, now) = (mirror(Weight::TENTH), Moment::default());
+        assert_eq!(mirror.judge(vec![at("$.n")], now).result, MirrorResult::Learning);
+        for _ in 0..LEARNT_AFTER {
+            assert!(mirror.wants_pair(9_999));
+            mirror.learn(&[at("$.time")]);
+        }
+        assert!(!mirror.wants_pair(1_000) && mirror.wants_pair(999));
+        assert_eq!(mirror.judge(vec![at("$.time")], now).result, MirrorResult::Same);
+        assert_eq!(mirror.judge(vec![at("$.build.date")], now).result, MirrorResult::Same);
+        let finding = mirror.judge(vec![at("$.n"), at("$.time")], now);
+        assert_eq!(finding, Finding { result: MirrorResult::Different, news: vec![at("$.n")] });
+    }
+
+    #[test]
+    fn without_noise_every_difference_counts_and_few_are_told() {
+        let mirror = mirror(Weight::ZERO);
+        assert!(!mirror.wants_pair(0));
+        let many: Vec<_> = (0..20).map(|n| at(&format!("$.n{n}"))).collect();
+        let second = |n: u64| Moment::from_nanos(n * 1_000_000_000);
+        let told = |now| mirror.judge(many.clone(), now).news.len();
+        assert_eq!([1, 2, 60, 61, 62].map(|n| told(second(n))), [5, 0, 0, 5, 0]);
+    }
+}
