@@ -108,17 +108,8 @@ const fn depth_name(depth: MirrorDepth) -> &'static str {
 
 impl fmt::Display for model::Mirror {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            to,
-            share,
-            max_body,
-            compare,
-            methods,
-            noise,
-            ignore,
-            timeout,
-            max_in_flight,
-        } = self;
+        let Self { to, share, max_body, compare, methods, noise, ignore, timeout, max_in_flight } =
+            self;
         let (methods, max_body) = (list(methods.iter()), format_size(*max_body));
         write!(f, "{share} % of {methods} with bodies up to {max_body} to {to}")?;
         write!(f, ", {max_in_flight} at once, for {}", format_duration(*timeout))?;

@@ -12,9 +12,7 @@ pub use self::outside::{
     Metric, MetricUnit, Sink, SinkKind, SmtpSecurity, StatusSet,
 };
 pub use self::rollout::Rollout;
-use crate::domain::{
-    BackendName, Balance, EndpointAddress, MirrorDepth, RouteName, Split, Weight,
-};
+use crate::domain::{BackendName, Balance, EndpointAddress, MirrorDepth, RouteName, Split, Weight};
 
 /// One whole, checked configuration.
 #[derive(Debug, Clone, PartialEq)]

@@ -175,6 +175,7 @@ fn log(event: &Event) {
         | EventKind::RolloutStateLost
         | EventKind::StateDamaged
         | EventKind::StateWriteFailed
+        | EventKind::MirrorDiffers
         | EventKind::ConnectionPanicked
         | EventKind::AcceptFailed
         | EventKind::NotifyFailed

@@ -17,6 +17,7 @@ use super::{
     error::ProxyError,
     headers,
     measure::Attempt,
+    mirror::{CopiedBody, Tee, Witness},
     upstream::{Upstream, UpstreamConnection},
 };
 use crate::{
@@ -61,6 +62,8 @@ enum Source {
     Streaming(Streaming),
     /// All of it, kept to be sent more than once.
     Kept(Bytes),
+    /// A copy, for the mirror.
+    Copied(CopiedBody),
 }
 
 struct Streaming {
@@ -74,6 +77,7 @@ struct Streaming {
     /// Longest silence after it.
     first_byte: Duration,
     hold: Option<Hold>,
+    tee: Option<Tee>,
 }
 
 /// Holds a body back until the endpoint asks for it (`expect: 100-continue`), or long enough.
@@ -87,6 +91,8 @@ pub(super) struct BodyRules {
     pub(super) max_bytes: Option<u64>,
     pub(super) idle: Duration,
     pub(super) first_byte: Duration,
+    /// Where it is copied to.
+    pub(super) tee: Option<Tee>,
 }
 
 impl RequestBody {
@@ -100,12 +106,17 @@ impl RequestBody {
         Self((!bytes.is_empty()).then(|| Box::new(Source::Kept(bytes))))
     }
 
+    /// A copy of another request's body.
+    pub(super) fn copied(body: CopiedBody) -> Self {
+        Self(Some(Box::new(Source::Copied(body))))
+    }
+
     /// The client's body as it comes.
     pub(super) fn streaming(
         incoming: Incoming,
         downstream: Rc<Downstream>,
         progress: Rc<BodyProgress>,
-        rules: &BodyRules,
+        rules: BodyRules,
     ) -> Self {
         Self(Some(Box::new(Source::Streaming(Streaming {
             incoming,
@@ -115,6 +126,7 @@ impl RequestBody {
             idle: rules.idle,
             first_byte: rules.first_byte,
             hold: None,
+            tee: rules.tee,
         }))))
     }
 
@@ -145,8 +157,12 @@ impl Streaming {
             return Err(ProxyError::new(ErrorReason::BodyTooLarge, "the body is too large"));
         };
         self.allowed = allowed;
+        if let Some(tee) = &self.tee {
+            tee.copy(&frame);
+        }
         let now = clock::now();
         if self.incoming.is_end_stream() {
+            self.tee.iter().for_each(Tee::end);
             self.progress.complete.set(true);
             self.downstream.expect_within(now, self.first_byte);
         } else {
@@ -170,6 +186,7 @@ impl Body for RequestBody {
         let Some(source) = self.0.as_deref_mut() else { return Poll::Ready(None) };
         let body = match source {
             Source::Streaming(body) => body,
+            Source::Copied(body) => return Pin::new(body).poll_frame(cx),
             Source::Kept(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.0 = None;
@@ -185,6 +202,7 @@ impl Body for RequestBody {
                 return Poll::Pending;
             }
             Poll::Ready(None) => {
+                body.tee.iter().for_each(Tee::end);
                 body.progress.complete.set(true);
                 body.downstream.expect_within(clock::now(), body.first_byte);
                 return Poll::Ready(None);
@@ -205,6 +223,7 @@ impl Body for RequestBody {
         match self.0.as_deref() {
             None => true,
             Some(Source::Streaming(body)) => body.incoming.is_end_stream(),
+            Some(Source::Copied(body)) => body.is_end_stream(),
             Some(Source::Kept(_)) => false,
         }
     }
@@ -213,6 +232,7 @@ impl Body for RequestBody {
         match self.0.as_deref() {
             None => SizeHint::with_exact(0),
             Some(Source::Streaming(body)) => body.incoming.size_hint(),
+            Some(Source::Copied(body)) => body.size_hint(),
             Some(Source::Kept(bytes)) => SizeHint::with_exact(bytes.len() as u64),
         }
     }
@@ -244,6 +264,8 @@ pub(super) struct Proxied {
     pub(super) home: (LocalTable, usize, usize),
     /// Longest silence.
     pub(super) idle: Duration,
+    /// Sees it for a mirror.
+    pub(super) witness: Option<Box<Witness>>,
 }
 
 impl ResponseBody {
@@ -271,10 +293,12 @@ impl ResponseBody {
     fn complete(&mut self, now: Moment) {
         self.downstream.answered_at(now);
         let kind = std::mem::replace(&mut self.kind, Kind::Ended);
-        let Kind::Proxied(Proxied { incoming, mut upstream, mut attempt, home, .. }) = kind else {
-            return;
-        };
+        let Kind::Proxied(proxied) = kind else { return };
+        let Proxied { incoming, mut upstream, mut attempt, home, witness, .. } = proxied;
         attempt.complete(now);
+        if let Some(witness) = witness {
+            witness.complete();
+        }
         if upstream.finish(incoming, now) {
             let (table, backend, endpoint) = home;
             let backend = &table.backends()[backend];
@@ -318,12 +342,14 @@ impl Body for ResponseBody {
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.fail(error)))),
             Poll::Ready(Some(Ok(frame))) => {
-                if let Kind::Proxied(proxied) = &self.kind {
+                if let Kind::Proxied(proxied) = &mut self.kind {
+                    proxied.witness.iter_mut().for_each(|witness| witness.see(&frame));
+                    let (ended, idle) = (proxied.incoming.is_end_stream(), proxied.idle);
                     let now = clock::now();
-                    if proxied.incoming.is_end_stream() {
+                    if ended {
                         self.complete(now);
                     } else {
-                        self.downstream.expect_within(now, proxied.idle);
+                        self.downstream.expect_within(now, idle);
                     }
                 }
                 let frame = match frame.into_trailers() {

@@ -7,6 +7,7 @@ use http::{HeaderValue, Method};
 use super::{
     downstream::Downstream,
     headers::{RequestId, Survey},
+    mirror::Copying,
 };
 use crate::{
     decision::{affinity::TokenText, split::Bucket},
@@ -35,6 +36,8 @@ pub(super) struct RequestContext {
     pub(super) client: IpAddr,
     /// Came to the client's side over TLS, as far as a trusted proxy says.
     pub(super) is_https: bool,
+    /// What connects it to its copy.
+    pub(super) mirror: Copying,
 }
 
 impl RequestContext {

@@ -18,6 +18,7 @@ mod headers;
 mod interim;
 mod listener;
 mod measure;
+mod mirror;
 mod outgoing;
 mod pipeline;
 mod replay;

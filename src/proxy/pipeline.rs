@@ -15,6 +15,7 @@ use super::{
     forward::{Attempted, Exchange, Sending},
     headers::{self, Host, RequestId, Survey},
     measure::{self, Attempt, InFlight},
+    mirror::{self, Copying},
     respond,
 };
 use crate::{
@@ -63,6 +64,7 @@ async fn run(
             Ok((endpoint, attempt)) => {
                 let (context, choice, host) = (&context, &choice, &host);
                 headers::forward(&mut parts, context, choice, host, &mut downstream.added_mut())?;
+                mirror::begin(context, choice, &parts, &sending);
                 let exchange = Exchange { context, choice, host, endpoint, begun, fallback };
                 match exchange.run(parts, sending, attempt).await? {
                     Attempted::Answered(parts, body) => {
@@ -122,6 +124,7 @@ fn begin(
         is_https: headers::is_https(&parts.headers, seen, is_trusted),
         seen,
         is_trusted,
+        mirror: Copying::default(),
         downstream: downstream.clone(),
     })
 }

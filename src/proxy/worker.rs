@@ -15,7 +15,9 @@ use tokio::{
     sync::{Notify, mpsc},
 };
 
-use super::{downstream::Downstream, listener::Acceptor, outgoing::Outgoing, upstream::Pools};
+use super::{
+    downstream::Downstream, listener::Acceptor, mirror::Desk, outgoing::Outgoing, upstream::Pools,
+};
 use crate::{
     config::model::Listener,
     domain::Moment,
@@ -72,6 +74,7 @@ pub(super) struct Worker {
     next_connection: Cell<u64>,
     emptied: Notify,
     outgoing: Outgoing,
+    mirrors: Rc<Desk>,
 }
 
 impl Worker {
@@ -92,6 +95,7 @@ impl Worker {
             next_connection: Cell::new(0),
             emptied: Notify::new(),
             outgoing: Outgoing::default(),
+            mirrors: Rc::default(),
         })
     }
 
@@ -127,6 +131,11 @@ impl Worker {
 
     pub(super) const fn outgoing(&self) -> &Outgoing {
         &self.outgoing
+    }
+
+    /// What copies of requests may take.
+    pub(super) const fn mirrors(&self) -> &Rc<Desk> {
+        &self.mirrors
     }
 
     /// Random bits, seeded by the operating system; not for secrets.

@@ -5,7 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use http::HeaderValue;
 
 use super::{
-    Affinity, Backend, Detour, Endpoint, Matcher, Mirror, Override, Route, Table, Target, WorkerGauge,
+    Affinity, Backend, Detour, Endpoint, Matcher, Mirror, Override, Route, Table, Target,
+    WorkerGauge,
 };
 use crate::{
     config::model::{self, Config},
@@ -127,7 +128,8 @@ fn build_route(
     });
     let overrides = overrides.collect();
     let detour = plan.map(|plan| detour(plan, &names, with)).transpose()?.flatten();
-    let mirror = route.mirror.as_ref().map(|rules| mirror(route, rules, places, with)).transpose()?;
+    let mirror =
+        route.mirror.as_ref().map(|rules| mirror(route, rules, places, with)).transpose()?;
     let targets = names.iter().map(|name| target(route, name, places, with));
     Ok(Arc::new(Route {
         targets: targets.collect::<Result<_, _>>()?,
@@ -170,14 +172,15 @@ fn mirror(
     places: &HashMap<BackendName, usize>,
     with: &mut Ingredients<'_>,
 ) -> Result<Arc<Mirror>, BuildError> {
-    let unknown = || BuildError::UnknownBackend { route: route.name.clone(), backend: rules.to.clone() };
+    let unknown =
+        || BuildError::UnknownBackend { route: route.name.clone(), backend: rules.to.clone() };
     let backend = *places.get(&rules.to).ok_or_else(unknown)?;
     let series = (with.mirrors)(&route.name, &rules.to)
         .map_err(|why| BuildError::Series { route: route.name.clone(), why })?;
     let known = with.previous.iter().flat_map(|table| table.routes());
-    let before = known.filter(|known| known.name == route.name).find_map(|known| {
-        known.mirror.as_ref().filter(|mirror| mirror.rules.to == rules.to)
-    });
+    let before = known
+        .filter(|known| known.name == route.name)
+        .find_map(|known| known.mirror.as_ref().filter(|mirror| mirror.rules.to == rules.to));
     let findings = before.map(|mirror| mirror.findings.clone()).unwrap_or_default();
     Ok(Arc::new(Mirror { rules: rules.clone(), backend, series, findings }))
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{BuildError, Detour, Endpoint, Matcher, Mirror, Rollout, RolloutTraffic, Side, WorkerGauge};
+use super::{
+    BuildError, Detour, Endpoint, Matcher, Mirror, Rollout, RolloutTraffic, Side, WorkerGauge,
+};
 use crate::{
     config::model::{self, OverrideSource, Timeouts},
     decision::{

@@ -8,6 +8,8 @@
 //!
 //! The names stand behind a lock that only configuration changes and snapshots take: nothing on a request's way does.
 
+mod mirrors;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{
@@ -18,7 +20,7 @@ use std::{
 
 use super::{
     shard::{MAX_SERIES, Shard},
-    snapshot::{FallbackSnapshot, MirrorSnapshot, SeriesSnapshot, Snapshot},
+    snapshot::{FallbackSnapshot, SeriesSnapshot, Snapshot},
 };
 use crate::{
     decision::stats::Totals,
@@ -135,18 +137,6 @@ impl Recorder {
         self.hidden(Hidden::Fallback { route, from, to })
     }
 
-    /// The series that counts the copies of a route's requests to a backend; live once [`Recorder::retain`] names it.
-    ///
-    /// # Errors
-    /// As [`Recorder::series`].
-    pub fn mirror(
-        &self,
-        route: &RouteName,
-        backend: &BackendName,
-    ) -> Result<SeriesId, SeriesExhausted> {
-        self.hidden(Hidden::Mirror { route: route.clone(), backend: backend.clone() })
-    }
-
     fn hidden(&self, hidden: Hidden) -> Result<SeriesId, SeriesExhausted> {
         let mut names = self.names();
         if let Some(id) = names.hidden_ids.get(&hidden) {
@@ -232,24 +222,6 @@ impl Recorder {
             }),
         };
         names.hidden.iter().enumerate().filter_map(fallback).collect()
-    }
-
-    fn mirrors(&self, names: &Names) -> Vec<MirrorSnapshot> {
-        let mirror = |(at, hidden): (usize, &Hidden)| match hidden {
-            Hidden::Judged { .. } | Hidden::Fallback { .. } => None,
-            Hidden::Mirror { route, backend } => {
-                let Totals { mirrored, comparisons, .. } = self.totals(hidden_id(at));
-                Some(MirrorSnapshot {
-                    id: hidden_id(at),
-                    route: route.clone(),
-                    backend: backend.clone(),
-                    live: names.live_mirrors.contains(&hidden_id(at)),
-                    mirrored,
-                    comparisons,
-                })
-            }
-        };
-        names.hidden.iter().enumerate().filter_map(mirror).collect()
     }
 
     fn names(&self) -> MutexGuard<'_, Names> {
@@ -383,24 +355,6 @@ pub(super) mod tests {
         let totals = &recorder.snapshot().series[0].totals;
         assert_eq!(totals.success, 2 * each);
         assert_eq!(totals.total.histogram.count(), 2 * each);
-    }
-
-    #[test]
-    fn a_mirror_counts_apart_from_the_attempts_of_its_backend() {
-        use crate::domain::{MirrorOutcome, MirrorResult};
-        let recorder = Recorder::new(2);
-        let (route, green) = names("api", "green");
-        let shown = recorder.series(&route, &green).unwrap();
-        let mirror = recorder.mirror(&route, &green).unwrap();
-        recorder.shard(0).mirrored(mirror, MirrorOutcome::Answered);
-        recorder.shard(1).compared(mirror, MirrorResult::Different);
-        assert!(!recorder.snapshot().mirrors[0].live);
-        recorder.retain(&HashSet::from([shown, mirror]));
-        let snapshot = recorder.snapshot();
-        let told = &snapshot.mirrors[0];
-        assert_eq!((told.mirrored[0], told.comparisons[1], told.live), (1, 1, true));
-        assert_eq!(snapshot.backend_totals(&green), Totals::default());
-        assert_eq!(snapshot.difference(&snapshot).mirrors[0].mirrored[0], 0);
     }
 
     #[test]

@@ -118,7 +118,8 @@ fn step(key: &str) -> String {
         format!(".{key}")
     } else {
         let shown = key.chars().take(LONGEST_KEY);
-        let shown: String = shown.map(|c| if is_steering(c) || c == '"' { '?' } else { c }).collect();
+        let shown: String =
+            shown.map(|c| if is_steering(c) || c == '"' { '?' } else { c }).collect();
         format!("[\"{shown}\"]")
     }
 }

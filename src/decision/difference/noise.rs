@@ -71,7 +71,8 @@ impl Noise {
 
     /// Whether `difference` says nothing about a version.
     pub fn hides(&self, difference: &Difference) -> bool {
-        let often = |count: u32, least| count >= least && count.saturating_mul(ONE_IN) >= self.pairs;
+        let often =
+            |count: u32, least| count >= least && count.saturating_mul(ONE_IN) >= self.pairs;
         self.places.get(difference).is_some_and(|count| often(*count, LEAST))
             || self.objects.iter().any(|(object, count)| {
                 let below = *difference.place != **object;
@@ -105,7 +106,8 @@ fn object_of(difference: &Difference) -> Option<&str> {
     match difference.kind {
         Kind::Missing | Kind::Extra if difference.place.starts_with('$') => {
             let place = &*difference.place;
-            let end = if place.ends_with("\"]") { place.rfind("[\"")? } else { place.rfind('.')? };
+            let end =
+                if place.ends_with("\"]") { place.rfind("[\"")? } else { place.rfind('.')? };
             Some(&place[..end])
         }
         Kind::Missing | Kind::Extra | Kind::Value | Kind::Type | Kind::Length | Kind::Many => None,

@@ -17,6 +17,7 @@ impl Survey {
     pub(super) const TRACE: u16 = 1 << 7;
     pub(super) const BUCKET: u16 = 1 << 8;
     pub(super) const LENGTH: u16 = 1 << 9;
+    pub(super) const MIRROR: u16 = 1 << 10;
 
     /// Looks through `headers`.
     pub(in crate::proxy) fn of(headers: &HeaderMap) -> Self {
@@ -44,8 +45,14 @@ impl Survey {
             17 if name == "x-forwarded-proto" => Self::FORWARDED,
             17 if name == "transfer-encoding" => Self::HOP_BY_HOP,
             17 if name == "x-tidegate-bucket" => Self::BUCKET,
+            17 if name == "x-tidegate-mirror" => Self::MIRROR,
             _ => 0,
         }
+    }
+
+    /// Whether it says that it is a copy already.
+    pub(in crate::proxy) const fn is_mirrored(self) -> bool {
+        self.has(Self::MIRROR)
     }
 
     pub(super) const fn has(self, bits: u16) -> bool {
