@@ -22,6 +22,7 @@ mod encrypted;
 mod follow;
 mod load;
 mod masked;
+mod mirror;
 mod outside;
 mod python;
 mod reload;

@@ -8,7 +8,9 @@ use tidegate::{
         rollout::{Command, Effect, Engine, Errand, News, NewsKind, Phase, State, Ticket, Verb},
         stats::{Totals, bucket_index},
     },
-    domain::{MetricName, Moment, Plan, Verdict, Weight, plan::OnThinTraffic, verdict::Lack},
+    domain::{
+        MetricName, MirrorResult, Moment, Plan, Verdict, Weight, plan::OnThinTraffic, verdict::Lack,
+    },
 };
 
 /// How one side does at present.
@@ -24,6 +26,8 @@ pub(crate) struct Health {
     pub(crate) cache_hits: f64,
     /// Share of attempts that the baseline answers in its place.
     pub(crate) fallbacks: f64,
+    /// Share of mirrored answers that differ.
+    pub(crate) differences: f64,
 }
 
 impl Health {
@@ -33,6 +37,7 @@ impl Health {
         endpoints: 2,
         cache_hits: 0.9,
         fallbacks: 0.0,
+        differences: 0.001,
     };
 }
 
@@ -44,6 +49,8 @@ pub(crate) struct Weather {
     pub(crate) canary: Health,
     pub(crate) baseline: Health,
     pub(crate) checks_failed: u64,
+    /// Share of the requests that a mirror gets.
+    pub(crate) mirrored: f64,
     pub(crate) process_memory: u64,
     pub(crate) external: BTreeMap<MetricName, f64>,
     /// Whether state can be written.
@@ -59,6 +66,7 @@ impl Weather {
             canary: Health::GOOD,
             baseline: Health::GOOD,
             checks_failed: 0,
+            mirrored: 0.0,
             process_memory: 100_000_000,
             external: BTreeMap::new(),
             disk: true,
@@ -105,6 +113,8 @@ struct Side {
     totals: Totals,
     attempts: f64,
     failures: f64,
+    copies: f64,
+    differing: f64,
 }
 
 impl Side {
@@ -128,6 +138,20 @@ impl Side {
         latencies.add(bucket_index(health.latency * 2), slow);
         self.totals.total.sum_us += all * health.latency.as_micros() as u64;
         bad
+    }
+}
+
+impl Side {
+    /// Compares the answers to `copies` of the other side's requests.
+    fn compare(&mut self, copies: f64, differences: f64) {
+        self.copies += copies;
+        self.differing += copies * differences;
+        let (all, differing) =
+            (self.copies as u64, (self.differing as u64).min(self.copies as u64));
+        self.copies -= all as f64;
+        self.differing -= differing as f64;
+        self.totals.comparisons[MirrorResult::Same.index()] += all - differing;
+        self.totals.comparisons[MirrorResult::Different.index()] += differing;
     }
 }
 
@@ -175,6 +199,8 @@ impl World {
         let share = self.weight.share();
         let bad = self.canary.count(all * share, &self.weather.canary);
         self.baseline.count(all * (1.0 - share), &self.weather.baseline);
+        let copies = all * self.weather.mirrored.min(1.0 - share);
+        self.canary.compare(copies, self.weather.canary.differences);
         self.spent.bad_responses += bad;
         self.in_a_row = if self.weather.canary.errors >= 1.0 { self.in_a_row + bad } else { 0 };
         let (was, step) = (self.phase().clone(), self.step());
@@ -203,7 +229,7 @@ impl World {
             canary_endpoints: Some(self.weather.canary.endpoints),
             baseline_endpoints: Some(self.weather.baseline.endpoints),
             checks_failed: Some(self.weather.checks_failed),
-            is_mirrored: false,
+            is_mirrored: self.weather.mirrored > 0.0,
             process_memory: Some(self.weather.process_memory),
             process_cpu: Some(0.2),
             external: self.weather.external.clone(),

@@ -18,6 +18,7 @@ mod framing;
 mod limits;
 mod malformed;
 mod messages;
+mod mirror;
 mod oracle;
 mod pool;
 mod recall;

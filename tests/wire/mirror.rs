@@ -1,0 +1,433 @@
+//! Copies of requests: what reaches the mirror, and that no client ever waits for it or fails by it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use serde_json::Value;
+use tidegate::routing::GuardLimits;
+
+use crate::{
+    stage::{Stage, on_everything},
+    support::{
+        client::Client,
+        eventually,
+        gate::Gate,
+        message::Message,
+        setup::{NONE, Setup},
+        upstream::{Log, Reserved, Upstream, ok},
+    },
+};
+
+const OUTCOMES: &str = "tidegate_mirror_requests_total";
+const RESULTS: &str = "tidegate_mirror_comparisons_total";
+const MARK: &str = "x-tidegate-mirror";
+
+/// A mirror of everything to `green`, with more lines.
+fn mirror(lines: &str) -> String {
+    format!("{NONE}\n[route.mirror]\nto = \"green\"\nshare = \"100%\"\n{lines}\n")
+}
+
+/// All requests to `blue`, copied to `green`.
+fn setup(blue: std::net::SocketAddr, green: std::net::SocketAddr, lines: &str) -> Setup {
+    Setup::blue_green((blue, green), 0, &mirror(lines))
+}
+
+fn start(blue: &Upstream, green: &Upstream, lines: &str) -> Gate {
+    Gate::start(&setup(blue.address(), green.address(), lines))
+}
+
+/// Every method that the tests use.
+const WRITES: &str = "methods = [\"GET\", \"POST\", \"PUT\"]\n";
+
+/// Takes requests and never answers.
+fn silent() -> Upstream {
+    Upstream::scripted(|peer| {
+        peer.request();
+        peer.until_closed();
+    })
+}
+
+/// Takes heads and reads no further.
+fn deaf() -> Upstream {
+    Upstream::scripted(|peer| {
+        peer.head();
+        std::thread::park();
+    })
+}
+
+fn received(log: &Log) -> usize {
+    log.bytes.iter().map(Vec::len).sum()
+}
+
+/// A request without its mark, which must be there or not.
+fn unmarked(mut request: Message, marked: bool) -> Message {
+    assert_eq!(request.headers.only(MARK), marked.then_some("1"), "{request:?}");
+    request.headers.0.retain(|(name, _)| name != MARK);
+    request
+}
+
+#[test]
+fn a_copy_is_the_request_and_a_mark() {
+    let (blue, green) = (Upstream::saying("blue"), Upstream::saying("green"));
+    let gate = start(&blue, &green, WRITES);
+    let mut client = gate.client();
+    for (method, rest) in [
+        (
+            "GET",
+            "/a%2Fb?c=%20&d HTTP/1.1\r\nhost: a.example\r\ncookie: a=1\r\nX-Odd: 1\r\nx-odd: 2\r\n\r\n",
+        ),
+        (
+            "GET",
+            "/ HTTP/1.1\r\nhost: a\r\nconnection: x-hop\r\nx-hop: 1\r\nx-request-id: mine\r\n\r\n",
+        ),
+        ("POST", "/ HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n"),
+        ("POST", "/ HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello"),
+        (
+            "PUT",
+            "/ HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n\
+             3\r\nabc\r\n2\r\nde\r\n0\r\nx-sum: 5\r\n\r\n",
+        ),
+        ("POST", "/ HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
+    ] {
+        client.send(format!("{method} {rest}"));
+        assert_eq!(client.answer_to(method).text(), "blue");
+        green.wait_until("the copy is there", |log| log.requests.len() == 1);
+        let (sent, copied) = (blue.take_requests(), green.take_requests());
+        let [sent, copied] = [(sent, false), (copied, true)]
+            .map(|(mut requests, marked)| unmarked(requests.pop().unwrap(), marked));
+        assert_eq!(sent, copied);
+    }
+    gate.await_count(OUTCOMES, &[("outcome", "answered")], 6);
+    assert_eq!(green.log().bytes.len(), 1, "copies share a pooled connection");
+}
+
+#[test]
+fn a_mirror_that_never_answers_delays_nobody() {
+    let (blue, green) = (Upstream::saying("blue"), silent());
+    let gate = start(&blue, &green, "compare = \"body\"");
+    let mut client = gate.client();
+    for number in 1..=3 {
+        assert_eq!(client.get("/").text(), "blue");
+        green.wait_until("the copy is there", |log| log.requests.len() == number);
+    }
+    assert_eq!(green.log().ended, 0, "none of them has been given up");
+    assert_eq!(gate.metric(OUTCOMES, &[]), 0.0);
+}
+
+#[test]
+fn a_mirror_that_takes_no_byte_of_a_body_loses_its_copy() {
+    const SIZE: usize = 48 * 1024 * 1024;
+    let (blue, green) = (Upstream::saying("blue"), deaf());
+    let lines = format!("{WRITES}max_body = \"1GiB\"");
+    let gate = start(&blue, &green, &lines);
+    let mut client = gate.client();
+    client.send(format!("PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: {SIZE}\r\n\r\n"));
+    let block = vec![b'x'; 1024 * 1024];
+    (0..SIZE / block.len()).for_each(|_| client.send(&block));
+    assert_eq!(client.answer_to("PUT").text(), "blue");
+    assert_eq!(blue.take_requests()[0].body.len(), SIZE);
+    gate.await_count(OUTCOMES, &[("outcome", "slow")], 1);
+}
+
+#[test]
+fn every_end_of_a_copy_is_counted_and_none_is_the_clients() {
+    let blue = Upstream::saying("blue");
+    let refusing = Reserved::bind();
+    let cases: [(&str, fn() -> Upstream, &str); 4] = [
+        ("late", silent, "timeout = \"150ms\""),
+        ("failed", || Upstream::scripted(|peer| drop(peer.request())), ""),
+        ("failed", || Upstream::answering(|_| b"garbage\r\n\r\n".to_vec()), ""),
+        (
+            "failed",
+            || {
+                Upstream::scripted(|peer| {
+                    peer.request();
+                    peer.write("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab").ok();
+                })
+            },
+            "",
+        ),
+    ];
+    for (outcome, green, lines) in cases {
+        let green = green();
+        let gate = start(&blue, &green, lines);
+        assert_eq!(gate.client().get("/").text(), "blue", "{outcome}");
+        gate.await_count(OUTCOMES, &[("outcome", outcome)], 1);
+        assert_eq!(green.log().bytes.len(), 1, "a copy is never sent again");
+    }
+    let gate = Gate::start(&setup(blue.address(), refusing.address, "compare = \"status\""));
+    assert_eq!(gate.client().get("/").text(), "blue");
+    gate.await_count(OUTCOMES, &[("outcome", "failed")], 1);
+    gate.await_count(RESULTS, &[("result", "different")], 1);
+    assert_eq!(gate.metric("tidegate_errors_total", &[]), 0.0);
+}
+
+#[test]
+fn what_is_too_large_is_not_copied_or_not_to_its_end() {
+    let (blue, green) = (Upstream::saying("blue"), Upstream::saying("green"));
+    let gate = start(&blue, &green, &format!("{WRITES}max_body = \"4B\""));
+    let mut client = gate.client();
+    client.send("POST /known HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello");
+    assert_eq!(client.answer_to("POST").text(), "blue");
+    gate.await_count(OUTCOMES, &[("outcome", "too_large")], 1);
+    client.send(
+        "POST /unknown HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhell\r\n",
+    );
+    green.wait_until("the copy has begun", |log| received(log) > 0);
+    client.send("1\r\no\r\n0\r\n\r\n");
+    assert_eq!(client.answer_to("POST").text(), "blue");
+    gate.await_count(OUTCOMES, &[("outcome", "too_large")], 2);
+    let log = green.wait_until("it has been cut off", |log| log.ended == 1);
+    assert!(log.requests.is_empty(), "half a body never looks whole: {log:?}");
+    let bodies: Vec<_> = blue.take_requests().iter().map(Message::text).collect();
+    assert_eq!(bodies, ["hello", "hello"]);
+}
+
+#[test]
+fn copies_beyond_the_bound_are_left_out_and_counted() {
+    let (blue, green) = (Upstream::saying("blue"), silent());
+    let gate = start(&blue, &green, "max_in_flight = 2");
+    let mut client = gate.client();
+    (0..5).for_each(|_| assert_eq!(client.get("/").text(), "blue"));
+    gate.await_count(OUTCOMES, &[("outcome", "no_room")], 3);
+    gate.await_count("tidegate_overflow_total", &[("queue", "mirror")], 3);
+    green.wait_until("two are under way", |log| log.requests.len() == 2);
+}
+
+#[test]
+fn a_long_upload_is_copied_in_bounded_memory() {
+    const BLOCK: usize = 128 * 1024;
+    const BLOCKS: usize = 64;
+    const LEEWAY: u64 = 4 * 1024 * 1024;
+    let (blue, green) = (Upstream::saying("blue"), Upstream::saying("green"));
+    let gate = start(&blue, &green, &format!("{WRITES}max_body = \"1GiB\""));
+    let mut client = gate.client();
+    assert_eq!(client.get("/").text(), "blue");
+    green.wait_until("the copy is there", |log| log.requests.len() == 1);
+    let before = (gate.memory("VmHWM"), received(&blue.log()), received(&green.log()));
+    client.send("PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n");
+    let block = [format!("{BLOCK:x}\r\n").into_bytes(), vec![b'x'; BLOCK], b"\r\n".into()].concat();
+    for number in 1..=BLOCKS {
+        client.send(&block);
+        green.wait_until("it has come", |log| received(log) >= before.2 + number * BLOCK);
+        blue.wait_until("it has come", |log| received(log) >= before.1 + number * BLOCK);
+    }
+    client.send("0\r\n\r\n");
+    assert_eq!(client.answer_to("PUT").text(), "blue");
+    green.wait_until("the copy is whole", |log| log.requests.len() == 2);
+    assert_eq!(green.take_requests()[1].body, blue.take_requests()[1].body);
+    let grown = gate.memory("VmHWM").saturating_sub(before.0);
+    assert!(grown < LEEWAY, "{grown} bytes for {} of body", BLOCK * BLOCKS);
+}
+
+#[test]
+fn a_client_that_leaves_within_its_body_leaves_no_whole_copy() {
+    let (blue, green) = (Upstream::saying("blue"), Upstream::saying("green"));
+    let gate = start(&blue, &green, WRITES);
+    let mut client = gate.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhel");
+    green.wait_until("the copy has begun", |log| received(log) > 0);
+    drop(client);
+    gate.await_count(OUTCOMES, &[("outcome", "cut")], 1);
+    let log = green.wait_until("it has been cut off", |log| log.ended == 1);
+    assert!(log.requests.is_empty(), "{log:?}");
+}
+
+#[test]
+fn only_what_the_mirror_wants_is_copied() {
+    let blue = Upstream::answering(|request| match request.headers.has("upgrade") {
+        true => b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n".to_vec(),
+        false => ok("blue"),
+    });
+    let green = Upstream::saying("green");
+    let tables = "[[route.override]]\nquery = \"side\"\nequals = \"green\"\nbackend = \"green\"\n\
+                  [[route.override]]\nquery = \"side\"\nequals = \"blue\"\nbackend = \"blue\"\n";
+    let tables = format!("{tables}{}", mirror(""));
+    let sides = (blue.address(), green.address());
+    let setup = Setup::blue_green(sides, 0, &tables);
+    let gate = Gate::start(&setup.listener("trusted_proxies = [\"127.0.0.2/32\"]"));
+    let mut client = gate.client();
+    let ask = |client: &mut Client, text: &str| {
+        client.send(text);
+        client.answer_to(text.split(' ').next().unwrap())
+    };
+    ask(&mut client, "POST /write HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx");
+    ask(&mut client, "GET /?side=blue HTTP/1.1\r\nhost: a\r\n\r\n");
+    ask(&mut client, "GET /?side=green HTTP/1.1\r\nhost: a\r\n\r\n");
+    let upgrade = "connection: upgrade\r\nupgrade: websocket\r\n";
+    ask(&mut client, &format!("GET /upgrade HTTP/1.1\r\nhost: a\r\n{upgrade}\r\n"));
+    // A stranger's mark is no mark.
+    let forged = format!("{MARK}: 1\r\n");
+    ask(&mut client, &format!("GET /forged HTTP/1.1\r\nhost: a\r\n{forged}\r\n"));
+    let log = green.wait_until("the copy is there", |log| log.targets().contains(&"/forged"));
+    assert_eq!(log.targets(), ["/?side=green", "/forged"]);
+    let marked: Vec<_> = blue.take_requests().iter().map(|r| r.headers.has(MARK)).collect();
+    assert_eq!(marked, [false; 4]);
+}
+
+#[test]
+fn a_copy_is_not_copied_again_and_keeps_its_mark() {
+    let (blue, green) = (Upstream::saying("blue"), Upstream::saying("green"));
+    let trusting = "trusted_proxies = [\"127.0.0.0/8\"]";
+    let gate = Gate::start(&setup(blue.address(), green.address(), "").listener(trusting));
+    let mut client = gate.client();
+    client.try_get("/copy", &format!("{MARK}: 1\r\n")).unwrap();
+    client.get("/plain");
+    green.wait_until("the copy is there", |log| !log.requests.is_empty());
+    assert_eq!(green.log().targets(), ["/plain"]);
+    unmarked(blue.take_requests().remove(0), true);
+}
+
+#[test]
+fn whole_sessions_are_copied_by_their_share() {
+    const SESSIONS: usize = 200;
+    let (blue, green) = (Upstream::saying("blue"), Upstream::saying("green"));
+    let tables = "[route.affinity]\nby = \"header\"\nname = \"x-user\"\n\
+                  [route.mirror]\nto = \"green\"\nshare = \"25%\"\n";
+    let gate = Gate::start(&Setup::blue_green((blue.address(), green.address()), 0, tables));
+    let mut client = gate.client();
+    for turn in 0..2 {
+        for user in 0..SESSIONS {
+            client.try_get(&format!("/{user}-{turn}"), &format!("x-user: u{user}\r\n")).unwrap();
+        }
+    }
+    let copied = eventually("all copies are answered", || {
+        let copied = green.log().requests.len();
+        (gate.metric(OUTCOMES, &[("outcome", "answered")]) as usize == copied).then_some(copied)
+    });
+    let log = green.log();
+    let users = |turn: &str| {
+        let mut users: Vec<_> =
+            log.targets().into_iter().filter_map(|t| t.strip_suffix(turn)).collect();
+        users.sort_unstable();
+        users.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(users("-0"), users("-1"), "the same sessions each time");
+    // Within three standard deviations of a quarter; the keys are the same in each run.
+    assert!((32..=68).contains(&(copied / 2)), "{copied} of {}", 2 * SESSIONS);
+}
+
+fn stage(blue: &Upstream, green: &Upstream, to: &str, lines: &str) -> Stage {
+    let tables = mirror(lines).replace("to = \"green\"", &format!("to = \"{to}\""));
+    let setup = Setup::blue_green((blue.address(), green.address()), 100, &tables);
+    Stage::start(&setup, GuardLimits::default(), Some(on_everything()))
+}
+
+#[test]
+fn a_copy_is_no_attempt_and_its_difference_is_the_judges() {
+    let blue = Upstream::saying("blue");
+    let green = Upstream::answering(|_| {
+        b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n".to_vec()
+    });
+    let mut stage = stage(&blue, &green, "green", "compare = \"status\"");
+    stage.weigh(0);
+    let mut client = stage.client();
+    (0..3).for_each(|_| assert_eq!(client.get("/").text(), "blue"));
+    let judged = eventually("all are compared", || {
+        let judged = stage.judged("green");
+        (judged.compared() == 3).then_some(judged)
+    });
+    assert_eq!((judged.differing(), judged.attempts(), judged.codes.len()), (3, 0, 0));
+    assert_eq!(stage.metrics("green").attempts(), 0);
+    assert_eq!(stage.await_attempts("blue", 3).attempts(), 3);
+    assert_eq!((stage.guard.failures_in_row(), stage.guard.in_flight()), (0, 0));
+    let told = &stage.snapshot().mirrors[0];
+    assert_eq!((told.mirrored[0], told.comparisons[1]), (3, 3));
+    // Of a weight that is no longer in force the judge learns nothing.
+    stage.guard.begin_epoch();
+    assert_eq!(client.get("/").text(), "blue");
+    eventually("it is compared", || {
+        (stage.snapshot().mirrors[0].comparisons[1] == 4).then_some(())
+    });
+    assert_eq!(stage.judged("green").compared(), 3);
+}
+
+#[test]
+fn a_body_that_is_kept_for_a_fallback_is_copied_once() {
+    let (blue, green) = (Upstream::saying("blue"), Upstream::saying("green"));
+    let stage = stage(&blue, &green, "blue", WRITES);
+    let mut client = stage.client();
+    client.send("PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello");
+    assert_eq!(client.answer_to("PUT").text(), "green");
+    blue.wait_until("the copy is there", |log| log.requests.len() == 1);
+    let (sent, copied) = (green.take_requests().remove(0), blue.take_requests().remove(0));
+    assert_eq!(unmarked(sent, false), unmarked(copied, true));
+}
+
+#[test]
+fn an_answer_from_elsewhere_is_not_compared() {
+    let (blue, yellow) = (Upstream::saying("blue"), Upstream::saying("yellow"));
+    let green = Upstream::answering(|_| {
+        b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n".to_vec()
+    });
+    let tables = mirror("compare = \"status\"").replace("\"green\"", "\"yellow\"");
+    let setup = Setup::blue_green((blue.address(), green.address()), 100, &tables);
+    let setup = setup.backend("yellow", yellow.address(), "");
+    let stage = Stage::start(&setup, GuardLimits::default(), Some(on_everything()));
+    assert_eq!(stage.client().get("/").text(), "blue", "by fallback");
+    eventually("it is counted", || (stage.snapshot().mirrors[0].comparisons[4] == 1).then_some(()));
+}
+
+/// JSON with a time and an identity of its own in each answer.
+fn document(number: u64, total: u32) -> Vec<u8> {
+    let body = format!(
+        "{{\"time\":\"t{number}\",\"total\":{total},\"rows\":[{{\"id\":{number}}},{{\"id\":1}}]}}"
+    );
+    let (length, json) = (body.len(), "content-type: application/json");
+    format!(
+        "HTTP/1.1 200 OK\r\n{json}\r\netag: \"{number}\"\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+#[test]
+fn noise_is_learnt_and_what_differs_beyond_it_is_told_by_its_place() {
+    static ANSWERS: AtomicU64 = AtomicU64::new(0);
+    static BROKEN: AtomicBool = AtomicBool::new(false);
+    let next = || ANSWERS.fetch_add(1, Relaxed);
+    let blue = Upstream::answering(move |_| document(next(), 7));
+    let green =
+        Upstream::answering(move |_| document(next(), if BROKEN.load(Relaxed) { 8 } else { 7 }));
+    let gate = start(&blue, &green, "compare = \"body\"\nnoise = \"1%\"");
+    let mut client = gate.client();
+    let mut sent = 0;
+    let mut ask_until = |result: &str, wanted: u32| {
+        eventually(result, || {
+            assert_eq!(client.get("/").status(), 200);
+            sent += 1;
+            gate.await_count(RESULTS, &[], sent);
+            (gate.metric(RESULTS, &[("result", result)]) >= f64::from(wanted)).then_some(())
+        });
+    };
+    ask_until("same", 20);
+    assert_eq!(gate.metric(RESULTS, &[("result", "different")]), 0.0);
+    assert!(gate.metric(RESULTS, &[("result", "learning")]) > 0.0);
+    BROKEN.store(true, Relaxed);
+    ask_until("different", 3);
+    let told: Vec<Value> =
+        gate.events().into_iter().filter(|event| event["kind"] == "mirror_differs").collect();
+    assert_eq!(told.len(), 1, "once a minute: {told:?}");
+    assert_eq!(told[0]["subject"], "app");
+    assert_eq!(told[0]["message"], "green answers otherwise than blue: $.total (value)");
+    // Blue had what clients asked and what noise was learnt from; none but its own are in its series.
+    let asked = blue.take_requests();
+    let pairs = asked.iter().filter(|request| request.headers.has(MARK)).count();
+    assert!(pairs >= 20, "{pairs} pairs");
+    gate.await_count(
+        "tidegate_requests_total",
+        &[("backend", "blue")],
+        (asked.len() - pairs) as u64,
+    );
+    assert_eq!(gate.metric("tidegate_requests_total", &[("backend", "green")]), 0.0);
+}
+
+#[test]
+fn an_answer_that_is_cut_short_is_compared_with_nothing() {
+    let blue = Upstream::scripted(|peer| {
+        peer.request();
+        peer.write("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab").ok();
+    });
+    let green = Upstream::saying("hello");
+    let gate = start(&blue, &green, "compare = \"body\"\nnoise = \"0%\"");
+    assert!(gate.client().try_get("/", "").is_err());
+    gate.await_count(RESULTS, &[("result", "unanswered")], 1);
+}
