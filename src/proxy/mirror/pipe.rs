@@ -143,11 +143,13 @@ pub(in crate::proxy) struct CopiedBody {
     pipe: Rc<Pipe>,
     /// Bytes still to come, where that is known.
     exact: Option<u64>,
+    /// It has said that it is over. Before, a chunked body that is empty must not look like none.
+    ended: bool,
 }
 
 impl CopiedBody {
     pub(super) const fn new(pipe: Rc<Pipe>, exact: Option<u64>) -> Self {
-        Self { pipe, exact }
+        Self { pipe, exact, ended: false }
     }
 }
 
@@ -173,6 +175,7 @@ impl Body for CopiedBody {
             State::Flows => Poll::Pending,
             State::Complete => {
                 let trailers = self.pipe.trailers.borrow_mut().take();
+                self.ended = trailers.is_none();
                 Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
             }
             State::GivenUp(_) | State::Closed => {
@@ -183,9 +186,7 @@ impl Body for CopiedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        let is_empty = self.pipe.pending.borrow().is_empty();
-        let complete = self.pipe.state.get() == State::Complete;
-        complete && is_empty && self.pipe.trailers.borrow().is_none()
+        self.ended
     }
 
     fn size_hint(&self) -> SizeHint {
