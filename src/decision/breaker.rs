@@ -2,6 +2,9 @@
 //!
 //! It looks at the attempts of the last few seconds whatever the step, settling included: a canary that fails everything
 //! does so at any weight.
+//!
+//! Who gives up on a silent backend leaves no failure behind, so for the share a client that left before its answer began
+//! counts like one that was failed. Where clients leave by habit they do so on both sides, and the share is not looked at.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -34,26 +37,33 @@ struct Mark {
 struct Side {
     success: u64,
     failure: u64,
+    abandoned: u64,
 }
 
 impl Side {
     const fn of(totals: &Totals) -> Self {
-        Self { success: totals.success, failure: totals.failure }
+        let Totals { success, failure, abandoned, .. } = *totals;
+        Self { success, failure, abandoned }
     }
 
     const fn since(self, earlier: Self) -> Self {
         Self {
             success: self.success.saturating_sub(earlier.success),
             failure: self.failure.saturating_sub(earlier.failure),
+            abandoned: self.abandoned.saturating_sub(earlier.abandoned),
         }
     }
 
-    const fn judged(self) -> u64 {
-        self.success + self.failure
+    const fn bad(self) -> u64 {
+        self.failure + self.abandoned
     }
 
-    fn failure_share(self) -> f64 {
-        if self.judged() == 0 { 0.0 } else { self.failure as f64 / self.judged() as f64 }
+    const fn all(self) -> u64 {
+        self.success + self.bad()
+    }
+
+    fn bad_share(self) -> f64 {
+        if self.all() == 0 { 0.0 } else { self.bad() as f64 / self.all() as f64 }
     }
 }
 
@@ -90,17 +100,21 @@ impl Breaker {
         let (first, last) = (self.marks.front()?, self.marks.back()?);
         let canary = last.canary.since(first.canary);
         let baseline = last.baseline.since(first.baseline);
-        let enough = canary.judged() >= limits.of_at_least.max(1);
+        let enough = canary.all() >= limits.of_at_least.max(1);
         if !enough
-            || canary.failure_share() < limits.failure_share
-            || baseline.failure_share() >= BASELINE_IN_TROUBLE
+            || canary.bad_share() < limits.failure_share
+            || baseline.bad_share() >= BASELINE_IN_TROUBLE
         {
             return None;
         }
+        let given_up = match canary.abandoned {
+            0 => String::new(),
+            count => format!(" ({count} given up by their clients)"),
+        };
         let text = format!(
-            "{} of {} attempts failed within {:.1}s",
-            canary.failure,
-            canary.judged(),
+            "{} of {} attempts failed within {:.1}s{given_up}",
+            canary.bad(),
+            canary.all(),
             last.at.since(first.at).as_secs_f64()
         );
         Some(Cause::new(CauseKind::Breaker, text))
@@ -161,6 +175,20 @@ mod tests {
         let begin = (0, totals(0, 0), totals(0, 0));
         assert_eq!(after(&[begin.clone(), (10, totals(0, 30), totals(94, 6))]), None);
         assert!(after(&[begin, (10, totals(0, 30), totals(96, 4))]).is_some());
+    }
+
+    #[test]
+    fn a_canary_that_clients_give_up_on_trips_unless_they_leave_the_baseline_too() {
+        let silent = |abandoned| Totals { abandoned, ..totals(0, 0) };
+        let begin = (0, silent(0), totals(0, 0));
+        let cause = after(&[begin.clone(), (10, silent(30), totals(96, 0))]).unwrap();
+        assert_eq!(
+            cause.text,
+            "30 of 30 attempts failed within 1.0s (30 given up by their clients)"
+        );
+        assert_eq!(after(&[begin.clone(), (10, silent(19), totals(96, 0))]), None);
+        let left_too = Totals { abandoned: 20, ..totals(96, 0) };
+        assert_eq!(after(&[begin, (10, silent(30), left_too)]), None);
     }
 
     #[test]

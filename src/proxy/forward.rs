@@ -69,7 +69,7 @@ impl Exchange<'_> {
         sending: Sending,
         mut attempt: Attempt,
     ) -> Result<Attempted, ProxyError> {
-        match self.exchange(parts, sending).await {
+        match self.exchange(parts, sending, &mut attempt).await {
             Ok((upstream, answer)) => self.take_answer(upstream, answer, attempt),
             Err(error) => {
                 attempt.fail(error);
@@ -86,6 +86,7 @@ impl Exchange<'_> {
         &mut self,
         parts: request::Parts,
         mut sending: Sending,
+        attempt: &mut Attempt,
     ) -> Result<(Box<UpstreamConnection>, Response<Incoming>), ProxyError> {
         if let Some(fallback) = &mut self.fallback {
             sending = Box::pin(fallback.keep(self.context, sending)).await?;
@@ -110,7 +111,11 @@ impl Exchange<'_> {
                 Err(fault) => fault,
             };
             let error = progress.as_deref().and_then(BodyProgress::fault).unwrap_or(fault.error);
+            let was_written = fault.unsent.is_none();
             request = self.again(&upstream, fault, progress.as_deref(), &kept).ok_or(error)?;
+            if was_written {
+                attempt.fail_and_begin_again(error);
+            }
             let worker = &self.context.downstream.worker;
             worker.shard().retry(self.context.target(self.choice).series);
             upstream = self.connect(&mut now).await?;
@@ -207,7 +212,8 @@ impl Exchange<'_> {
     /// The request once more, where that is safe.
     ///
     /// An idle connection may die while a request is on its way to it, and nothing tells whether the endpoint saw it. If no
-    /// byte was written, anything may be sent again; else only what has no body and, by RFC 9110 §9.2.2, may be repeated.
+    /// byte was written, anything may be sent again, and nothing has been tried; else only what has no body and, by RFC 9110
+    /// §9.2.2, may be repeated, and what broke counts: an endpoint that drops what it has read must not look well.
     fn again(
         &self,
         upstream: &UpstreamConnection,

@@ -15,7 +15,9 @@ use tokio::{
     sync::Notify,
 };
 
-use super::{connection, downstream::Downstream, headers::RequestId, respond, worker::Worker};
+use super::{
+    connection, downstream::Downstream, headers::RequestId, respond, socket, worker::Worker,
+};
 use crate::{
     config::model::Listener,
     domain::Queue,
@@ -119,6 +121,7 @@ impl Acceptor {
         // Only a socket that is gone already refuses, and its first read tells.
         let _ = stream.set_nodelay(true);
         let place = Place::enter(self.connections.clone(), worker.index());
+        let stream = socket::Socket::Plain(stream);
         let downstream =
             Rc::new(Downstream::new(worker.clone(), settings, self.clone(), peer, stream));
         let registration = worker.register(&downstream);

@@ -61,6 +61,12 @@ impl Attempt {
         self.count(Outcome { class, blame, ..self.outcome(clock::now()) });
     }
 
+    /// This try has failed, and another one of the same request begins at the same endpoint: two attempts, one permit.
+    pub(super) fn fail_and_begin_again(&mut self, error: ProxyError) {
+        self.fail(error);
+        (self.begun, self.answered, self.counted) = (clock::now(), None, false);
+    }
+
     /// The rollout whose canary this attempt tries.
     pub(super) fn trial(&self) -> Option<&Rollout> {
         self.in_flight.trial()
@@ -105,6 +111,9 @@ impl Drop for Attempt {
         }
         let ours = std::thread::panicking() || self.worker.is_cutting();
         let reason = if ours { ErrorReason::Internal } else { ErrorReason::ClientGone };
+        if !ours && self.answered.is_none() {
+            self.each_series(|series| self.worker.shard().abandoned(series));
+        }
         self.worker.shard().error(reason);
         self.fail(ProxyError::new(reason, "the attempt was dropped"));
     }

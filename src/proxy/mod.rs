@@ -23,6 +23,7 @@ mod outgoing;
 mod pipeline;
 mod replay;
 mod respond;
+mod socket;
 mod tunnel;
 mod upstream;
 mod worker;

@@ -25,6 +25,7 @@ use super::{
     downstream::RawIo,
     frames::{CLOSE_FOR_RESTART, Frames},
     measure::Attempt,
+    socket::Socket,
     upstream::Remains,
 };
 use crate::routing::Guard;
@@ -50,12 +51,13 @@ impl Tunnel {
     /// Copies until both sides have ended; `early` is what the client sent before it had an answer.
     pub(super) async fn run(mut self, mut client: RawIo, early: &[u8]) -> io::Result<()> {
         let Remains { socket, read, unsent } = &mut self.endpoint;
-        keep_alive(socket)?;
+        keep_alive(socket.tcp())?;
         client.keep_alive()?;
         client.write_all(read).await?;
         client.flush().await?;
         socket.write_all(unsent).await?;
         socket.write_all(early).await?;
+        socket.flush().await?;
         let Some(rollout) = self.attempt.trial() else {
             copy_bidirectional_with_sizes(&mut client, socket, BUFFER, BUFFER).await?;
             return Ok(());
@@ -87,7 +89,7 @@ enum End {
 }
 
 impl Watched<'_> {
-    async fn copy(mut self, socket: &mut TcpStream) -> io::Result<()> {
+    async fn copy(mut self, socket: &mut Socket) -> io::Result<()> {
         let (guard, frames) = (self.guard, self.frames);
         let mut client = RawIo(self.client.0.clone());
         // At a recall the worker wakes the connection's task.

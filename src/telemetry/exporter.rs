@@ -93,6 +93,7 @@ impl<G: Fn() -> Gauges + Send + Sync> Collector for Source<G> {
 fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     let mut requests = Family::new(&names::REQUESTS);
     let mut responses = Family::new(&names::RESPONSES);
+    let mut abandoned = Family::new(&names::ABANDONED);
     let mut retries = Family::new(&names::RETRIES);
     let mut cache_answers = Family::new(&names::CACHE_ANSWERS);
     let mut cache_hits = Family::new(&names::CACHE_HITS);
@@ -106,6 +107,7 @@ fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
         for (code, count) in &totals.codes {
             responses.count(&[route, backend, &code.to_string()], *count);
         }
+        abandoned.count(&[route, backend], totals.abandoned);
         retries.count(&[route, backend], totals.retries);
         // Most backends never speak of a cache.
         if totals.cache_answers > 0 {
@@ -127,10 +129,11 @@ fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     for queue in Queue::ALL {
         overflow.count(&[queue.label()], snapshot.overflows_of(queue));
     }
-    let attempts = [requests, responses, retries, cache_answers, cache_hits, duration, first_byte];
+    let attempts = [requests, responses, abandoned, retries, cache_answers, cache_hits];
+    let attempts = attempts.into_iter().chain([duration, first_byte]);
     let [mirrored, comparisons] = mirror_families(snapshot);
     let others = [fallbacks, mirrored, comparisons, errors, overflow];
-    attempts.into_iter().chain(others).map(Family::finish).collect()
+    attempts.chain(others).map(Family::finish).collect()
 }
 
 fn mirror_families(snapshot: &Snapshot) -> [Family; 2] {

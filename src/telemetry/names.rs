@@ -44,6 +44,14 @@ pub const RESPONSES: Metric = Metric {
     labels: &["route", "backend", "code"],
 };
 
+/// Attempts that clients gave up on.
+pub const ABANDONED: Metric = Metric {
+    name: "tidegate_abandoned_total",
+    help: "Attempts whose client left before the backend's answer began; excluded ones all.",
+    kind: MetricKind::Counter,
+    labels: &["route", "backend"],
+};
+
 /// Requests sent again.
 pub const RETRIES: Metric = Metric {
     name: "tidegate_retries_total",
@@ -229,9 +237,10 @@ pub const BUILD: Metric = Metric {
 };
 
 /// Every metric of our own.
-pub const ALL: [&Metric; 25] = [
+pub const ALL: &[&Metric] = &[
     &REQUESTS,
     &RESPONSES,
+    &ABANDONED,
     &RETRIES,
     &FALLBACKS,
     &MIRRORED,
@@ -276,7 +285,7 @@ mod tests {
 
     #[test]
     fn each_name_stands_for_one_metric() {
-        let mut names = ALL.map(|metric| metric.name);
+        let mut names: Vec<_> = ALL.iter().map(|metric| metric.name).collect();
         names.sort_unstable();
         assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
     }

@@ -55,6 +55,13 @@ impl Shard {
         }
     }
 
+    /// Counts one attempt whose client left before the answer began.
+    pub fn abandoned(&self, series: SeriesId) {
+        if let Some(series) = self.series(series) {
+            add(&series.abandoned, 1);
+        }
+    }
+
     /// Counts one request that is sent again, since its connection had died.
     pub fn retry(&self, series: SeriesId) {
         if let Some(series) = self.series(series) {
@@ -130,6 +137,7 @@ impl Shard {
 #[derive(Debug, Default)]
 struct Series {
     classes: [AtomicU64; Class::ALL.len()],
+    abandoned: AtomicU64,
     retries: AtomicU64,
     fallbacks: AtomicU64,
     cache_answers: AtomicU64,
@@ -160,6 +168,7 @@ impl Series {
         for class in Class::ALL {
             *totals.class_mut(class) += self.classes[class as usize].load(Relaxed);
         }
+        totals.abandoned += self.abandoned.load(Relaxed);
         totals.retries += self.retries.load(Relaxed);
         totals.fallbacks += self.fallbacks.load(Relaxed);
         totals.cache_answers += self.cache_answers.load(Relaxed);

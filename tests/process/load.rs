@@ -18,7 +18,14 @@ use crate::support::{client::Client, upstream::ok};
 pub(crate) struct Lean {
     pub(crate) address: SocketAddr,
     answered: Arc<AtomicU64>,
-    fails: Arc<AtomicBool>,
+    mood: Arc<Mood>,
+}
+
+/// What a lean upstream does instead of answering well.
+#[derive(Default)]
+struct Mood {
+    fails: AtomicBool,
+    hangs: AtomicBool,
 }
 
 impl Lean {
@@ -26,20 +33,25 @@ impl Lean {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let answered = Arc::new(AtomicU64::new(0));
-        let fails = Arc::new(AtomicBool::new(false));
-        let (counter, switch) = (Arc::clone(&answered), Arc::clone(&fails));
+        let mood = Arc::<Mood>::default();
+        let (counter, switch) = (Arc::clone(&answered), Arc::clone(&mood));
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (counter, switch) = (Arc::clone(&counter), Arc::clone(&switch));
                 std::thread::spawn(move || answer_all(stream, &ok(name), &counter, &switch));
             }
         });
-        Self { address, answered, fails }
+        Self { address, answered, mood }
     }
 
     /// Answers with 500 from now on, or no longer.
     pub(crate) fn set_failing(&self, fails: bool) {
-        self.fails.store(fails, Relaxed);
+        self.mood.fails.store(fails, Relaxed);
+    }
+
+    /// Takes requests and says nothing from now on.
+    pub(crate) fn hang(&self) {
+        self.mood.hangs.store(true, Relaxed);
     }
 
     pub(crate) fn answered(&self) -> u64 {
@@ -48,7 +60,7 @@ impl Lean {
 }
 
 /// Answers each empty line, which is where a bodiless request ends.
-fn answer_all(mut stream: TcpStream, good: &[u8], counter: &AtomicU64, fails: &AtomicBool) {
+fn answer_all(mut stream: TcpStream, good: &[u8], counter: &AtomicU64, mood: &Mood) {
     let bad = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n";
     stream.set_nodelay(true).unwrap();
     let end = b"\r\n\r\n";
@@ -63,7 +75,10 @@ fn answer_all(mut stream: TcpStream, good: &[u8], counter: &AtomicU64, fails: &A
             if matched == end.len() {
                 matched = 0;
                 counter.fetch_add(1, Relaxed);
-                let answer = if fails.load(Relaxed) { &bad[..] } else { good };
+                if mood.hangs.load(Relaxed) {
+                    continue;
+                }
+                let answer = if mood.fails.load(Relaxed) { &bad[..] } else { good };
                 if stream.write_all(answer).is_err() {
                     return;
                 }

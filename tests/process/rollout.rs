@@ -165,6 +165,34 @@ fn a_canary_that_breaks_loses_all_traffic_at_once() {
     assert_eq!(green_percent(&gate).0, 50.0);
 }
 
+/// Clients that are less patient than `first_byte` leave no failure behind: that they leave is what tells.
+#[test]
+fn a_canary_that_hangs_until_clients_leave_is_rolled_back() {
+    let sides = pair();
+    let plan = format!("{QUICK}{}", steps(&[50, 100], "1h", ""));
+    let gate = Gate::start(&setup(&sides, &plan));
+    gate.run_ok(&["start", "app"]);
+    await_phase(&gate, "baking");
+    sides.1.hang();
+    let mut left = 0;
+    let status = eventually("the canary is cut off", || {
+        let mut clients: Vec<_> = (0..16).map(|_| gate.client()).collect();
+        for client in &mut clients {
+            let patience = Some(Duration::from_millis(50));
+            client.stream().set_read_timeout(patience).unwrap();
+            left += u32::from(client.try_get("/", "").is_err());
+        }
+        let status = rollout(&gate);
+        (status["phase"] == "rolled_back").then_some(status)
+    });
+    let because = status["because"].as_str().unwrap();
+    assert!(because.contains("given up by their clients"), "{because}");
+    assert!(left >= 20, "{left} clients left");
+    let canary = [("backend", "green")];
+    assert!(gate.metric("tidegate_abandoned_total", &canary) >= 20.0);
+    assert_eq!(gate.metric("tidegate_requests_total", &[canary[0], ("class", "failure")]), 0.0);
+}
+
 #[test]
 fn a_verb_that_does_not_fit_says_what_would() {
     const VERBS: [&str; 6] = ["start", "pause", "resume", "advance", "promote", "rollback"];

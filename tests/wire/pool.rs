@@ -29,6 +29,10 @@ fn a_get_on_a_kept_connection_that_dies_is_sent_again() {
     assert_eq!((answer.status(), answer.text().as_str()), (200, "fine"));
     assert_eq!(upstream.log().targets(), ["/warm", "/again", "/again"]);
     assert_eq!(upstream.log().bytes.len(), 2);
+    // The client is well served, and the endpoint has failed all the same.
+    gate.await_count("tidegate_requests_total", &[("class", "success")], 2);
+    gate.await_count("tidegate_requests_total", &[("class", "failure")], 1);
+    gate.await_count("tidegate_retries_total", &[], 1);
 }
 
 #[test]

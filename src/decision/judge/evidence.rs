@@ -71,10 +71,20 @@ impl Evidence<'_> {
     /// # Errors
     /// [`Missing`] while it settles, and when there are fewer requests than the plan wants.
     pub fn enough(&self, side: Side, window: Duration) -> Result<Counts, Missing> {
+        self.enough_of(side, window, Counts::judged)
+    }
+
+    /// The same, where other attempts say something too.
+    fn enough_of(
+        &self,
+        side: Side,
+        window: Duration,
+        that_tell: impl Fn(&Counts) -> u64,
+    ) -> Result<Counts, Missing> {
         let counts = self.window(side).counts(Some(window)).ok_or(Missing::Settling)?;
-        let need = self.plan.min_requests.max(1);
-        if counts.judged() < need {
-            return Err(Missing::Traffic { side, have: counts.judged(), need });
+        let (have, need) = (that_tell(&counts), self.plan.min_requests.max(1));
+        if have < need {
+            return Err(Missing::Traffic { side, have, need });
         }
         Ok(counts)
     }
@@ -144,6 +154,9 @@ impl Facts for Evidence<'_> {
             Metric::SuccessRate => {
                 self.enough(gauge.side, span).and_then(|c| share(c.success, c.judged()))
             }
+            Metric::AbandonedRate => self
+                .enough_of(gauge.side, span, Counts::awaited)
+                .and_then(|c| share(c.abandoned, c.awaited())),
             Metric::FallbackRate => {
                 self.enough(gauge.side, span).and_then(|c| share(c.fallbacks, c.judged()))
             }

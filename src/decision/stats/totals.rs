@@ -14,7 +14,9 @@ pub struct Totals {
     pub failure: u64,
     /// Attempts that say nothing about the backend.
     pub excluded: u64,
-    /// Requests that were sent a second time within an attempt.
+    /// Of these, those whose client left before the answer began.
+    pub abandoned: u64,
+    /// Requests that were sent a second time.
     pub retries: u64,
     /// Attempts whose request was then answered by another backend.
     pub fallbacks: u64,
@@ -149,6 +151,7 @@ impl Totals {
         for class in Class::ALL {
             *self.class_mut(class) += other.class(class);
         }
+        self.abandoned += other.abandoned;
         self.retries += other.retries;
         self.fallbacks += other.fallbacks;
         self.cache_answers += other.cache_answers;
@@ -172,6 +175,7 @@ impl Totals {
             success: self.success.saturating_sub(earlier.success),
             failure: self.failure.saturating_sub(earlier.failure),
             excluded: self.excluded.saturating_sub(earlier.excluded),
+            abandoned: self.abandoned.saturating_sub(earlier.abandoned),
             retries: self.retries.saturating_sub(earlier.retries),
             fallbacks: self.fallbacks.saturating_sub(earlier.fallbacks),
             cache_answers: self.cache_answers.saturating_sub(earlier.cache_answers),
@@ -244,6 +248,7 @@ pub(crate) mod tests {
             Totals { success: 1, cache_answers: 4, cache_hits: 1, ..Totals::default() };
         earlier.comparisons = [2, 1, 7, 7, 7];
         let mut now = Totals { success: 5, failure: 1, fallbacks: 1, ..Totals::default() };
+        now.abandoned = 2;
         (now.cache_answers, now.cache_hits) = (8, 4);
         (now.comparisons, now.mirrored) = ([5, 2, 9, 9, 9], [1; 7]);
         let between = now.difference(&earlier);

@@ -41,6 +41,8 @@ pub struct Counts {
     pub failure: u64,
     /// Attempts that say nothing.
     pub excluded: u64,
+    /// Of these, those whose client left before the answer began.
+    pub abandoned: u64,
     /// Attempts that another backend then answered.
     pub fallbacks: u64,
     /// Answers that said whether they came from a cache.
@@ -59,6 +61,11 @@ impl Counts {
     /// Attempts that the backend is judged by.
     pub const fn judged(&self) -> u64 {
         self.success + self.failure
+    }
+
+    /// Attempts whose client got to know the backend, or gave up on it.
+    pub const fn awaited(&self) -> u64 {
+        self.judged() + self.abandoned
     }
 }
 
@@ -112,6 +119,7 @@ impl Window {
             success: since(|totals| totals.success),
             failure: since(|totals| totals.failure),
             excluded: since(|totals| totals.excluded),
+            abandoned: since(|totals| totals.abandoned),
             fallbacks: since(|totals| totals.fallbacks),
             cache_answers: since(|totals| totals.cache_answers),
             cache_hits: since(|totals| totals.cache_hits),

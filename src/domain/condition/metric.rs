@@ -112,6 +112,8 @@ metrics! {
     ErrorRate = "error_rate", Share, Windowed;
     /// Successes among judged attempts.
     SuccessRate = "success_rate", Share, Windowed;
+    /// Attempts whose client left before the answer began, among those and the judged ones.
+    AbandonedRate = "abandoned_rate", Share, Windowed;
     /// Attempts that the baseline answered in the canary's place.
     FallbackRate = "fallback_rate", Share, Own;
     /// Answers from the backend's cache among those that say so.

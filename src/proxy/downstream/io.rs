@@ -341,7 +341,7 @@ impl Write for DownstreamIo {
     // The library flushes once all its bytes are written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.shared.departing.get() {
-            ready!(self.shared.poll_outbox(cx))?;
+            ready!(self.shared.poll_out(cx))?;
             self.shared.blocked.set(false);
         }
         self.shared.flushed.set(true);

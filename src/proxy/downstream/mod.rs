@@ -15,10 +15,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, ReadBuf};
 
 pub(super) use self::{
     deadline::{Expiry, Overdue},
@@ -30,6 +27,7 @@ use super::{
     error::ProxyError,
     head::{Head, HeadLimits, Side},
     listener::Acceptor,
+    socket::Socket,
     tunnel::Tunnel,
     worker::Worker,
 };
@@ -65,7 +63,7 @@ pub(super) struct Downstream {
     address_text: OnceCell<Box<str>>,
     /// What Tidegate adds to the present request's head, as it goes over the wire.
     added: RefCell<Vec<u8>>,
-    socket: RefCell<TcpStream>,
+    socket: RefCell<Socket>,
     head: RefCell<Head>,
     phase: Cell<Phase>,
     /// Why the connection must end, to be told to the client.
@@ -112,7 +110,7 @@ impl Downstream {
         listener: Arc<Listener>,
         acceptor: Rc<Acceptor>,
         peer: SocketAddr,
-        socket: TcpStream,
+        socket: Socket,
     ) -> Self {
         let limits = HeadLimits { bytes: listener.max_header_bytes, lines: listener.max_headers };
         Self {
@@ -295,7 +293,7 @@ impl Downstream {
     pub(super) fn reset(&self) {
         self.send_now();
         // Where it cannot be set, the socket is gone already.
-        let _ = socket2::SockRef::from(&*self.socket.borrow()).set_linger(Some(Duration::ZERO));
+        let _ = socket2::SockRef::from(self.socket.borrow().tcp()).set_linger(Some(Duration::ZERO));
     }
 
     pub(super) fn set_tunnel(&self, tunnel: Tunnel) {

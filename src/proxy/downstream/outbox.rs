@@ -37,8 +37,9 @@ impl Downstream {
             return;
         }
         let mut outbox = self.outbox.borrow_mut();
-        let sent = self.socket.borrow().try_write(&outbox).unwrap_or(0);
-        if sent == outbox.len() {
+        let mut socket = self.socket.borrow_mut();
+        let sent = socket.try_write(&outbox).unwrap_or(0);
+        if sent == outbox.len() && !socket.has_rest() {
             outbox.clear();
             return;
         }
@@ -61,6 +62,20 @@ impl Downstream {
         Poll::Ready(Ok(()))
     }
 
+    /// The same, and then all that the socket holds itself.
+    pub(super) fn poll_out(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_outbox(cx))?;
+        let mut socket = self.socket.borrow_mut();
+        let flushed = Pin::new(&mut *socket).poll_flush(cx);
+        if flushed.is_pending() {
+            self.blocked.set(true);
+            if socket.has_moved() {
+                self.progress.set(true);
+            }
+        }
+        flushed
+    }
+
     /// Sends an interim answer (1xx), where it cannot get between the bytes of another one.
     pub(in crate::proxy) fn send_interim(&self, head: &[u8]) {
         /// More than this a client that does not read is not owed.
@@ -72,7 +87,7 @@ impl Downstream {
         {
             return;
         }
-        let sent = if outbox.is_empty() { self.socket.borrow().try_write(head) } else { Ok(0) };
+        let sent = if outbox.is_empty() { self.socket.borrow_mut().try_write(head) } else { Ok(0) };
         outbox.extend_from_slice(&head[sent.unwrap_or(0)..]);
     }
 }

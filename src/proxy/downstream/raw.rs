@@ -18,7 +18,7 @@ pub(in crate::proxy) struct RawIo(pub(in crate::proxy) Rc<Downstream>);
 impl RawIo {
     /// Lets the kernel ask now and then whether the client is still there.
     pub(in crate::proxy) fn keep_alive(&self) -> io::Result<()> {
-        tunnel::keep_alive(&self.0.socket.borrow())
+        tunnel::keep_alive(self.0.socket.borrow().tcp())
     }
 }
 
@@ -43,7 +43,7 @@ impl AsyncWrite for RawIo {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_outbox(cx)
+        self.0.poll_out(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -15,19 +15,17 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
+use super::io::{Upstream, UpstreamIo};
+use crate::{
+    domain::{ErrorReason, Moment},
+    proxy::{body::RequestBody, error::ProxyError, socket::Socket, worker::Worker},
+};
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http::{Request, Response};
 use hyper::{
     body::Incoming,
     client::conn::{TrySendError, http1},
-};
-use tokio::net::TcpStream;
-
-use super::io::{Upstream, UpstreamIo};
-use crate::{
-    domain::{ErrorReason, Moment},
-    proxy::{body::RequestBody, error::ProxyError, worker::Worker},
 };
 
 /// Bytes of an answer that the library holds; twice the largest head.
@@ -53,7 +51,7 @@ pub(in crate::proxy) struct UpstreamConnection {
 
 /// A connection that has left HTTP.
 pub(in crate::proxy) struct Remains {
-    pub(in crate::proxy) socket: TcpStream,
+    pub(in crate::proxy) socket: Socket,
     /// What the endpoint sent after its head.
     pub(in crate::proxy) read: Vec<u8>,
     /// What it has not been sent of the request.
@@ -70,7 +68,7 @@ pub(in crate::proxy) struct SendFault {
 
 impl UpstreamConnection {
     /// Takes a fresh socket.
-    pub(super) async fn new(socket: TcpStream, worker: Rc<Worker>) -> hyper::Result<Box<Self>> {
+    pub(super) async fn new(socket: Socket, worker: Rc<Worker>) -> hyper::Result<Box<Self>> {
         let (io, shared) = UpstreamIo::new(socket, worker);
         let (sender, http) = http1::Builder::new().max_buf_size(BUFFER).handshake(io).await?;
         let relay = Arc::new(Relay::default());

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use super::UpstreamConnection;
 use crate::{
     domain::{EndpointAddress, ErrorReason},
-    proxy::{error::ProxyError, worker::Worker},
+    proxy::{error::ProxyError, socket::Socket, worker::Worker},
 };
 
 /// Connects to `address`, trying every address of its name in turn.
@@ -26,7 +26,7 @@ pub(in crate::proxy) async fn connect(
     let socket = tokio::time::timeout(timeout, open(address));
     let socket = socket.await.map_err(|_| slow)?;
     let socket = socket.map_err(|error| if is_own(&error) { own } else { failed })?;
-    UpstreamConnection::new(socket, worker.clone()).await.map_err(|_| failed)
+    UpstreamConnection::new(Socket::Plain(socket), worker.clone()).await.map_err(|_| failed)
 }
 
 async fn open(address: &EndpointAddress) -> io::Result<TcpStream> {

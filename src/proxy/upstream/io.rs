@@ -13,10 +13,7 @@ use std::{
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::{
-    io::{AsyncRead, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::proxy::{
     downstream::Downstream,
@@ -24,6 +21,7 @@ use crate::proxy::{
     head::{Head, HeadLimits, Side},
     interim,
     outgoing::Sender,
+    socket::Socket,
     worker::Worker,
 };
 
@@ -37,7 +35,7 @@ const LEAST_READ: usize = 1024;
 pub(in crate::proxy) struct Upstream {
     worker: Rc<Worker>,
     /// Taken when the connection leaves HTTP.
-    socket: RefCell<Option<TokioIo<TcpStream>>>,
+    socket: RefCell<Option<TokioIo<Socket>>>,
     head: RefCell<Head>,
     /// A request is under way and its answer's head is not complete.
     awaiting: Cell<bool>,
@@ -61,7 +59,7 @@ pub(in crate::proxy) struct Upstream {
 }
 
 impl Upstream {
-    fn new(socket: TcpStream, worker: Rc<Worker>) -> Self {
+    fn new(socket: Socket, worker: Rc<Worker>) -> Self {
         Self {
             worker,
             socket: RefCell::new(Some(TokioIo::new(socket))),
@@ -86,11 +84,11 @@ impl Upstream {
             return;
         }
         let mut out = self.out.borrow_mut();
-        let sent = match self.socket.borrow().as_ref() {
-            Some(socket) => socket.inner().try_write(&out).unwrap_or(0),
-            None => 0,
+        let (sent, has_rest) = match self.socket.borrow_mut().as_mut().map(TokioIo::inner_mut) {
+            Some(socket) => (socket.try_write(&out).unwrap_or(0), socket.has_rest()),
+            None => (0, false),
         };
-        if sent == out.len() {
+        if sent == out.len() && !has_rest {
             out.clear();
             return;
         }
@@ -102,7 +100,7 @@ impl Upstream {
 
     fn poll_socket<T>(
         &self,
-        poll: impl FnOnce(&mut TokioIo<TcpStream>) -> Poll<io::Result<T>>,
+        poll: impl FnOnce(&mut TokioIo<Socket>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         match self.socket.borrow_mut().as_mut() {
             Some(socket) => poll(socket),
@@ -111,16 +109,13 @@ impl Upstream {
     }
 
     /// The socket, for what comes after HTTP.
-    pub(super) fn take_socket(&self) -> Option<TcpStream> {
+    pub(super) fn take_socket(&self) -> Option<Socket> {
         self.socket.borrow_mut().take().map(TokioIo::into_inner)
     }
 
     /// Whether an idle connection is still open and has sent nothing, by the kernel's own word.
     pub(super) fn is_quiet(&self) -> bool {
-        let socket = self.socket.borrow();
-        let mut byte = [std::mem::MaybeUninit::uninit()];
-        let peeked = socket.as_ref().map(|io| socket2::SockRef::from(io.inner()).peek(&mut byte));
-        matches!(peeked, Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock)
+        self.socket.borrow_mut().as_mut().is_some_and(|socket| socket.inner_mut().is_quiet())
     }
 
     /// A request of `client` goes out, with the lines that Tidegate adds; interim answers come back to it.
@@ -156,7 +151,8 @@ impl Upstream {
 
     /// Whether all that was to be sent has left.
     pub(super) fn is_flushed(&self) -> bool {
-        self.out.borrow().is_empty()
+        let socket = self.socket.borrow();
+        self.out.borrow().is_empty() && !socket.as_ref().is_some_and(|io| io.inner().has_rest())
     }
 
     /// Whether any byte of an answer has come.
@@ -196,7 +192,7 @@ pub(in crate::proxy) struct UpstreamIo {
 }
 
 impl UpstreamIo {
-    pub(super) fn new(socket: TcpStream, worker: Rc<Worker>) -> (Self, Rc<Upstream>) {
+    pub(super) fn new(socket: Socket, worker: Rc<Worker>) -> (Self, Rc<Upstream>) {
         let shared = Rc::new(Upstream::new(socket, worker));
         (Self { shared: shared.clone(), ready: Vec::new() }, shared)
     }
@@ -370,7 +366,8 @@ impl Write for UpstreamIo {
         if self.shared.departing.get() {
             return Poll::Ready(Ok(()));
         }
-        self.poll_out(cx)
+        ready!(self.poll_out(cx))?;
+        self.shared.poll_socket(|socket| Pin::new(socket).poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

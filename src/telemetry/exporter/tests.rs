@@ -75,6 +75,7 @@ fn recorder() -> Arc<Recorder> {
     shard.fallback(recorder.fallback(&route, &old_name, &blue_name).unwrap());
     shard.cache_answer(blue, true);
     shard.cache_answer(blue, false);
+    shard.abandoned(blue);
     shard.error(ErrorReason::NoRoute);
     recorder.overflow(Queue::Events);
     Arc::new(recorder)
