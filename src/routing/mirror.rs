@@ -1,13 +1,16 @@
 //! Where copies of a route's requests go, and what all workers have learnt of the differences between answers.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, TryLockError},
+    sync::{
+        Arc, Mutex, MutexGuard, TryLockError,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use crate::{
     config::model,
-    decision::difference::{Difference, Noise, is_at_or_below},
+    decision::difference::{Difference, LEARNT_AFTER, Noise, is_at_or_below},
     domain::{MirrorDepth, MirrorResult, Moment, SeriesId, Weight},
 };
 
@@ -38,7 +41,11 @@ pub struct Finding {
 /// It is behind a lock that nobody waits for. Only comparisons take it, when client and mirror have both been answered; one
 /// that finds it taken goes without.
 #[derive(Debug, Default)]
-pub struct Findings(Mutex<Learnt>);
+pub struct Findings {
+    learnt: Mutex<Learnt>,
+    /// Pairs that were asked for to begin with.
+    asked: AtomicU32,
+}
 
 #[derive(Debug, Default)]
 struct Learnt {
@@ -48,6 +55,9 @@ struct Learnt {
 
 /// Differences told at once.
 const MOST_TOLD: usize = 5;
+/// Pairs asked for to begin with, at most: some bring nothing, and a backend whose answers never end shall not get each
+/// request twice for good.
+const MOST_ASKED: u32 = 5 * LEARNT_AFTER;
 /// From one telling to the next.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -57,10 +67,11 @@ impl Mirror {
         self.rules.compare >= MirrorDepth::Headers && self.rules.noise != Weight::ZERO
     }
 
-    /// Whether another pair of answers of one version is wanted; `chance` is any number. Until noise is known each one is.
+    /// Whether another pair of answers of one version is wanted; `chance` is any number. Until noise is known each one is, as
+    /// a rule.
     pub fn wants_pair(&self, chance: u64) -> bool {
         let share = u64::from(self.rules.noise.basis_points());
-        self.learns() && (chance % 10_000 < share || !self.findings.is_learnt())
+        self.learns() && (chance % 10_000 < share || self.findings.asks_early())
     }
 
     /// Learns from what differed between two answers of one version.
@@ -97,12 +108,14 @@ impl Mirror {
 }
 
 impl Findings {
-    fn is_learnt(&self) -> bool {
-        self.try_lock().is_none_or(|learnt| learnt.noise.is_learnt())
+    fn asks_early(&self) -> bool {
+        let few = self.asked.load(Relaxed) < MOST_ASKED;
+        let asks = few && self.try_lock().is_some_and(|learnt| !learnt.noise.is_learnt());
+        asks && self.asked.fetch_add(1, Relaxed) < MOST_ASKED
     }
 
     fn try_lock(&self) -> Option<MutexGuard<'_, Learnt>> {
-        match self.0.try_lock() {
+        match self.learnt.try_lock() {
             Ok(learnt) => Some(learnt),
             // Every change is a single step that cannot leave it half-written.
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
@@ -114,10 +127,7 @@ impl Findings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        decision::difference::{Kind, LEARNT_AFTER},
-        domain::BackendName,
-    };
+    use crate::{decision::difference::Kind, domain::BackendName};
 
     fn mirror(noise: Weight) -> Mirror {
         Mirror {
@@ -155,6 +165,13 @@ mod tests {
         assert_eq!(mirror.judge(vec![at("$.build.date")], now).result, MirrorResult::Same);
         let finding = mirror.judge(vec![at("$.n"), at("$.time")], now);
         assert_eq!(finding, Finding { result: MirrorResult::Different, news: vec![at("$.n")] });
+    }
+
+    #[test]
+    fn pairs_that_bring_nothing_are_not_asked_for_without_end() {
+        let mirror = mirror(Weight::TENTH);
+        let asked = (0..10_000).filter(|_| mirror.wants_pair(9_999)).count();
+        assert_eq!(asked, MOST_ASKED as usize);
     }
 
     #[test]

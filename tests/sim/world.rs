@@ -113,8 +113,6 @@ struct Side {
     totals: Totals,
     attempts: f64,
     failures: f64,
-    copies: f64,
-    differing: f64,
 }
 
 impl Side {
@@ -144,12 +142,7 @@ impl Side {
 impl Side {
     /// Compares the answers to `copies` of the other side's requests.
     fn compare(&mut self, copies: f64, differences: f64) {
-        self.copies += copies;
-        self.differing += copies * differences;
-        let (all, differing) =
-            (self.copies as u64, (self.differing as u64).min(self.copies as u64));
-        self.copies -= all as f64;
-        self.differing -= differing as f64;
+        let (all, differing) = (copies as u64, (copies * differences) as u64);
         self.totals.comparisons[MirrorResult::Same.index()] += all - differing;
         self.totals.comparisons[MirrorResult::Different.index()] += differing;
     }

@@ -12,6 +12,7 @@
 mod support;
 
 mod blame;
+mod comparison;
 mod fallback;
 mod forwarding;
 mod framing;
