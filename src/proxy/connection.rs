@@ -111,7 +111,7 @@ fn refusal(downstream: &Downstream) -> End {
 }
 
 async fn finish(downstream: &Rc<Downstream>, end: End) {
-    let mut client = RawIo(downstream.clone());
+    let mut client = RawIo(downstream.client().clone());
     // Whatever fails here fails because the client is gone, and it is the last that is done for it.
     match end {
         End::Torn => downstream.reset(),

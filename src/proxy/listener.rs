@@ -16,7 +16,11 @@ use tokio::{
 };
 
 use super::{
-    connection, downstream::Downstream, headers::RequestId, respond, socket, worker::Worker,
+    connection,
+    downstream::{Client, Downstream},
+    headers::RequestId,
+    respond, socket,
+    worker::Worker,
 };
 use crate::{
     config::model::Listener,
@@ -122,8 +126,8 @@ impl Acceptor {
         let _ = stream.set_nodelay(true);
         let place = Place::enter(self.connections.clone(), worker.index());
         let stream = socket::Socket::Plain(stream);
-        let downstream =
-            Rc::new(Downstream::new(worker.clone(), settings, self.clone(), peer, stream));
+        let client = Client::new(worker.clone(), settings, self.clone(), peer, stream);
+        let downstream = Rc::new(Downstream::new(client));
         let registration = worker.register(&downstream);
         worker.tasks().spawn_local(CONNECTION_TASK, async move {
             connection::run(downstream).await;

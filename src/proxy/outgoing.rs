@@ -12,7 +12,7 @@ use std::{
     task::{Poll, Waker},
 };
 
-use super::{downstream::Downstream, upstream::Upstream};
+use super::{downstream::Client, upstream::Upstream};
 
 /// How many gather at most before they go: a bound on how long the first of them waits.
 const MOST: usize = 64;
@@ -20,7 +20,7 @@ const MOST: usize = 64;
 /// A connection with something to send.
 pub(super) enum Sender {
     /// To a client.
-    Downstream(Rc<Downstream>),
+    Downstream(Rc<Client>),
     /// To an endpoint.
     Upstream(Rc<Upstream>),
 }
@@ -28,7 +28,7 @@ pub(super) enum Sender {
 impl Sender {
     fn send(&self) {
         match self {
-            Self::Downstream(downstream) => downstream.send_now(),
+            Self::Downstream(client) => client.send_now(),
             Self::Upstream(upstream) => upstream.send_now(),
         }
     }

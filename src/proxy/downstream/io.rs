@@ -322,7 +322,7 @@ impl Write for DownstreamIo {
             self.take_refusal(bufs.first().map_or(&[], |buf| buf));
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        if let Some(taken) = self.shared.leave(bufs) {
+        if let Some(taken) = self.shared.client().leave(bufs) {
             return self.wrote(Poll::Ready(Ok(taken)));
         }
         let done = match self.shared.poll_outbox(cx)? {

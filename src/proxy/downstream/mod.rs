@@ -1,23 +1,20 @@
-//! The client's side of one connection: what its parts share.
+//! The client's side of a request, and of the connection it came over.
 
+mod client;
 mod deadline;
 mod io;
 mod outbox;
 mod raw;
 
 use std::{
-    cell::{Cell, OnceCell, Ref, RefCell, RefMut},
-    net::{IpAddr, SocketAddr},
-    pin::Pin,
+    cell::{Cell, Ref, RefCell, RefMut},
+    ops::Deref,
     rc::Rc,
-    sync::Arc,
-    task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use tokio::io::{AsyncRead, ReadBuf};
-
 pub(super) use self::{
+    client::Client,
     deadline::{Expiry, Overdue},
     io::{DownstreamIo, HeadEnd},
     raw::RawIo,
@@ -26,12 +23,9 @@ pub(super) use self::{
 use super::{
     error::ProxyError,
     head::{Head, HeadLimits, Side},
-    listener::Acceptor,
-    socket::Socket,
     tunnel::Tunnel,
-    worker::Worker,
 };
-use crate::{config::model::Listener, domain::Moment, lifecycle::clock};
+use crate::{domain::Moment, lifecycle::clock};
 
 /// Where a connection stands.
 ///
@@ -53,17 +47,11 @@ pub(super) enum Phase {
     Serving,
 }
 
-/// What the parts of one connection share.
+/// One request as its client's side sees it. HTTP/1.1 has one of it a connection, used by one request after the other.
 pub(super) struct Downstream {
-    pub(super) worker: Rc<Worker>,
-    pub(super) listener: Arc<Listener>,
-    acceptor: Rc<Acceptor>,
-    pub(super) peer: SocketAddr,
-    /// The peer's address for `x-forwarded-for`, made with the first request.
-    address_text: OnceCell<Box<str>>,
+    client: Rc<Client>,
     /// What Tidegate adds to the present request's head, as it goes over the wire.
     added: RefCell<Vec<u8>>,
-    socket: RefCell<Socket>,
     head: RefCell<Head>,
     phase: Cell<Phase>,
     /// Why the connection must end, to be told to the client.
@@ -78,50 +66,34 @@ pub(super) struct Downstream {
     silence: Cell<Duration>,
     /// The deadline has passed while serving; whoever waits ends its wait.
     expired: Cell<bool>,
-    /// The socket had nothing to read in this turn; it need not be asked again.
-    dry: Cell<bool>,
-    /// Bytes went out since the deadline was last looked at.
-    progress: Cell<bool>,
-    /// The client does not take what is written.
-    blocked: Cell<bool>,
-    /// All that the library wrote has left.
-    flushed: Cell<bool>,
-    /// The client has closed its side.
-    left: Cell<bool>,
     /// What was wrong with the present request's body.
     body_fault: Cell<Option<ProxyError>>,
     /// The answer was cut short: end with a reset, so that it cannot look complete.
     torn: Cell<bool>,
     /// The next request waits for this one's end.
     pipelined: Cell<bool>,
-    /// What goes out before anything else: small writes of this turn, and what did not fit into the socket.
-    outbox: RefCell<Vec<u8>>,
-    /// The outbox is sent at the end of the turn.
-    departing: Cell<bool>,
-    task: RefCell<Option<Waker>>,
     tunnel: RefCell<Option<Tunnel>>,
     /// Asked to give its buffers back.
     rest: Cell<bool>,
 }
 
+/// A request knows all that its connection knows.
+impl Deref for Downstream {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
 impl Downstream {
-    pub(super) fn new(
-        worker: Rc<Worker>,
-        listener: Arc<Listener>,
-        acceptor: Rc<Acceptor>,
-        peer: SocketAddr,
-        socket: Socket,
-    ) -> Self {
+    pub(super) fn new(client: Rc<Client>) -> Self {
+        let listener = &client.listener;
         let limits = HeadLimits { bytes: listener.max_header_bytes, lines: listener.max_headers };
         Self {
             deadline: Cell::new(clock::now() + listener.header_timeout),
-            worker,
-            listener,
-            acceptor,
-            peer,
-            address_text: OnceCell::new(),
+            client,
             added: RefCell::default(),
-            socket: RefCell::new(socket),
             head: RefCell::new(Head::new(Side::Downstream, limits)),
             phase: Cell::new(Phase::Idle),
             fault: Cell::new(None),
@@ -129,25 +101,17 @@ impl Downstream {
             answered: Cell::new(None),
             silence: Cell::new(Duration::MAX),
             expired: Cell::new(false),
-            dry: Cell::new(false),
-            progress: Cell::new(false),
-            blocked: Cell::new(false),
-            flushed: Cell::new(true),
-            left: Cell::new(false),
             body_fault: Cell::new(None),
             torn: Cell::new(false),
             pipelined: Cell::new(false),
-            outbox: RefCell::default(),
-            departing: Cell::new(false),
-            task: RefCell::default(),
             tunnel: RefCell::default(),
             rest: Cell::new(false),
         }
     }
 
-    /// The peer's address as text.
-    pub(super) fn address_text(&self) -> &str {
-        self.address_text.get_or_init(|| self.peer.ip().to_canonical().to_string().into())
+    /// The connection that it came over.
+    pub(super) const fn client(&self) -> &Rc<Client> {
+        &self.client
     }
 
     /// What Tidegate adds to the present request's head.
@@ -158,17 +122,6 @@ impl Downstream {
     /// The same, to be written.
     pub(super) fn added_mut(&self) -> RefMut<'_, Vec<u8>> {
         self.added.borrow_mut()
-    }
-
-    /// Whether no further request should come over this connection.
-    pub(super) fn is_closing(&self) -> bool {
-        self.worker.is_draining() || self.acceptor.is_stopping()
-    }
-
-    /// Whether the peer is one of the proxies whose word about the client is taken.
-    pub(super) fn is_trusted(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.listener.trusted_proxies.iter().any(|net| net.contains(&address))
     }
 
     /// The bytes of the present request's head.
@@ -228,36 +181,7 @@ impl Downstream {
 
     /// Whether it should and can rest now: no request under way, and every byte of the last answer gone.
     pub(super) fn may_rest(&self) -> bool {
-        let gone = self.flushed.get() && self.outbox.borrow().is_empty();
-        self.rest.get() && self.phase.get() == Phase::Idle && gone
-    }
-
-    /// The connection's task runs again; remembers it, since it stays the same.
-    pub(super) fn begin_turn(&self, cx: &Context<'_>) {
-        self.dry.set(false);
-        let mut task = self.task.borrow_mut();
-        if task.is_none() {
-            *task = Some(cx.waker().clone());
-        }
-    }
-
-    fn poll_socket(
-        &self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        if self.dry.get() {
-            return Poll::Pending;
-        }
-        let read = Pin::new(&mut *self.socket.borrow_mut()).poll_read(cx, buf);
-        self.dry.set(read.is_pending());
-        read
-    }
-
-    pub(super) fn wake(&self) {
-        if let Some(task) = self.task.borrow().as_ref() {
-            task.wake_by_ref();
-        }
+        self.rest.get() && self.phase.get() == Phase::Idle && self.has_sent_all()
     }
 
     pub(super) fn fault(&self) -> Option<ProxyError> {
@@ -275,11 +199,6 @@ impl Downstream {
         self.body_fault.get()
     }
 
-    /// Whether the client has closed its side.
-    pub(super) fn has_left(&self) -> bool {
-        self.left.get()
-    }
-
     /// The answer cannot be completed.
     pub(super) fn tear(&self) {
         self.torn.set(true);
@@ -287,13 +206,6 @@ impl Downstream {
 
     pub(super) fn is_torn(&self) -> bool {
         self.torn.get()
-    }
-
-    /// Ends with a reset instead of an orderly close.
-    pub(super) fn reset(&self) {
-        self.send_now();
-        // Where it cannot be set, the socket is gone already.
-        let _ = socket2::SockRef::from(self.socket.borrow().tcp()).set_linger(Some(Duration::ZERO));
     }
 
     pub(super) fn set_tunnel(&self, tunnel: Tunnel) {

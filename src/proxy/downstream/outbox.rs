@@ -9,10 +9,10 @@ use std::{
 
 use tokio::io::AsyncWrite;
 
-use super::Downstream;
+use super::{Client, Downstream};
 use crate::proxy::outgoing::Sender;
 
-impl Downstream {
+impl Client {
     /// Leaves a small write for the end of the turn; `None` where it is better written at once.
     pub(super) fn leave(self: &Rc<Self>, bufs: &[io::IoSlice<'_>]) -> Option<usize> {
         const SMALL: usize = 4 * 1024;
@@ -75,7 +75,9 @@ impl Downstream {
         }
         flushed
     }
+}
 
+impl Downstream {
     /// Sends an interim answer (1xx), where it cannot get between the bytes of another one.
     pub(in crate::proxy) fn send_interim(&self, head: &[u8]) {
         /// More than this a client that does not read is not owed.

@@ -9,11 +9,11 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::Downstream;
+use super::Client;
 use crate::proxy::tunnel;
 
 /// Reads and writes the socket as it is: for tunnels and for last words.
-pub(in crate::proxy) struct RawIo(pub(in crate::proxy) Rc<Downstream>);
+pub(in crate::proxy) struct RawIo(pub(in crate::proxy) Rc<Client>);
 
 impl RawIo {
     /// Lets the kernel ask now and then whether the client is still there.

@@ -1,0 +1,135 @@
+//! A client's connection: its socket, and what all its requests have in common.
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::{
+    config::model::Listener,
+    proxy::{listener::Acceptor, socket::Socket, worker::Worker},
+};
+
+/// The connection part of a client: one of it, however many requests share it.
+pub(in crate::proxy) struct Client {
+    pub(in crate::proxy) worker: Rc<Worker>,
+    pub(in crate::proxy) listener: Arc<Listener>,
+    acceptor: Rc<Acceptor>,
+    pub(in crate::proxy) peer: SocketAddr,
+    /// The peer's address for `x-forwarded-for`, made with the first request.
+    address_text: OnceCell<Box<str>>,
+    pub(super) socket: RefCell<Socket>,
+    /// The socket had nothing to read in this turn; it need not be asked again.
+    dry: Cell<bool>,
+    /// Bytes went out since the deadline was last looked at.
+    pub(super) progress: Cell<bool>,
+    /// The client does not take what is written.
+    pub(super) blocked: Cell<bool>,
+    /// All that the library wrote has left.
+    pub(super) flushed: Cell<bool>,
+    /// The client has closed its side.
+    pub(super) left: Cell<bool>,
+    /// What goes out before anything else: small writes of this turn, and what did not fit into the socket.
+    pub(super) outbox: RefCell<Vec<u8>>,
+    /// The outbox is sent at the end of the turn.
+    pub(super) departing: Cell<bool>,
+    /// The connection's task.
+    task: RefCell<Option<Waker>>,
+}
+
+impl Client {
+    pub(in crate::proxy) fn new(
+        worker: Rc<Worker>,
+        listener: Arc<Listener>,
+        acceptor: Rc<Acceptor>,
+        peer: SocketAddr,
+        socket: Socket,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            worker,
+            listener,
+            acceptor,
+            peer,
+            address_text: OnceCell::new(),
+            socket: RefCell::new(socket),
+            dry: Cell::new(false),
+            progress: Cell::new(false),
+            blocked: Cell::new(false),
+            flushed: Cell::new(true),
+            left: Cell::new(false),
+            outbox: RefCell::default(),
+            departing: Cell::new(false),
+            task: RefCell::default(),
+        })
+    }
+
+    /// The peer's address as text.
+    pub(in crate::proxy) fn address_text(&self) -> &str {
+        self.address_text.get_or_init(|| self.peer.ip().to_canonical().to_string().into())
+    }
+
+    /// Whether no further request should come over this connection.
+    pub(in crate::proxy) fn is_closing(&self) -> bool {
+        self.worker.is_draining() || self.acceptor.is_stopping()
+    }
+
+    /// Whether the peer is one of the proxies whose word about the client is taken.
+    pub(in crate::proxy) fn is_trusted(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.listener.trusted_proxies.iter().any(|net| net.contains(&address))
+    }
+
+    /// Whether the client has closed its side.
+    pub(in crate::proxy) fn has_left(&self) -> bool {
+        self.left.get()
+    }
+
+    /// The connection's task runs again; remembers it, since it stays the same.
+    pub(in crate::proxy) fn begin_turn(&self, cx: &Context<'_>) {
+        self.dry.set(false);
+        let mut task = self.task.borrow_mut();
+        if task.is_none() {
+            *task = Some(cx.waker().clone());
+        }
+    }
+
+    /// Wakes the connection's task.
+    pub(in crate::proxy) fn wake(&self) {
+        if let Some(task) = self.task.borrow().as_ref() {
+            task.wake_by_ref();
+        }
+    }
+
+    pub(super) fn poll_socket(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.dry.get() {
+            return Poll::Pending;
+        }
+        let read = Pin::new(&mut *self.socket.borrow_mut()).poll_read(cx, buf);
+        self.dry.set(read.is_pending());
+        read
+    }
+
+    /// Whether every byte written so far has gone to the kernel.
+    pub(super) fn has_sent_all(&self) -> bool {
+        self.flushed.get() && self.outbox.borrow().is_empty()
+    }
+
+    /// Ends with a reset instead of an orderly close.
+    pub(in crate::proxy) fn reset(&self) {
+        self.send_now();
+        // Where it cannot be set, the socket is gone already.
+        let _ = socket2::SockRef::from(self.socket.borrow().tcp()).set_linger(Some(Duration::ZERO));
+    }
+}
