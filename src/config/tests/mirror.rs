@@ -44,7 +44,7 @@ fn its_faults_are_told_with_their_place() {
             "route[0].mirror.ignore[1]",
             "\"build\" is no place in an answer",
         ),
-        ("to = \"green\"\nmax_body = \"2GiB\"", "route[0].mirror.max_body", "2GiB"),
+        ("to = \"green\"\nmax_body = \"2GiB\"", "route[0].mirror.max_body", "to \"1GiB\""),
     ] {
         let faults = faults(&mirrored(lines));
         let told: Vec<_> = faults.iter().map(ToString::to_string).collect();
