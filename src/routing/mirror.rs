@@ -126,8 +126,15 @@ impl Findings {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
-    use crate::{decision::difference::Kind, domain::BackendName};
+    use crate::{
+        config,
+        decision::difference::Kind,
+        domain::BackendName,
+        routing::{Ingredients, Table, build},
+    };
 
     fn mirror(noise: Weight) -> Mirror {
         Mirror {
@@ -165,6 +172,38 @@ mod tests {
         assert_eq!(mirror.judge(vec![at("$.build.date")], now).result, MirrorResult::Same);
         let finding = mirror.judge(vec![at("$.n"), at("$.time")], now);
         assert_eq!(finding, Finding { result: MirrorResult::Different, news: vec![at("$.n")] });
+    }
+
+    fn table(mirror: &str, previous: Option<&Table>) -> Table {
+        let text = format!(
+            "[[listener]]\nbind = \"127.0.0.1:1\"\n[backend.blue]\nendpoints = [\"127.0.0.1:2\"]\n\
+             [backend.green]\nendpoints = [\"127.0.0.1:3\"]\n\
+             [[route]]\nname = \"api\"\nsplit = {{ blue = 100 }}\naffinity = {{ by = \"none\" }}\n{mirror}"
+        );
+        let config = config::parse(&text, "test.toml", &|_| None).unwrap();
+        let ingredients = Ingredients {
+            splits: &HashMap::new(),
+            secret: &mut |_| Ok(Vec::new()),
+            series: &mut |_, _| Ok(SeriesId(1)),
+            fallbacks: &mut |_, _, _| Ok(SeriesId(2)),
+            mirrors: &mut |_, _| Ok(SeriesId(3)),
+            previous,
+            workers: 1,
+        };
+        build(&config, ingredients).unwrap()
+    }
+
+    #[test]
+    fn what_is_learnt_outlasts_a_reload_for_the_same_backend() {
+        let findings = |table: &Table| table.routes()[0].mirror.as_ref().unwrap().findings.clone();
+        let first = table("mirror = { to = \"green\", compare = \"body\" }", None);
+        let mirror = first.routes()[0].mirror.as_ref().unwrap();
+        assert_eq!((mirror.backend, mirror.series), (1, SeriesId(3)));
+        let other = table("mirror = { to = \"green\", share = \"1%\" }", Some(&first));
+        assert!(Arc::ptr_eq(&findings(&first), &findings(&other)));
+        let turned = table("mirror = { to = \"blue\" }", Some(&first));
+        assert!(!Arc::ptr_eq(&findings(&first), &findings(&turned)));
+        assert!(table("", Some(&first)).routes()[0].mirror.is_none());
     }
 
     #[test]

@@ -62,9 +62,13 @@ impl Errand {
         let (begun, body) = (clock::now(), self.body.take());
         let until = begun + self.mirror.rules.timeout;
         let errand = &self;
-        let mut count = Count { errand, outcome: MirrorOutcome::Cut };
         let wants_pair = errand.wants_pair(body.is_none(), begun);
-        let copy = errand.within(until, errand.exchange(errand.mirror.backend, body));
+        let copy = async {
+            let mut count = Count { errand, outcome: MirrorOutcome::Cut };
+            let copy = errand.within(until, errand.exchange(errand.mirror.backend, body)).await;
+            count.outcome = copy.as_ref().err().copied().unwrap_or(MirrorOutcome::Answered);
+            copy
+        };
         let pair = async {
             if wants_pair {
                 Some(errand.within(until, errand.exchange(errand.original, None)).await)
@@ -73,8 +77,6 @@ impl Errand {
             }
         };
         let (copy, pair) = tokio::join!(copy, pair);
-        count.outcome = copy.as_ref().err().copied().unwrap_or(MirrorOutcome::Answered);
-        drop(count);
         if let Some(meeting) = &errand.meeting {
             errand.compare(meeting, until, copy, pair).await;
         }
