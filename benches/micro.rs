@@ -11,7 +11,7 @@ use tidegate::{
     config::model::{HostPattern, PathPattern},
     decision::{
         affinity::TokenKey,
-        pick::{Candidates, least_in_flight, round_robin},
+        pick::{Candidates, less_busy_of_two, round_robin},
         sequence::Sequence,
         split::{SplitKey, SplitTable},
         stats::bucket_index,
@@ -58,8 +58,11 @@ impl Candidates for Fleet {
     fn usable(&self, index: usize) -> bool {
         self.0[index].0
     }
-    fn in_flight(&self, index: usize) -> u32 {
-        self.0[index].1
+    fn load(&self, index: usize) -> u64 {
+        self.0[index].1.into()
+    }
+    fn key(&self, index: usize) -> u64 {
+        index as u64
     }
 }
 
@@ -71,7 +74,7 @@ fn pick(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("least in flight", size), |b| {
             b.iter(|| {
                 number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                least_in_flight(&fleet, number, None)
+                less_busy_of_two(&fleet, number, None)
             });
         });
         group.bench_function(BenchmarkId::new("round robin", size), |b| {

@@ -83,6 +83,8 @@ pub(super) async fn endpoint(
     let state = match set.state {
         EndpointState::Ready => "takes requests",
         EndpointState::Drained => "takes no new requests",
+        EndpointState::Unhealthy => "takes no new requests, for it is unhealthy",
+        EndpointState::Ejected => "takes no new requests, for it is ejected",
     };
     output::print(&format!("{backend}/{} {state}; {} in flight\n", set.address, set.in_flight))
 }

@@ -9,7 +9,7 @@ use std::{
 
 use super::{client::Client, exit::Failure, output, rollout, words};
 use crate::admin::wire::{
-    BackendStatus, ConfigStatus, EndpointState, ReloadOutcome, RouteStatus, SplitSource, Status,
+    BackendStatus, ConfigStatus, ReloadOutcome, RouteStatus, SplitSource, Status,
 };
 
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -100,12 +100,13 @@ fn backend(out: &mut String, backend: &BackendStatus) {
     );
     let width = width(backend.endpoints.iter().map(|endpoint| endpoint.address.as_str()));
     for endpoint in &backend.endpoints {
-        let state = match endpoint.state {
-            EndpointState::Ready => "ready",
-            EndpointState::Drained => "drained",
-        };
         let (address, in_flight) = (&endpoint.address, endpoint.in_flight);
-        let _ = writeln!(out, "  {address:<width$}  {state:<7}  {in_flight:>5} in flight");
+        let state = endpoint.state.label();
+        let _ = write!(out, "  {address:<width$}  {state:<9}  {in_flight:>5} in flight");
+        let _ = match &endpoint.detail {
+            Some(detail) => writeln!(out, "  {detail}"),
+            None => writeln!(out),
+        };
     }
 }
 
@@ -129,7 +130,9 @@ mod tests {
                 "set": { "actor": "uid:alice(1000)", "at": "noon",
                     "file_split": { "blue": 90, "green": 10 } } }],
             "backends": [{ "name": "blue", "rate": { "requests_per_s": 12.34, "failures_per_s": 0.0 },
-                "endpoints": [{ "address": "10.0.0.1:80", "state": "drained", "in_flight": 3 }] }],
+                "endpoints": [{ "address": "10.0.0.1:80", "state": "drained", "in_flight": 3 },
+                    { "address": "10.0.0.2:80", "state": "unhealthy", "in_flight": 0,
+                        "detail": "GET / gives 503" }] }],
             "rollouts": []
         }))
         .unwrap();
@@ -144,7 +147,8 @@ route api  (set by uid:alice(1000) at noon)
   green  █░░░░░░░░░░░░░░░░░░░     0.5%  (file: 10%)
 
 backend blue  12.3 requests/s  0.0 failures/s
-  10.0.0.1:80  drained      3 in flight
+  10.0.0.1:80  drained        3 in flight
+  10.0.0.2:80  unhealthy      0 in flight  GET / gives 503
 ";
         assert_eq!(render(&status), expected);
     }

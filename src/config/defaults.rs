@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 
+use super::model::RetryCause;
 use crate::domain::Weight;
 
 const KIB: u64 = 1 << 10;
@@ -129,3 +130,40 @@ pub(super) const BREAKER_ATTEMPTS: u64 = 20;
 
 /// What happened five seconds ago is still the present.
 pub(super) const BREAKER_WITHIN: Duration = Duration::from_secs(5);
+
+/// A dead endpoint is known after some seconds, and a check is no load.
+pub(super) const HEALTH_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Who takes longer to say that it is well is not.
+pub(super) const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// One good answer may be chance; two begin the way back.
+pub(super) const HEALTHY_AFTER: u64 = 2;
+
+/// One lost packet or one long pause of a collector is no outage.
+pub(super) const UNHEALTHY_AFTER: u64 = 3;
+
+/// At an error rate of 10 % so many in a row happen once in a hundred thousand requests.
+pub(super) const EJECTION_FAILURES: u64 = 5;
+
+/// A restart of a process fits.
+pub(super) const EJECTION_TIME: Duration = Duration::from_secs(10);
+
+/// What comes back should not have to wait for longer than people do.
+pub(super) const EJECTION_MAX_TIME: Duration = Duration::from_mins(5);
+
+/// Connections, caches and compilers get warm.
+pub(super) const SLOW_START: Duration = Duration::from_secs(10);
+
+/// A name server is asked six times a minute; a record that moved is followed before it is missed.
+pub(super) const RESOLVE_EVERY: Duration = Duration::from_secs(10);
+
+/// Another endpoint than the first is well in nearly every outage; a third try is mostly load.
+pub(super) const RETRY_ATTEMPTS: u64 = 1;
+
+/// Whatever surely was not done, and what may be done twice.
+pub(super) const RETRY_ON: [RetryCause; 3] =
+    [RetryCause::Connect, RetryCause::Refused, RetryCause::ResetBeforeResponse];
+
+/// One dead endpoint of five; when more are dead, more requests would bury the rest.
+pub(super) const RETRY_BUDGET: Weight = Weight::FIFTH;

@@ -17,6 +17,10 @@ pub fn explain(config: &Config) -> String {
     let mut out = String::new();
     table(&mut out, "Listeners", config.listeners.iter().map(listener));
     table(&mut out, "Backends", config.backends.iter().map(backend));
+    let checks = config.backends.iter().filter_map(|backend| {
+        Some(vec![backend.name.to_string(), backend.health_check.as_ref()?.to_string()])
+    });
+    table(&mut out, "Health checks", checks);
     table(&mut out, "Routes, the first match wins", in_match_order(config).map(rule));
     let overrides = config.routes.iter().flat_map(|route| {
         let row = |exception: &_| vec![route.name.to_string(), format!("{exception}")];

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::{
     model::{
-        Admin, Affinity, Backend, Fallback, FallbackCause, Listener, Log, LogFormat, LogLevel,
-        Override, OverrideSource, Process, Route, State, Timeouts,
+        Admin, Affinity, Backend, Ejection, Fallback, FallbackCause, Listener, Log, LogFormat,
+        LogLevel, Override, OverrideSource, Process, Route, State, Timeouts,
     },
     units::{format_duration, format_size},
 };
@@ -117,18 +117,30 @@ impl Facts for Backend {
             name: _,
             endpoints,
             balance,
+            resolve_every,
             max_in_flight,
+            endpoint_max_in_flight,
             pool_idle,
             pool_idle_timeout,
             cache_status_header,
+            health_check,
+            ejection: Ejection { rules, slow_start },
         } = self;
         vec![
             fact("endpoints", &list(endpoints.iter())),
             fact("balance", &balance_name(*balance)),
+            fact("resolve_every", &format_duration(*resolve_every)),
             fact("max_in_flight", max_in_flight),
+            fact(
+                "endpoint_max_in_flight",
+                &endpoint_max_in_flight.map_or_else(|| "unlimited".to_owned(), |n| n.to_string()),
+            ),
             fact("pool_idle", pool_idle),
             fact("pool_idle_timeout", &format_duration(*pool_idle_timeout)),
             fact("cache_status_header", &list(cache_status_header.iter())),
+            fact("health_check", &list(health_check.iter())),
+            fact("ejection", &list(rules.iter())),
+            fact("ejection.slow_start", &duration_or_off(*slow_start)),
         ]
     }
 }
@@ -145,6 +157,7 @@ impl Facts for Route {
             timeouts,
             max_body,
             expose_backend,
+            retry,
             fallback,
             mirror,
         } = self;
@@ -161,6 +174,7 @@ impl Facts for Route {
             fact("timeouts.total", &duration_or_off(*total)),
             fact("max_body", &max_body.map_or_else(|| "unlimited".to_owned(), format_size)),
             fact("expose_backend", expose_backend),
+            fact("retry", &list(retry.iter())),
             fact("fallback", &list(fallback.iter())),
             fact("mirror", &list(mirror.iter())),
         ]
@@ -218,6 +232,8 @@ pub(super) const fn balance_name(balance: Balance) -> &'static str {
     match balance {
         Balance::LeastInFlight => "least_in_flight",
         Balance::RoundRobin => "round_robin",
+        Balance::Ewma => "ewma",
+        Balance::Hash => "hash",
     }
 }
 

@@ -20,6 +20,7 @@ mod outside;
 mod patterns;
 mod raw;
 mod reader;
+mod resilience;
 mod rollout;
 mod route;
 mod schema;

@@ -1,6 +1,7 @@
 //! The configuration as the rest of Tidegate sees it: valid by construction, made only by `validate`.
 
 mod outside;
+mod resilience;
 mod rollout;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -11,6 +12,7 @@ pub use self::outside::{
     Address, Check, CheckAction, CheckRequest, CheckTarget, Email, Expectations, Hook, HookAction,
     Metric, MetricUnit, Sink, SinkKind, SmtpSecurity, StatusSet,
 };
+pub use self::resilience::{Ejection, HealthCheck, Probe, Retry, RetryCause};
 pub use self::rollout::Rollout;
 use crate::domain::{BackendName, Balance, EndpointAddress, MirrorDepth, RouteName, Split, Weight};
 
@@ -133,14 +135,22 @@ pub struct Backend {
     pub endpoints: Vec<EndpointAddress>,
     /// How one of them is chosen.
     pub balance: Balance,
+    /// Names among the addresses are looked up this often.
+    pub resolve_every: Duration,
     /// Requests under way at once, over all workers.
     pub max_in_flight: u32,
+    /// The same at each of its endpoints; `None` is `"unlimited"`.
+    pub endpoint_max_in_flight: Option<u32>,
     /// Idle connections kept per endpoint and worker.
     pub pool_idle: usize,
     /// An idle connection is closed after this.
     pub pool_idle_timeout: Duration,
     /// Header of an answer whose value begins with `HIT` where it came from a cache.
     pub cache_status_header: Option<http::HeaderName>,
+    /// Active checks of its endpoints.
+    pub health_check: Option<HealthCheck>,
+    /// What takes failing endpoints out, and how they come back.
+    pub ejection: Ejection,
 }
 
 /// `[[route]]`
@@ -164,6 +174,8 @@ pub struct Route {
     pub max_body: Option<u64>,
     /// Name the backend to the client in `x-tidegate-backend`.
     pub expose_backend: bool,
+    /// Which failures of an endpoint another one of the backend makes good.
+    pub retry: Option<Retry>,
     /// What the baseline answers for the canary; a rollout names the route then, and both.
     pub fallback: Option<Fallback>,
     /// Copies of requests for another backend.
@@ -304,7 +316,7 @@ pub enum OverrideSource {
 /// `[route.timeouts]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Name look-up and connect to an endpoint.
+    /// Connect to an endpoint.
     pub connect: Duration,
     /// From the end of the request to the first byte of the answer.
     pub first_byte: Duration,

@@ -14,6 +14,7 @@ use super::{
     model::{FallbackCause, HostPattern, LogFormat, LogLevel, PathPattern},
     outside::raw::{MAX_OUTSIDE, Metric, Notify},
     patterns::HostName,
+    resilience::{CountOrUnlimited, Ejection, HealthCheck, Retry},
     rollout::raw::{MAX_ROLLOUTS, Rollout},
     section::section,
     words::AffinityBy,
@@ -142,12 +143,20 @@ section! {
 section! {
     /// A version of the application: a group of endpoints.
     Backend {
-        /// Addresses as "host:port", resolved when connected to.
+        /// Addresses as "host:port"; a name is one endpoint, however many addresses it has.
         required endpoints: List<EndpointAddress, 1, 1_000>;
-        /// How one of them is chosen: the less busy of two drawn at random, or one after the other.
+        /// How one of them is chosen. "least_in_flight": the less busy of two drawn at random.
+        /// "round_robin": one after the other. "ewma": of two drawn at random, the one that answers
+        /// sooner. "hash": the same one for the same split key.
         default balance: Balance = Balance::LeastInFlight;
+        /// Names among the endpoints are looked up this often; a look-up that fails keeps the last good
+        /// answer.
+        default resolve_every: Duration = defaults::RESOLVE_EVERY;
         /// Requests under way at once, over all workers; over it the answer is 503 at once.
         default max_in_flight: Whole<1, 1_000_000> = Whole(defaults::MAX_IN_FLIGHT);
+        /// Requests under way at once at one endpoint, over all workers; others take what is beyond, and
+        /// when all have as many the answer is 503 at once.
+        default endpoint_max_in_flight: CountOrUnlimited = CountOrUnlimited(None);
         /// Idle connections kept per endpoint and worker.
         default pool_idle: Whole<0, 10_000> = Whole(defaults::POOL_IDLE);
         /// An idle connection is closed after this.
@@ -155,14 +164,14 @@ section! {
         /// Header of an answer whose value begins with HIT where it came from a cache, such as
         /// "x-cache"; empty: none.
         default cache_status_header: HeaderOrNone = HeaderOrNone(None);
+        /// Active checks of each endpoint; none without this section.
+        optional health_check: HealthCheck;
+        /// Endpoints are taken out for a while because of what became of their own requests.
+        section ejection: Ejection;
     }
     later {
         "protocol" = r#""http/1.1""#;
-        "resolve_every";
         "tls";
-        "health_check";
-        "ejection";
-        "slow_start";
     }
 }
 
@@ -187,12 +196,14 @@ section! {
         default r#override: List<Override, 0, 100> = List::unwritten([]);
         /// Waiting times.
         section timeouts: Timeouts;
+        /// What becomes of a request that an endpoint fails.
+        section retry: Retry;
         /// What becomes of a request that a rollout's canary fails.
         section fallback: Fallback;
         /// Copies of requests for another backend.
         optional mirror: Mirror;
     }
-    later { "retry"; "headers"; "rate_limit"; "compress"; }
+    later { "headers"; "rate_limit"; "compress"; }
 }
 
 section! {
@@ -232,7 +243,7 @@ section! {
 section! {
     /// Waiting times of a route.
     Timeouts {
-        /// To look up and connect to an endpoint.
+        /// To connect to an endpoint.
         default connect: Duration = defaults::CONNECT_TIMEOUT;
         /// From the end of the request to the first byte of the answer.
         default first_byte: Duration = defaults::FIRST_BYTE_TIMEOUT;

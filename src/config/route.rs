@@ -91,6 +91,7 @@ fn route(
         let key = |rest: &str| key(&format!("override[{at}]{rest}"));
         overrides.extend(exception(item, key, backends, reader));
     }
+    let retry = super::resilience::retry(section.retry, key, reader);
     let fallback = super::fallback::fallback(section.fallback, key, reader);
     let mirror =
         section.mirror.and_then(|mirror| super::mirror::mirror(mirror, key, backends, reader));
@@ -109,6 +110,7 @@ fn route(
         },
         max_body: section.max_body.value.0,
         expose_backend: section.expose_backend.value,
+        retry,
         fallback,
         mirror,
     })

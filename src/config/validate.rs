@@ -14,7 +14,7 @@ use super::{
     model::{self, Config},
     outside, raw,
     reader::{At, Reader},
-    rollout, route,
+    resilience, rollout, route,
     source::Span,
 };
 use crate::domain::BackendName;
@@ -191,14 +191,23 @@ fn backends(
         let endpoints = section.endpoints.map(|list| list.value.0).unwrap_or_default();
         let key = |index| format!("backend.{name}.endpoints[{index}]");
         refuse_repeated(&endpoints, key, reader);
+        let key = |rest: &str| format!("backend.{name}.{rest}");
+        let health_check = section
+            .health_check
+            .map(|check| resilience::health_check(check.value, &key("health_check"), reader));
+        let ejection = resilience::ejection(&section.ejection, &key("ejection"), reader);
         model::Backend {
             endpoints: endpoints.into_iter().map(|endpoint| endpoint.value).collect(),
             name,
             balance: section.balance.value,
+            resolve_every: section.resolve_every.value,
             max_in_flight: section.max_in_flight.value.0 as u32,
+            endpoint_max_in_flight: section.endpoint_max_in_flight.value.0,
             pool_idle: section.pool_idle.value.0 as usize,
             pool_idle_timeout: section.pool_idle_timeout.value,
             cache_status_header: section.cache_status_header.value.0,
+            health_check,
+            ejection,
         }
     };
     named.into_iter().map(backend).collect()

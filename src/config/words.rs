@@ -6,7 +6,7 @@ use toml::de::DeValue;
 use super::{
     fault::{Refusal, nearest, quote},
     leaf::{Leaf, text},
-    model::{CheckTarget, FallbackCause, LogFormat, LogLevel, MetricUnit},
+    model::{CheckTarget, FallbackCause, LogFormat, LogLevel, MetricUnit, RetryCause},
     outside::SinkWord,
     reader::not_yet,
     rollout::leaf::GateWord,
@@ -68,12 +68,19 @@ words! {
     Balance {
         "least_in_flight" => Balance::LeastInFlight,
         "round_robin" => Balance::RoundRobin,
-    } later ["ewma", "hash"];
+        "ewma" => Balance::Ewma,
+        "hash" => Balance::Hash,
+    } later [];
     FallbackCause {
         "connect" => FallbackCause::Connect,
         "timeout" => FallbackCause::Timeout,
         "reset" => FallbackCause::Reset,
         "5xx" => FallbackCause::ServerError,
+    } later [];
+    RetryCause {
+        "connect" => RetryCause::Connect,
+        "refused" => RetryCause::Refused,
+        "reset_before_response" => RetryCause::ResetBeforeResponse,
     } later [];
     MirrorDepth {
         "off" => MirrorDepth::Off,

@@ -145,6 +145,10 @@ fn log(event: &Event) {
         | EventKind::SplitSuperseded
         | EventKind::EndpointDrained
         | EventKind::EndpointReady
+        | EventKind::EndpointHealthy
+        | EventKind::EndpointReadmitted
+        | EventKind::BackendUsable
+        | EventKind::ResolveRecovered
         | EventKind::ReloadApplied
         | EventKind::ReloadUnchanged
         | EventKind::ListenerAdded
@@ -166,6 +170,11 @@ fn log(event: &Event) {
         | EventKind::CheckEnded
         | EventKind::StateRecovered => tracing::info!(%kind, actor, subject, "{message}"),
         EventKind::ReloadRejected
+        | EventKind::EndpointUnhealthy
+        | EventKind::EndpointEjected
+        | EventKind::EjectionWithheld
+        | EventKind::BackendUnusable
+        | EventKind::ResolveFailed
         | EventKind::RolloutHeld
         | EventKind::RolloutPaused
         | EventKind::RolloutRolledBack

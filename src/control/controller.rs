@@ -14,6 +14,7 @@ use super::{
     Audit, CommandError, ControlHandle, DataPlane, HandSplit, HandSplits, LateRead, Outside,
     SetEndpoint, SetSplit, Store, StoreError,
     candidate::{Candidate, Secrets},
+    endpoints::EndpointNews,
     mailbox::{Command, EndpointVerb, MAILBOX},
     publisher::{Materials, Publisher},
     pulse::Pulse,
@@ -96,6 +97,7 @@ pub struct Controller {
     pub(super) audit: Audit,
     pub(super) recorder: Arc<Recorder>,
     rates: watch::Sender<Arc<Rates>>,
+    endpoint_news: EndpointNews,
     mailbox: mpsc::Receiver<Command>,
     /// The way to itself, for what looks at the process as an operator would.
     itself: (mpsc::WeakSender<Command>, Arc<Path>),
@@ -146,6 +148,7 @@ impl Controller {
             audit,
             recorder,
             rates,
+            endpoint_news: EndpointNews::default(),
             mailbox,
             itself: (sender.downgrade(), path.clone()),
             inbox,
@@ -167,7 +170,7 @@ impl Controller {
 
     /// Works until the drain is over, or nobody can send a command any more.
     pub async fn run(mut self, mut data_plane: Box<dyn DataPlane>) {
-        self.outside.configure(&self.config.borrow());
+        self.outside.configure(&self.config.borrow(), &self.publisher.current());
         self.show_standing(|standing| standing.listener = data_plane.address());
         let [mut beats, mut ticks] = [BEAT, TICK].map(|every| {
             let mut interval = tokio::time::interval(every);
@@ -192,6 +195,7 @@ impl Controller {
                     let every = self.config.borrow().log.summary_every;
                     let rates = pulse.beat(clock::now(), self.recorder.snapshot(), every);
                     self.rates.send_replace(Arc::new(rates));
+                    self.endpoint_news.tell(&self.publisher.current(), clock::now(), &self.audit);
                 }
                 () = drain.over() => break,
             }
@@ -332,9 +336,14 @@ impl Controller {
             EndpointVerb::Drain => (EventKind::EndpointDrained, "no new requests"),
             EndpointVerb::Ready => (EventKind::EndpointReady, "takes requests again"),
         };
-        let before = status::endpoint_status(endpoint);
+        let now = clock::now();
+        let before = status::endpoint_status(endpoint, now);
+        if wish.verb == EndpointVerb::Ready && !endpoint.is_usable(now) {
+            endpoint.availability().lift();
+            endpoint.availability().start_slowly(now, backend.ejection.slow_start);
+        }
         endpoint.set_drained(wish.verb == EndpointVerb::Drain);
-        let after = status::endpoint_status(endpoint);
+        let after = status::endpoint_status(endpoint, now);
         let subject = format!("{}/{}", wish.backend, wish.address);
         let message = with_reason(text, wish.reason.as_deref());
         let event = Event::new(kind, clock::wall_millis(), subject, message);

@@ -236,7 +236,7 @@ impl ControlHandle {
             draining: self.drain.is_draining(),
             config: standing.config.clone(),
             routes: status::routes(&table, &standing.hand, &self.board.borrow()),
-            backends: status::backends(&table, &self.rates.borrow()),
+            backends: status::backends(&table, &self.rates.borrow(), clock::now()),
             rollouts: self.board.borrow().iter().map(|shown| shown.status.clone()).collect(),
         }
     }
@@ -327,12 +327,18 @@ impl ControlHandle {
                 weight: *weight,
             })
         });
+        let now = clock::now();
         let endpoints = table.backends().iter().flat_map(|backend| {
-            backend.endpoints.iter().map(|endpoint| EndpointGauge {
-                backend: backend.name.clone(),
-                address: endpoint.address().clone(),
-                healthy: endpoint.is_usable(),
-                in_flight: endpoint.in_flight().total().into(),
+            backend.endpoints.iter().map(|endpoint| {
+                let (ejections, ejections_withheld) = endpoint.availability().ejections();
+                EndpointGauge {
+                    backend: backend.name.clone(),
+                    address: endpoint.address().clone(),
+                    healthy: endpoint.is_usable(now),
+                    ejections,
+                    ejections_withheld,
+                    in_flight: endpoint.in_flight().total().into(),
+                }
             })
         });
         let standing = self.standing.borrow().clone();

@@ -8,8 +8,10 @@ mod candidate;
 pub mod checks;
 mod controller;
 mod data_plane;
+mod endpoints;
 mod external;
 mod hand_split;
+mod health;
 pub mod hooks;
 mod late_read;
 mod mailbox;
@@ -22,6 +24,7 @@ mod publisher;
 mod pulse;
 mod reload;
 pub mod report;
+mod resolver;
 pub mod rollouts;
 mod shares;
 pub mod status;
@@ -34,6 +37,7 @@ pub use controller::{ControlError, Controller, Setup};
 pub use data_plane::{DataPlane, ListenChange, ListenError};
 pub use external::{ExternalMetrics, ExternalReading};
 pub use hand_split::{HandSplit, HandSplits, Superseded};
+pub use health::HealthChecks;
 pub use mailbox::{
     CommandError, ControlHandle, EndpointVerb, Operate, Reloaded, SIGNAL_ACTOR, SetEndpoint,
     SetSplit, SetThresholds,
@@ -41,6 +45,7 @@ pub use mailbox::{
 pub use notify::Notifier;
 pub use outbound::Outbound;
 pub use outside::Outside;
+pub use resolver::Resolver;
 pub use store::{Kept, LateRead, Past, Store, StoreError};
 pub use watcher::watch_config;
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{ExternalMetrics, Notifier, Outbound};
+use super::{ExternalMetrics, HealthChecks, Notifier, Outbound, Resolver};
 use crate::{
     config::Config,
     lifecycle::Tasks,
+    routing::Table,
     telemetry::{EventSink, Recorder},
 };
 
@@ -16,6 +17,10 @@ pub struct Outside {
     pub metrics: ExternalMetrics,
     /// Ways to people.
     pub notifier: Notifier,
+    /// Whether endpoints are well.
+    pub health: HealthChecks,
+    /// Where endpoints are.
+    pub resolver: Resolver,
     /// For checks and hooks.
     pub outbound: Outbound,
     /// Where their tasks run.
@@ -28,14 +33,18 @@ impl Outside {
         let outbound = Outbound::default();
         Self {
             metrics: ExternalMetrics::new(tasks.clone(), outbound.clone()),
+            health: HealthChecks::new(tasks.clone(), outbound.clone(), events.clone()),
+            resolver: Resolver::new(tasks.clone(), events.clone()),
             notifier: Notifier::new(tasks.clone(), outbound.clone(), events, recorder),
             outbound,
             tasks,
         }
     }
 
-    /// Asks and tells as `config` has it, from now on. Needs a runtime.
-    pub(super) fn configure(&self, config: &Config) {
+    /// Asks and tells as `config` has it, from now on, about the endpoints of its `table`. Needs a runtime.
+    pub(super) fn configure(&self, config: &Config, table: &Table) {
+        self.resolver.configure(config, table);
+        self.health.configure(config, table);
         self.metrics.configure(&config.metrics);
         self.notifier.configure(&config.sinks);
     }

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     config::{Config, model::Route},
     domain::{RouteName, Split},
+    lifecycle::clock,
     routing::{self, BuildError, Ingredients, RolloutTraffic, Table, TablePublisher, TableView},
     telemetry::Recorder,
 };
@@ -152,6 +153,7 @@ fn build(
         mirrors: &mut mirrors,
         previous,
         workers: materials.workers,
+        now: clock::now(),
     };
     routing::build(config, ingredients)
 }

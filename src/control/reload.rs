@@ -100,7 +100,7 @@ impl Controller {
             Err(error) => return Reloaded { may_pass: true, ..rejected(vec![error.to_string()]) },
         };
         self.publisher.publish(table);
-        self.outside.configure(&loaded.config);
+        self.outside.configure(&loaded.config, &self.publisher.current());
         self.config.send_replace(Arc::new(loaded.config));
         (self.secrets, self.hand) = (secrets, hand);
         self.tell_listeners(&listeners);

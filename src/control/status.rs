@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     net::SocketAddr,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -143,6 +144,9 @@ pub struct EndpointStatus {
     pub address: String,
     /// Whether it takes requests.
     pub state: EndpointState,
+    /// Why it takes none, or not its full share yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
     /// Requests under way.
     pub in_flight: u32,
 }
@@ -155,6 +159,22 @@ pub enum EndpointState {
     Ready,
     /// An operator took it out.
     Drained,
+    /// Its checks say that it is not well.
+    Unhealthy,
+    /// It is out for a while because of what became of its own requests.
+    Ejected,
+}
+
+impl EndpointState {
+    /// The word for it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Drained => "drained",
+            Self::Unhealthy => "unhealthy",
+            Self::Ejected => "ejected",
+        }
+    }
 }
 
 /// Attempts against a backend per second, over the last seconds.
@@ -206,22 +226,34 @@ pub(super) fn route_status(route: &Route, hand: &HandSplits) -> RouteStatus {
 }
 
 /// The backends of `table`.
-pub(super) fn backends(table: &Table, rates: &Rates) -> Vec<BackendStatus> {
+pub(super) fn backends(table: &Table, rates: &Rates, now: Moment) -> Vec<BackendStatus> {
     let status = |backend: &Backend| BackendStatus {
         name: backend.name.clone(),
-        endpoints: backend.endpoints.iter().map(|endpoint| endpoint_status(endpoint)).collect(),
+        endpoints: backend.endpoints.iter().map(|e| endpoint_status(e, now)).collect(),
         rate: rates.get(&backend.name).copied().unwrap_or_default(),
     };
     table.backends().iter().map(|backend| status(backend)).collect()
 }
 
-/// One endpoint.
-pub(super) fn endpoint_status(endpoint: &Endpoint) -> EndpointStatus {
-    EndpointStatus {
-        address: endpoint.address().as_str().to_owned(),
-        state: if endpoint.is_drained() { EndpointState::Drained } else { EndpointState::Ready },
-        in_flight: endpoint.in_flight().total(),
-    }
+/// One endpoint. What an operator decided is told before what its checks say, and that before what its requests say.
+pub(in crate::control) fn endpoint_status(endpoint: &Endpoint, now: Moment) -> EndpointStatus {
+    let availability = endpoint.availability();
+    let seconds = |span: Duration| span.as_secs_f64().ceil();
+    let (state, detail) = if availability.is_drained() {
+        (EndpointState::Drained, None)
+    } else if availability.is_unhealthy() {
+        (EndpointState::Unhealthy, availability.health().map(|health| health.why))
+    } else if availability.is_ejected(now) {
+        let left = seconds(availability.ejected_for(now));
+        (EndpointState::Ejected, Some(format!("for another {left} s")))
+    } else if !availability.slow_for(now).is_zero() {
+        let left = seconds(availability.slow_for(now));
+        (EndpointState::Ready, Some(format!("starts slowly, full share in {left} s")))
+    } else {
+        (EndpointState::Ready, None)
+    };
+    let address = endpoint.address().as_str().to_owned();
+    EndpointStatus { address, state, detail, in_flight: endpoint.in_flight().total() }
 }
 
 /// What each backend did per second.
@@ -275,8 +307,6 @@ pub(super) fn rfc3339(millis: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::{
         domain::{Class, Outcome},

@@ -13,16 +13,18 @@ pub trait Candidates {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// Whether the endpoint takes requests: healthy, not drained.
+    /// Whether the endpoint takes requests.
     fn usable(&self, index: usize) -> bool;
-    /// Requests under way at the endpoint.
-    fn in_flight(&self, index: usize) -> u32;
+    /// How busy the endpoint is: requests under way, or what they cost.
+    fn load(&self, index: usize) -> u64;
+    /// The endpoint in a number, the same in every process.
+    fn key(&self, index: usize) -> u64;
 }
 
 /// An endpoint by the backend's rule, or `None` when none but `tried` is usable.
 ///
-/// `number` is fresh random bits for [`Balance::LeastInFlight`], and the count of earlier picks for
-/// [`Balance::RoundRobin`].
+/// `number` is fresh random bits for [`Balance::LeastInFlight`] and [`Balance::Ewma`], the count of earlier picks for
+/// [`Balance::RoundRobin`], and the split key for [`Balance::Hash`].
 pub fn pick(
     balance: Balance,
     candidates: &impl Candidates,
@@ -30,8 +32,9 @@ pub fn pick(
     tried: Option<usize>,
 ) -> Option<usize> {
     match balance {
-        Balance::LeastInFlight => least_in_flight(candidates, number, tried),
+        Balance::LeastInFlight | Balance::Ewma => less_busy_of_two(candidates, number, tried),
         Balance::RoundRobin => round_robin(candidates, number, tried),
+        Balance::Hash => by_key(candidates, number, tried),
     }
 }
 
@@ -39,7 +42,7 @@ pub fn pick(
 ///
 /// Two choices instead of the least of all: as even in practice (Mitzenmacher, "The Power of Two Choices in Randomized
 /// Load Balancing", 2001), and workers that cannot see each other do not all run to the same idle endpoint.
-pub fn least_in_flight(
+pub fn less_busy_of_two(
     candidates: &impl Candidates,
     random: u64,
     tried: Option<usize>,
@@ -72,8 +75,16 @@ pub fn round_robin(candidates: &impl Candidates, turn: u64, tried: Option<usize>
     usable().take(rank + 1).last()
 }
 
+/// The endpoint that weighs most for `key`: rendezvous hashing (Thaler & Ravishankar, "Using Name-Based Mappings to Increase
+/// Hit Rates", 1998). An endpoint that goes gives its keys to all others alike and moves no other key; one that comes back
+/// takes back its own.
+pub fn by_key(candidates: &impl Candidates, key: u64, tried: Option<usize>) -> Option<usize> {
+    let usable = |index: &usize| tried != Some(*index) && candidates.usable(*index);
+    (0..candidates.len()).filter(usable).max_by_key(|index| remix(key ^ candidates.key(*index)))
+}
+
 fn less_busy(candidates: &impl Candidates, one: usize, other: usize) -> usize {
-    if candidates.in_flight(other) < candidates.in_flight(one) { other } else { one }
+    if candidates.load(other) < candidates.load(one) { other } else { one }
 }
 
 /// Two different numbers below `count`, every ordered pair alike; `None` when there are no two.
@@ -92,7 +103,7 @@ fn below(count: usize, bits: u64) -> usize {
 }
 
 /// Fresh bits from used ones: the finaliser of SplitMix64 (Steele, Lea & Flood 2014).
-fn remix(used: u64) -> u64 {
+pub fn remix(used: u64) -> u64 {
     let mut z = used.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -105,6 +116,9 @@ mod tests {
 
     use super::*;
 
+    const ALL: [Balance; 4] =
+        [Balance::LeastInFlight, Balance::RoundRobin, Balance::Ewma, Balance::Hash];
+
     struct Fleet(Vec<(bool, u32)>);
 
     impl Candidates for Fleet {
@@ -114,8 +128,11 @@ mod tests {
         fn usable(&self, index: usize) -> bool {
             self.0[index].0
         }
-        fn in_flight(&self, index: usize) -> u32 {
-            self.0[index].1
+        fn load(&self, index: usize) -> u64 {
+            self.0[index].1.into()
+        }
+        fn key(&self, index: usize) -> u64 {
+            remix(index as u64)
         }
     }
 
@@ -127,7 +144,7 @@ mod tests {
         let mut hits = vec![0; fleet.len()];
         for round in 0..rounds {
             let number = match balance {
-                Balance::LeastInFlight => remix(round),
+                Balance::LeastInFlight | Balance::Ewma | Balance::Hash => remix(round),
                 Balance::RoundRobin => round,
             };
             hits[pick(balance, fleet, number, tried).unwrap()] += 1;
@@ -170,7 +187,7 @@ mod tests {
 
     #[test]
     fn the_tried_endpoint_is_left_out() {
-        for balance in [Balance::LeastInFlight, Balance::RoundRobin] {
+        for balance in ALL {
             let fleet = idle(&[true; 10]);
             let hits = tally(&fleet, balance, 9_000, Some(3));
             assert!(even(&hits, |at| at != 3, 9_000), "{balance:?}: {hits:?}");
@@ -198,6 +215,25 @@ mod tests {
     }
 
     #[test]
+    fn a_key_keeps_its_endpoint_whatever_becomes_of_others() {
+        let whole = idle(&[true; 10]);
+        let mut hurt = idle(&[true; 10]);
+        hurt.0[3].0 = false;
+        let mut moved = vec![0_u32; 10];
+        for key in (0..10_000).map(remix) {
+            let (before, after) = (by_key(&whole, key, None), by_key(&hurt, key, None));
+            if before == Some(3) {
+                moved[after.unwrap()] += 1;
+            } else {
+                assert_eq!(before, after);
+            }
+        }
+        let total: u32 = moved.iter().sum();
+        assert!((850..1_150).contains(&total), "{moved:?}");
+        assert!(moved.iter().enumerate().all(|(at, n)| at == 3 || (60..170).contains(n)));
+    }
+
+    #[test]
     fn turns_go_round_in_order() {
         let fleet = idle(&[true, false, true, true]);
         let order: Vec<_> = (0..6).map(|turn| round_robin(&fleet, turn, None)).collect();
@@ -213,7 +249,7 @@ mod tests {
         ) {
             let fleet = Fleet(fleet);
             let fits = |at: &usize| fleet.usable(*at) && tried != Some(*at);
-            for balance in [Balance::LeastInFlight, Balance::RoundRobin] {
+            for balance in ALL {
                 let picked = pick(balance, &fleet, number, tried);
                 prop_assert_eq!(picked.is_some(), (0..fleet.len()).any(|at| fits(&at)));
                 prop_assert!(picked.is_none_or(|at| fits(&at)));

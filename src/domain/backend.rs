@@ -13,9 +13,13 @@ pub enum Balance {
     LeastInFlight,
     /// One after the other.
     RoundRobin,
+    /// The one of two drawn at random whose answers take less time, requests under way counted in.
+    Ewma,
+    /// The same one for the same split key, for as long as it takes requests (rendezvous hashing).
+    Hash,
 }
 
-/// `host:port`, as the configuration names an endpoint; resolved when it is connected to.
+/// `host:port`, as the configuration names an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndpointAddress {
     text: Box<str>,
@@ -43,6 +47,11 @@ impl EndpointAddress {
     pub fn host(&self) -> &str {
         let host = &self.text[..self.colon];
         host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host)
+    }
+
+    /// Whether its host has to be resolved.
+    pub fn is_name(&self) -> bool {
+        self.host().parse::<std::net::IpAddr>().is_err()
     }
 
     /// TCP port, 1 to 65 535.

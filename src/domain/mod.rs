@@ -4,6 +4,7 @@ mod backend;
 mod check;
 pub mod condition;
 pub mod duration;
+mod ejection;
 mod hook;
 mod id;
 mod mirror;
@@ -21,6 +22,7 @@ pub use backend::{Balance, EndpointAddress, EndpointAddressError};
 pub use check::{CheckCategory, CheckResult, CheckStage};
 pub use condition::Condition;
 pub use duration::{format_duration, parse_duration};
+pub use ejection::EjectionRules;
 pub use hook::{HookPoint, HookResult};
 pub use id::{
     BackendName, InvalidName, MetricName, RolloutName, RouteName, SeriesId, SinkName, StepName,

@@ -27,6 +27,7 @@ pub(super) fn choose(
             route: at,
             target: exception.target,
             bucket: None,
+            key: None,
             is_sample: false,
             token: None,
         };
@@ -34,7 +35,7 @@ pub(super) fn choose(
     let by_key = |key: SplitKey, token| {
         let bucket = key.bucket(route.salt);
         let target = admitted(route, route.shares.choose(bucket), Some(key));
-        Choice { route: at, target, bucket: Some(bucket), is_sample: true, token }
+        Choice { route: at, target, bucket: Some(bucket), key: Some(key), is_sample: true, token }
     };
     match key(context, route, headers) {
         Key::Known(key) => by_key(key, None),
@@ -52,7 +53,8 @@ pub(super) fn choose(
         Key::Missing => {
             let (target, bucket) = context.table.sequence(at).borrow_mut().next(&route.shares);
             let target = admitted(route, target, None);
-            Choice { route: at, target, bucket: Some(bucket), is_sample: true, token: None }
+            let (bucket, key) = (Some(bucket), None);
+            Choice { route: at, target, bucket, key, is_sample: true, token: None }
         }
     }
 }

@@ -10,7 +10,10 @@ use super::{
     mirror::Copying,
 };
 use crate::{
-    decision::{affinity::TokenText, split::Bucket},
+    decision::{
+        affinity::TokenText,
+        split::{Bucket, SplitKey},
+    },
     domain::Moment,
     routing::{LocalTable, Route, Target},
 };
@@ -59,6 +62,8 @@ pub(super) struct Choice {
     pub(super) target: usize,
     /// The slot that decided it; none where an override did.
     pub(super) bucket: Option<Bucket>,
+    /// What stands for the session, where something does and the split decided.
+    pub(super) key: Option<SplitKey>,
     /// The split decided it and nothing else, so that it is a fair sample of the traffic.
     pub(super) is_sample: bool,
     /// The token of a session that begins with this request.

@@ -21,6 +21,7 @@ use super::{
     headers::{self, Host},
     measure::Attempt,
     replay,
+    retry::Tried,
     tunnel::Tunnel,
     upstream::{SendFault, UpstreamConnection, connect},
 };
@@ -40,6 +41,8 @@ pub(super) struct Exchange<'a> {
     pub(super) endpoint: usize,
     /// When the attempt began.
     pub(super) begun: Moment,
+    /// Endpoints that have failed it so far.
+    pub(super) retried: u32,
     /// Where it may go on.
     pub(super) fallback: Option<Box<Fallback>>,
 }
@@ -98,27 +101,40 @@ impl Exchange<'_> {
         let (body, progress) = self.body(sending);
         let has_body = !body.is_end_stream();
         let mut request = Request::from_parts(parts, body);
-        let pooled = self.pooled(has_body);
+        let mut pooled = self.pooled(has_body);
         // A body that was kept took the client's time.
         let mut now = if kept.is_empty() { self.begun } else { clock::now() };
-        let mut upstream = match pooled {
-            Some(upstream) => upstream,
-            None => self.connect(&mut now).await?,
-        };
         loop {
+            let mut upstream = match pooled.take() {
+                Some(upstream) => upstream,
+                None => match self.connect(&mut now).await {
+                    Ok(upstream) => upstream,
+                    Err(error) => {
+                        self.goes_elsewhere(error, Tried::NoConnection, attempt)?;
+                        pooled = self.pooled(has_body);
+                        now = self.begun;
+                        continue;
+                    }
+                },
+            };
             let fault = match self.send(&mut upstream, request, progress.as_deref(), now).await {
                 Ok(answer) => return Ok((upstream, answer)),
                 Err(fault) => fault,
             };
             let error = progress.as_deref().and_then(BodyProgress::fault).unwrap_or(fault.error);
-            let was_written = fault.unsent.is_none();
+            let tried = if fault.unsent.is_none() { Tried::Sent } else { Tried::Unsent };
             request = self.again(&upstream, fault, progress.as_deref(), &kept).ok_or(error)?;
-            if was_written {
+            if !upstream.is_reused() {
+                self.goes_elsewhere(error, tried, attempt)?;
+                pooled = self.pooled(has_body);
+                now = self.begun;
+                continue;
+            }
+            if tried == Tried::Sent {
                 attempt.fail_and_begin_again(error);
             }
             let worker = &self.context.downstream.worker;
             worker.shard().retry(self.context.target(self.choice).series);
-            upstream = self.connect(&mut now).await?;
         }
     }
 
@@ -156,8 +172,7 @@ impl Exchange<'_> {
         let patience = self.timeouts().connect;
         // The connection's own watch must not be the one that ends this wait.
         downstream.expect_within(clock::now(), patience * 2);
-        let address = self.live_endpoint().address();
-        let opened = pin!(connect(&downstream.worker, address, patience));
+        let opened = pin!(connect(&downstream.worker, self.live_endpoint(), patience));
         let upstream = self.or_total(opened).await??;
         *now = clock::now();
         Ok(upstream)
@@ -211,9 +226,10 @@ impl Exchange<'_> {
 
     /// The request once more, where that is safe.
     ///
-    /// An idle connection may die while a request is on its way to it, and nothing tells whether the endpoint saw it. If no
+    /// A connection may die while a request is on its way to it, and nothing tells whether the endpoint saw it. If no
     /// byte was written, anything may be sent again, and nothing has been tried; else only what has no body and, by RFC 9110
-    /// §9.2.2, may be repeated, and what broke counts: an endpoint that drops what it has read must not look well.
+    /// §9.2.2, may be repeated, and what broke counts: an endpoint that drops what it has read must not look well. An idle
+    /// connection that died says little about its endpoint, so that a fresh one to it follows; after that another endpoint may.
     fn again(
         &self,
         upstream: &UpstreamConnection,
@@ -222,7 +238,7 @@ impl Exchange<'_> {
         kept: &Bytes,
     ) -> Option<Request<RequestBody>> {
         let broke = fault.error.reason() == ErrorReason::UpstreamReset;
-        if !upstream.is_reused() || upstream.shared().has_answered() || !broke {
+        if upstream.shared().has_answered() || !broke {
             return None;
         }
         if progress.is_some_and(BodyProgress::has_begun) {
@@ -241,7 +257,7 @@ impl Exchange<'_> {
     }
 
     /// Whether a rollback has called the request back.
-    fn is_recalled(&self) -> bool {
+    pub(super) fn is_recalled(&self) -> bool {
         self.fallback.as_ref().is_some_and(|fallback| fallback.is_recalled(self.context))
     }
 
@@ -325,7 +341,7 @@ impl Exchange<'_> {
         self.context.route(self.choice).timeouts
     }
 
-    fn backend(&self) -> &Backend {
+    pub(super) fn backend(&self) -> &Backend {
         &self.context.table.backends()[self.context.target(self.choice).backend]
     }
 

@@ -11,10 +11,11 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    decision::classify,
-    domain::{Class, ErrorReason, Moment, Outcome, SeriesId},
+    decision::{classify, outlier::Ruling},
+    domain::{Class, ErrorReason, Moment, Outcome, SeriesId, format_duration},
     lifecycle::clock,
-    routing::{LocalTable, Rollout, Route, Target},
+    routing::{Backend, Ejection, LocalTable, Rollout, Route, Target},
+    telemetry::{Event, EventKind},
 };
 
 /// An attempt that is under way; dropped without a word, it counts as left by the client.
@@ -67,6 +68,12 @@ impl Attempt {
         (self.begun, self.answered, self.counted) = (clock::now(), None, false);
     }
 
+    /// This try has failed, and another one of the same request begins at another endpoint of the backend.
+    pub(super) fn fail_and_move(&mut self, error: ProxyError, endpoint: usize) {
+        self.fail_and_begin_again(error);
+        self.in_flight.move_to(endpoint);
+    }
+
     /// The rollout whose canary this attempt tries.
     pub(super) fn trial(&self) -> Option<&Rollout> {
         self.in_flight.trial()
@@ -89,6 +96,11 @@ impl Attempt {
         self.each_series(|series| self.worker.shard().record(series, &outcome));
         if let Some(rollout) = self.trial() {
             rollout.guard.record(outcome.class);
+        }
+        let (backend, endpoint) = (self.in_flight.backend(), self.in_flight.endpoint);
+        let (worker, now) = (self.worker.index(), self.begun + outcome.total);
+        if let Some(ejection) = backend.note(endpoint, worker, &outcome, now) {
+            self.worker.events().report(ejected(backend, endpoint, ejection));
         }
     }
 
@@ -139,6 +151,28 @@ pub(super) fn unserved(
     Some(judged)
 }
 
+/// What there is to tell of an ejection.
+#[cold]
+fn ejected(backend: &Backend, endpoint: usize, ejection: Ejection) -> Event {
+    let Ejection { ruling, length, failures } = ejection;
+    let span = format_duration(length);
+    let (kind, message) = match ruling {
+        Ruling::Eject => (
+            EventKind::EndpointEjected,
+            format!("no new requests for {span}: {failures} failures in a row"),
+        ),
+        Ruling::Spare(limit) => (
+            EventKind::EjectionWithheld,
+            format!(
+                "{failures} failures in a row would eject it for {span}, but it stays: {}",
+                limit.text()
+            ),
+        ),
+    };
+    let subject = format!("{}/{}", backend.name, backend.endpoints[endpoint].address());
+    Event::new(kind, clock::wall_millis(), subject, message)
+}
+
 /// Counts a request at its backend and endpoint, and at the rollout that tries the backend, for as long as it lives.
 pub(super) struct InFlight {
     table: LocalTable,
@@ -162,7 +196,7 @@ impl InFlight {
         let rule = &table.routes()[route];
         let (series, is_owned) = (rule.targets[target].series, is_sample && rule.rollout.is_some());
         let entered = Self { table, route, target, endpoint, worker, series, is_owned };
-        let backend = &entered.table.backends()[entered.target().backend];
+        let backend = entered.backend();
         backend.in_flight.enter(worker);
         backend.endpoints[endpoint].in_flight().enter(worker);
         if let Some(rollout) = entered.trial() {
@@ -171,12 +205,23 @@ impl InFlight {
         entered
     }
 
+    fn move_to(&mut self, endpoint: usize) {
+        let endpoints = &self.backend().endpoints;
+        endpoints[self.endpoint].in_flight().leave(self.worker);
+        endpoints[endpoint].in_flight().enter(self.worker);
+        self.endpoint = endpoint;
+    }
+
     fn route(&self) -> &Route {
         &self.table.routes()[self.route]
     }
 
     fn target(&self) -> &Target {
         &self.route().targets[self.target]
+    }
+
+    fn backend(&self) -> &Backend {
+        &self.table.backends()[self.target().backend]
     }
 
     /// The rollout that owns the request.
@@ -191,7 +236,7 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let backend = &self.table.backends()[self.target().backend];
+        let backend = self.backend();
         backend.in_flight.leave(self.worker);
         backend.endpoints[self.endpoint].in_flight().leave(self.worker);
         if let Some(rollout) = self.trial() {

@@ -23,6 +23,7 @@ mod outgoing;
 mod pipeline;
 mod replay;
 mod respond;
+mod retry;
 mod socket;
 mod tunnel;
 mod upstream;

@@ -19,10 +19,9 @@ use super::{
     respond,
 };
 use crate::{
-    decision::pick::pick,
-    domain::{ErrorReason, Moment, Queue},
+    domain::{Balance, ErrorReason, Moment, Queue},
     lifecycle::clock,
-    routing::SeenBy,
+    routing::Asking,
 };
 
 /// Answers one request; whatever goes wrong is an answer too.
@@ -60,12 +59,14 @@ async fn run(
     let mut begun = context.begun;
     // Once, or twice where there is a fallback: the second attempt has none.
     loop {
-        let left = match pick_endpoint(&context, &choice, begun) {
-            Ok((endpoint, attempt)) => {
+        let left = match pick_endpoint(&context, &choice, begun, fallback.as_deref()) {
+            Ok(Some((endpoint, attempt))) => {
                 let (context, choice, host) = (&context, &choice, &host);
                 headers::forward(&mut parts, context, choice, host, &mut downstream.added_mut())?;
                 mirror::begin(context, choice, &parts, &sending);
-                let exchange = Exchange { context, choice, host, endpoint, begun, fallback };
+                let retried = 0;
+                let exchange =
+                    Exchange { context, choice, host, endpoint, begun, retried, fallback };
                 match exchange.run(parts, sending, attempt).await? {
                     Attempted::Answered(parts, body) => {
                         return Ok(respond::proxied(parts, body, context, choice));
@@ -73,26 +74,28 @@ async fn run(
                     Attempted::Left(left) => left,
                 }
             }
-            Err(error) => Box::pin(unpicked(&context, &choice, fallback, sending, error)).await?,
+            Ok(None) => Box::pin(unpicked(&context, &choice, fallback, sending)).await?,
+            Err(error) => {
+                measure::unserved(&context, &choice, error);
+                return Err(error);
+            }
         };
         (choice, parts, sending) = left.follow(&context)?;
         (fallback, begun) = (None, clock::now());
     }
 }
 
-/// Without an endpoint there is no attempt to count, but a failure there is, which the judge learns of: the request may go
-/// on all the same.
+/// Without an endpoint there is no attempt to count, but a failure there is, which the judge learns of: the request goes on
+/// by its fallback all the same.
 async fn unpicked(
     context: &RequestContext,
     choice: &Choice,
-    mut fallback: Option<Box<Fallback>>,
+    fallback: Option<Box<Fallback>>,
     sending: Sending,
-    error: ProxyError,
 ) -> Result<Box<Fallback>, ProxyError> {
     let shard = context.downstream.worker.shard();
-    let judged = measure::unserved(context, choice, error);
-    let left = fallback.take_if(|fallback| fallback.follows_error(context, error));
-    let mut left = left.ok_or(error)?;
+    let judged = measure::unserved(context, choice, NO_ENDPOINT);
+    let mut left = fallback.ok_or(NO_ENDPOINT)?;
     left.keep(context, sending).await?;
     [Some(left.series()), judged].into_iter().flatten().for_each(|series| shard.fallback(series));
     Ok(left)
@@ -141,6 +144,9 @@ fn find_route(
     let route = &context.table.routes()[at];
     let total = route.timeouts.total;
     context.downstream.begin_serving(total.map(|total| context.begun + total));
+    if let Some(rules) = &route.retry {
+        context.table.retries(at).earn(rules.budget);
+    }
     if let Some(rules) = &route.fallback {
         context.table.allowance(at).earn(rules.budget);
     }
@@ -160,29 +166,58 @@ fn admit_body(
     }
 }
 
+/// What the backend's balance picks an endpoint by.
+pub(super) fn number(context: &RequestContext, choice: &Choice) -> u64 {
+    let place = context.target(choice).backend;
+    match (context.table.backends()[place].balance, choice.key) {
+        (Balance::RoundRobin, _) => context.table.next_turn(place),
+        (Balance::Hash, Some(key)) => key.0,
+        (Balance::LeastInFlight | Balance::Ewma | Balance::Hash, _) => {
+            context.downstream.worker.random()
+        }
+    }
+}
+
+const TOO_MANY: ProxyError = ProxyError::new(
+    ErrorReason::TooManyInFlight,
+    "the backend has as many requests under way as it may have",
+);
+
+const NO_ENDPOINT: ProxyError =
+    ProxyError::new(ErrorReason::NoEndpoint, "no endpoint of the backend takes requests");
+
 /// Picks an endpoint of the chosen backend and begins the attempt against it.
+///
+/// Where none takes requests, the request goes on by its `fallback` if that follows (`None`), else to whichever is not
+/// drained: an unhealthy one may answer yet, and nobody else would.
 fn pick_endpoint(
     context: &RequestContext,
     choice: &Choice,
     begun: Moment,
-) -> Result<(usize, Attempt), ProxyError> {
+    fallback: Option<&Fallback>,
+) -> Result<Option<(usize, Attempt)>, ProxyError> {
     let worker = &context.downstream.worker;
     let target = context.target(choice);
     let backend = &context.table.backends()[target.backend];
     if !context.table.has_room(target.backend, worker.index(), begun) {
         worker.shard().overflow(Queue::InFlight);
-        let why = "the backend has as many requests under way as it may have";
-        return Err(ProxyError::new(ErrorReason::TooManyInFlight, why));
+        return Err(TOO_MANY);
     }
-    let number = match backend.balance {
-        crate::domain::Balance::LeastInFlight => worker.random(),
-        crate::domain::Balance::RoundRobin => context.table.next_turn(target.backend),
+    let number = number(context, choice);
+    let asking = Asking { worker: worker.index(), now: begun, number, tried: None };
+    let endpoint = match backend.pick(asking) {
+        Some(endpoint) => endpoint,
+        // Every one that takes requests has all that it may have.
+        None if backend.usable(begun) > 0 => {
+            worker.shard().overflow(Queue::InFlight);
+            return Err(TOO_MANY);
+        }
+        None if fallback.is_some_and(|way| way.follows_error(context, NO_ENDPOINT)) => {
+            return Ok(None);
+        }
+        None => backend.pick_any(asking).ok_or(NO_ENDPOINT)?,
     };
-    let seen = SeenBy { backend, worker: worker.index() };
-    let endpoint = pick(backend.balance, &seen, number, None).ok_or_else(|| {
-        ProxyError::new(ErrorReason::NoEndpoint, "no endpoint of the backend takes requests")
-    })?;
     let table = context.table.clone();
     let in_flight = InFlight::enter(table, choice, endpoint, worker.index());
-    Ok((endpoint, Attempt::begin(worker.clone(), begun, in_flight)))
+    Ok(Some((endpoint, Attempt::begin(worker.clone(), begun, in_flight))))
 }

@@ -95,7 +95,7 @@ pub(super) fn refused(
     if let Ok(id) = HeaderValue::from_str(request_id.as_str()) {
         headers.insert(&X_REQUEST_ID, id);
     }
-    if matches!(error.reason(), ErrorReason::TooManyInFlight) {
+    if matches!(error.reason(), ErrorReason::TooManyInFlight | ErrorReason::NoEndpoint) {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     if error.closes() || downstream.is_closing() {

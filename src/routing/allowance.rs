@@ -1,13 +1,13 @@
-//! A share of a route's requests that may be spent on fallbacks: earned request by request, on one worker.
+//! A share of a route's requests that may be spent on fallbacks, or on retries: earned request by request, on one worker.
 //!
-//! Each request earns the share, each fallback costs a whole one. A little is there from the beginning, so that thin
+//! Each request earns the share, each of them costs a whole one. A little is there from the beginning, so that thin
 //! traffic is not left without; a lot cannot be saved, so that a sudden outage does not fall on the baseline whole.
 
-use std::cell::Cell;
+use std::{cell::Cell, time::Duration};
 
-use crate::domain::Weight;
+use crate::domain::{Moment, Weight};
 
-/// What is left, in 1/10 000 fallback.
+/// What is left, in 1/10 000 of one.
 #[derive(Debug)]
 pub struct Allowance(Cell<u32>);
 
@@ -36,9 +36,50 @@ impl Allowance {
     }
 }
 
+/// An allowance for retries: where the share is spent, a few a second may go all the same, so that thin traffic has some.
+#[derive(Debug, Default)]
+pub struct RetryAllowance {
+    share: Allowance,
+    /// Of those that may always go, what has been spent of the second that began then.
+    always: Cell<(Moment, u32)>,
+}
+
+/// Retries a second that may always go.
+const ALWAYS: u32 = 3;
+
+impl RetryAllowance {
+    /// A request came, of which `share` is earned.
+    pub fn earn(&self, share: Weight) {
+        self.share.earn(share);
+    }
+
+    /// Takes one at `now`, if there is one.
+    pub fn spend(&self, now: Moment) -> bool {
+        let (begun, spent) = self.always.get();
+        let (begun, spent) =
+            if now.since(begun) < Duration::from_secs(1) { (begun, spent) } else { (now, 0) };
+        if spent < ALWAYS {
+            self.always.set((begun, spent + 1));
+            return true;
+        }
+        self.share.spend()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn three_a_second_may_always_be_sent_again() {
+        let allowance = RetryAllowance::default();
+        let at = |ms| Moment::default() + Duration::from_millis(ms);
+        let spent = |ms| (0..100).filter(|_| allowance.spend(at(ms))).count();
+        assert_eq!(spent(1_000), 13, "with what is there from the beginning");
+        assert_eq!([spent(1_999), spent(2_000), spent(2_500), spent(9_000)], [0, 3, 0, 3]);
+        (0..50).for_each(|_| allowance.earn(Weight::FIFTH));
+        assert_eq!(spent(9_500), 10);
+    }
 
     fn spent(allowance: &Allowance) -> u32 {
         (0..1_000).map(|_| u32::from(allowance.spend())).sum()

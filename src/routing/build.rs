@@ -5,13 +5,13 @@ use std::{collections::HashMap, sync::Arc};
 use http::HeaderValue;
 
 use super::{
-    Affinity, Backend, Detour, Endpoint, Matcher, Mirror, Override, Route, Table, Target,
+    Affinity, Backend, Bench, Detour, Endpoint, Matcher, Mirror, Override, Route, Table, Target,
     WorkerGauge,
 };
 use crate::{
     config::model::{self, Config},
     decision::{affinity::TokenKey, split::SplitTable},
-    domain::{BackendName, Plan, RouteName, SeriesId, Split},
+    domain::{BackendName, Moment, Plan, RouteName, SeriesId, Split},
 };
 
 /// What a table is made of, beside the configuration.
@@ -31,6 +31,8 @@ pub struct Ingredients<'a> {
     pub previous: Option<&'a Table>,
     /// Data-plane threads.
     pub workers: usize,
+    /// The present.
+    pub now: Moment,
 }
 
 /// Why no table could be made.
@@ -69,7 +71,7 @@ pub enum BuildError {
 pub fn build(config: &Config, mut with: Ingredients<'_>) -> Result<Table, BuildError> {
     let rules = config.routes.iter().map(|route| (route.hosts.as_slice(), &route.path));
     let matcher = Arc::new(Matcher::new(rules));
-    let backends = build_backends(config, with.previous, with.workers);
+    let backends = build_backends(config, &with);
     let places = backends.iter().enumerate().map(|(at, backend)| (backend.name.clone(), at));
     let places = places.collect();
     let plans = config.rollouts.iter().map(|rollout| (&rollout.plan.route, &rollout.plan));
@@ -81,7 +83,8 @@ pub fn build(config: &Config, mut with: Ingredients<'_>) -> Result<Table, BuildE
     Ok(Table { routes: routes.collect::<Result<_, _>>()?, backends, matcher })
 }
 
-fn build_backends(config: &Config, previous: Option<&Table>, workers: usize) -> Vec<Arc<Backend>> {
+fn build_backends(config: &Config, with: &Ingredients<'_>) -> Vec<Arc<Backend>> {
+    let Ingredients { previous, workers, now, .. } = *with;
     let known: HashMap<_, _> = previous
         .iter()
         .flat_map(|table| table.backends())
@@ -91,7 +94,14 @@ fn build_backends(config: &Config, previous: Option<&Table>, workers: usize) -> 
         let before = known.get(&backend.name);
         let endpoint = |address: &crate::domain::EndpointAddress| {
             let kept = before.and_then(|b| b.endpoints.iter().find(|e| e.address() == address));
-            kept.cloned().unwrap_or_else(|| Arc::new(Endpoint::new(address.clone(), workers)))
+            kept.cloned().unwrap_or_else(|| {
+                let new = Endpoint::new(address.clone(), workers);
+                if before.is_some() {
+                    // The others are warm already.
+                    new.availability().start_slowly(now, backend.ejection.slow_start);
+                }
+                Arc::new(new)
+            })
         };
         let in_flight = before.map(|b| b.in_flight.clone());
         Arc::new(Backend {
@@ -100,9 +110,12 @@ fn build_backends(config: &Config, previous: Option<&Table>, workers: usize) -> 
             balance: backend.balance,
             in_flight: in_flight.unwrap_or_else(|| Arc::new(WorkerGauge::new(workers))),
             max_in_flight: backend.max_in_flight,
+            endpoint_max_in_flight: backend.endpoint_max_in_flight,
             pool_idle: backend.pool_idle,
             pool_idle_timeout: backend.pool_idle_timeout,
             cache_status_header: backend.cache_status_header.clone(),
+            ejection: backend.ejection,
+            bench: Bench::default(),
         })
     };
     config.backends.iter().map(live).collect()
@@ -143,6 +156,7 @@ fn build_route(
         timeouts: route.timeouts,
         max_body: route.max_body,
         expose_backend: route.expose_backend,
+        retry: route.retry.clone(),
         fallback: route.fallback.clone(),
         detour,
         mirror,

@@ -3,12 +3,15 @@
 //! Each worker writes a counter of its own, on a cache line of its own, so that counting a request costs the other
 //! workers nothing; whoever wants the total adds them up.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use crate::domain::EndpointAddress;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Addresses, Availability, latency::WorkerLatency};
+use crate::domain::{EndpointAddress, Moment};
 
 /// Tells endpoints apart for the life of the process, also when an address comes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndpointId(u64);
 
 /// One address of a backend.
@@ -16,8 +19,12 @@ pub struct EndpointId(u64);
 pub struct Endpoint {
     id: EndpointId,
     address: EndpointAddress,
-    drained: AtomicBool,
+    /// The address in a number, the same in every process.
+    key: u64,
+    availability: Availability,
+    addresses: Addresses,
     in_flight: WorkerGauge,
+    latency: WorkerLatency,
 }
 
 impl Endpoint {
@@ -26,9 +33,12 @@ impl Endpoint {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
             id: EndpointId(NEXT.fetch_add(1, Relaxed)),
+            key: xxh3_64(address.as_str().as_bytes()),
+            addresses: Addresses::new(&address),
             address,
-            drained: AtomicBool::new(false),
+            availability: Availability::default(),
             in_flight: WorkerGauge::new(workers),
+            latency: WorkerLatency::new(workers),
         }
     }
 
@@ -42,19 +52,39 @@ impl Endpoint {
         &self.address
     }
 
+    /// Its address in a number, the same in every process.
+    pub const fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// Where its connections go.
+    pub const fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// What keeps requests away from it.
+    pub const fn availability(&self) -> &Availability {
+        &self.availability
+    }
+
     /// Whether an operator took it out.
     pub fn is_drained(&self) -> bool {
-        self.drained.load(Relaxed)
+        self.availability.is_drained()
     }
 
     /// Takes it out (`true`) or back in; running requests are not touched.
     pub fn set_drained(&self, drained: bool) {
-        self.drained.store(drained, Relaxed);
+        self.availability.set_drained(drained);
     }
 
     /// Whether new requests may go there.
-    pub fn is_usable(&self) -> bool {
-        !self.is_drained()
+    pub fn is_usable(&self, now: Moment) -> bool {
+        self.availability.is_usable(now)
+    }
+
+    /// How long its answers take.
+    pub(super) const fn latency(&self) -> &WorkerLatency {
+        &self.latency
     }
 
     /// Requests under way.

@@ -15,7 +15,7 @@ use std::{
 
 use arc_swap::{ArcSwap, Cache};
 
-use super::{Allowance, Bell, Route, Table};
+use super::{Allowance, Bell, RetryAllowance, Route, Table};
 use crate::{
     decision::sequence::Sequence,
     domain::{Moment, RouteName},
@@ -110,6 +110,8 @@ struct Local {
     sequences: Box<[OnceCell<Rc<RefCell<Sequence>>>]>,
     /// One per route: how many more fallbacks it may have. Begins anew with each table, which comes seldom.
     allowances: Box<[Allowance]>,
+    /// One per route: how many more retries it may have.
+    retries: Box<[RetryAllowance]>,
     /// One per backend: whose turn it is, for round robin.
     turns: Box<[Cell<u64>]>,
     /// One per backend: requests under way at the other workers, and when that was added up.
@@ -126,6 +128,7 @@ impl LocalTable {
         Self(Rc::new(Local {
             sequences: table.routes().iter().map(sequence).collect(),
             allowances: table.routes().iter().map(|_| Allowance::default()).collect(),
+            retries: table.routes().iter().map(|_| RetryAllowance::default()).collect(),
             turns: vec![Cell::new(0); backends].into(),
             others: vec![Cell::new((0, Moment::default())); backends].into(),
             table,
@@ -145,6 +148,11 @@ impl LocalTable {
     /// How many more fallbacks a route may have.
     pub fn allowance(&self, route: usize) -> &Allowance {
         &self.0.allowances[route]
+    }
+
+    /// How many more retries a route may have.
+    pub fn retries(&self, route: usize) -> &RetryAllowance {
+        &self.0.retries[route]
     }
 
     /// Whether the backend may take one more request from `worker`.

@@ -1,20 +1,27 @@
 //! What the data plane reads: one immutable [`Table`] of routes, weights and endpoints, swapped whole.
 
+mod addresses;
 mod allowance;
+mod availability;
 mod build;
+mod candidates;
 mod endpoint;
 mod guard;
 mod handle;
 mod hash;
 mod key_set;
+mod latency;
 mod matcher;
 mod mirror;
 mod rollout;
 mod sketch;
 mod table;
 
-pub use allowance::Allowance;
+pub use addresses::{Addresses, Home, MAX_ADDRESSES};
+pub use allowance::{Allowance, RetryAllowance};
+pub use availability::{Availability, Bench, Ejection, Health};
 pub use build::{BuildError, Ingredients, build};
+pub use candidates::Asking;
 pub use endpoint::{Endpoint, EndpointId, WorkerGauge};
 pub use guard::{Bell, Guard, GuardLimits, Spent};
 pub use handle::{LocalTable, TablePublisher, TableReader, TableView};
@@ -22,4 +29,4 @@ pub use hash::BuildXxh3;
 pub use matcher::Matcher;
 pub use mirror::{Finding, Findings, Mirror};
 pub use rollout::{Detour, Rollout, RolloutTraffic, Side};
-pub use table::{Affinity, Backend, Override, Route, SeenBy, Table, Target};
+pub use table::{Affinity, Backend, Override, Route, Table, Target};

@@ -120,6 +120,7 @@ mod tests {
             mirrors: &mut |_, _| Ok(SeriesId(400)),
             previous: None,
             workers: 1,
+            now: crate::domain::Moment::default(),
         };
         build(&config, ingredients).unwrap()
     }

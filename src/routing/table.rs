@@ -6,13 +6,13 @@ use http::{HeaderName, HeaderValue};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    BuildError, Detour, Endpoint, Matcher, Mirror, Rollout, RolloutTraffic, Side, WorkerGauge,
+    Bench, BuildError, Detour, Endpoint, Matcher, Mirror, Rollout, RolloutTraffic, Side,
+    WorkerGauge,
 };
 use crate::{
     config::model::{self, OverrideSource, Timeouts},
     decision::{
         affinity::TokenKey,
-        pick::Candidates,
         split::{SplitTable, canary_last},
     },
     domain::{BackendName, Balance, RouteName, SeriesId, Split},
@@ -95,6 +95,8 @@ pub struct Route {
     pub max_body: Option<u64>,
     /// Name the backend to the client.
     pub expose_backend: bool,
+    /// Which failures of an endpoint another one makes good.
+    pub retry: Option<model::Retry>,
     /// Which of the canary's failures the baseline answers.
     pub fallback: Option<model::Fallback>,
     /// Where they go, while it is known which backend is which.
@@ -276,33 +278,16 @@ pub struct Backend {
     pub in_flight: Arc<WorkerGauge>,
     /// Most of them at once.
     pub max_in_flight: u32,
+    /// Most of them at once at one endpoint.
+    pub endpoint_max_in_flight: Option<u32>,
     /// Idle connections kept per endpoint and worker.
     pub pool_idle: usize,
     /// An idle connection is closed after this.
     pub pool_idle_timeout: std::time::Duration,
     /// Header of an answer whose value begins with `HIT` where it came from a cache.
     pub cache_status_header: Option<HeaderName>,
-}
-
-/// A backend's endpoints as one worker sees them.
-#[derive(Debug, Clone, Copy)]
-pub struct SeenBy<'a> {
-    /// Whose endpoints.
-    pub backend: &'a Backend,
-    /// Whose counters: a worker compares what it sent itself, and so reads no other worker's cache lines.
-    pub worker: usize,
-}
-
-impl Candidates for SeenBy<'_> {
-    fn len(&self) -> usize {
-        self.backend.endpoints.len()
-    }
-
-    fn usable(&self, at: usize) -> bool {
-        self.backend.endpoints[at].is_usable()
-    }
-
-    fn in_flight(&self, at: usize) -> u32 {
-        self.backend.endpoints[at].in_flight().of(self.worker)
-    }
+    /// What takes failing endpoints out, and how they come back.
+    pub ejection: model::Ejection,
+    /// Where that is ruled on.
+    pub bench: Bench,
 }

@@ -52,6 +52,24 @@ kinds! {
     EndpointDrained = "endpoint_drained",
     /// An endpoint was taken back into use.
     EndpointReady = "endpoint_ready",
+    /// An endpoint's checks say that it is well again.
+    EndpointHealthy = "endpoint_healthy",
+    /// An endpoint's checks say that it is not well.
+    EndpointUnhealthy = "endpoint_unhealthy",
+    /// An endpoint was taken out because of what became of its own requests.
+    EndpointEjected = "endpoint_ejected",
+    /// An ejection is over.
+    EndpointReadmitted = "endpoint_readmitted",
+    /// An endpoint would have been ejected, but a limit kept it in.
+    EjectionWithheld = "ejection_withheld",
+    /// No endpoint of a backend takes requests.
+    BackendUnusable = "backend_unusable",
+    /// An endpoint of such a backend takes requests again.
+    BackendUsable = "backend_usable",
+    /// The name of an endpoint cannot be resolved.
+    ResolveFailed = "resolve_failed",
+    /// The name of an endpoint is resolved again.
+    ResolveRecovered = "resolve_recovered",
     /// A new configuration is in force.
     ReloadApplied = "reload_applied",
     /// The configuration was read and says what it said before.

@@ -159,10 +159,14 @@ fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {
         weight.gauge(&[share.route.as_str(), share.backend.as_str()], share.weight.share());
     }
     let mut healthy = Family::new(&names::ENDPOINT_HEALTHY);
+    let mut ejections = Family::new(&names::EJECTIONS);
     let mut in_flight = Family::new(&names::ENDPOINT_IN_FLIGHT);
     for endpoint in &gauges.endpoints {
         let labels = [endpoint.backend.as_str(), endpoint.address.as_str()];
         healthy.gauge(&labels, f64::from(u8::from(endpoint.healthy)));
+        let [backend, address] = labels;
+        ejections.count(&[backend, address, "ejected"], endpoint.ejections);
+        ejections.count(&[backend, address, "withheld"], endpoint.ejections_withheld);
         in_flight.gauge(&labels, endpoint.in_flight as f64);
     }
     let mut connections = Family::new(&names::CONNECTIONS);
@@ -179,10 +183,19 @@ fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {
     }
     let mut build = Family::new(&names::BUILD);
     build.gauge(&[env!("CARGO_PKG_VERSION")], 1.0);
-    let mut families: Vec<_> =
-        [weight, healthy, in_flight, connections, successful, success_at, notifications, build]
-            .map(Family::finish)
-            .into();
+    let mut families: Vec<_> = [
+        weight,
+        healthy,
+        ejections,
+        in_flight,
+        connections,
+        successful,
+        success_at,
+        notifications,
+        build,
+    ]
+    .map(Family::finish)
+    .into();
     families.extend(rollout_families(&gauges.rollouts));
     families
 }

@@ -71,6 +71,10 @@ pub struct EndpointGauge {
     pub address: EndpointAddress,
     /// Whether it takes requests.
     pub healthy: bool,
+    /// Times that it was ejected.
+    pub ejections: u64,
+    /// Times that a limit kept it from being ejected.
+    pub ejections_withheld: u64,
     /// Requests under way, over all workers.
     pub in_flight: u64,
 }

@@ -55,7 +55,7 @@ pub const ABANDONED: Metric = Metric {
 /// Requests sent again.
 pub const RETRIES: Metric = Metric {
     name: "tidegate_retries_total",
-    help: "Requests sent to a backend a second time, since the idle connection that took them had died.",
+    help: "Requests sent to a backend once more, after an endpoint failed them or the idle connection that took them had died.",
     kind: MetricKind::Counter,
     labels: &["route", "backend"],
 };
@@ -138,6 +138,14 @@ pub const ENDPOINT_HEALTHY: Metric = Metric {
     help: "Whether an endpoint takes requests: 1 or 0.",
     kind: MetricKind::Gauge,
     labels: &["backend", "endpoint"],
+};
+
+/// Endpoints taken out, and those that were not.
+pub const EJECTIONS: Metric = Metric {
+    name: "tidegate_endpoint_ejections_total",
+    help: "Times that an endpoint failed often enough to be ejected, by result: ejected, withheld (by a limit).",
+    kind: MetricKind::Counter,
+    labels: &["backend", "endpoint", "result"],
 };
 
 /// Load of endpoints.
@@ -252,6 +260,7 @@ pub const ALL: &[&Metric] = &[
     &ERRORS,
     &SPLIT_WEIGHT,
     &ENDPOINT_HEALTHY,
+    &EJECTIONS,
     &ENDPOINT_IN_FLIGHT,
     &CONNECTIONS,
     &RELOAD_SUCCESSFUL,

@@ -53,7 +53,11 @@ fn reloads_cost_no_request() {
 #[test]
 fn an_endpoint_that_is_drained_finishes_and_gets_nothing_until_it_is_ready() {
     let (one, two) = pair();
-    let base = Setup::empty().backend_of("blue", &[one.address, two.address], "");
+    let base = Setup::empty().backend_of(
+        "blue",
+        &[one.address, two.address],
+        "ejection = { slow_start = \"off\" }",
+    );
     let base = base.route("app", "split = { blue = 100 }", NONE);
     let gate = Gate::start(&base);
     let mut client = gate.client();

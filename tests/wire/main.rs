@@ -23,6 +23,7 @@ mod mirror;
 mod oracle;
 mod pool;
 mod recall;
+mod retry;
 mod stage;
 mod upgrade;
 mod upstream_faults;

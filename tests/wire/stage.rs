@@ -53,6 +53,7 @@ impl Stage {
             mirrors: &mut mirrors,
             previous: None,
             workers: WORKERS,
+            now: tidegate::lifecycle::clock::now(),
         };
         let plain = routing::build(&config, ingredients).expect("a table");
         let tables = TablePublisher::new(plain.clone());

@@ -133,8 +133,10 @@ async fn an_endpoint_is_drained_and_made_ready() {
     let (_, endpoint) = world.ask("POST", &format!("{path}/ready"), signed).await;
     assert_eq!(endpoint["state"], "ready");
     let (_, events) = world.ask("GET", "/v1/events", "").await;
-    assert_eq!(events["events"][1]["actor"], "alice as uid:root(0)");
-    assert_eq!(events["events"][1]["subject"], "green/127.0.0.1:9002");
+    let mut events = events["events"].as_array().unwrap().iter();
+    let ready = events.find(|event| event["kind"] == "endpoint_ready").unwrap();
+    assert_eq!(ready["actor"], "alice as uid:root(0)");
+    assert_eq!(ready["subject"], "green/127.0.0.1:9002");
 }
 
 #[tokio::test]

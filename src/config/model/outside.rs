@@ -236,6 +236,11 @@ impl StatusSet {
         Self(vec![(200, 200)])
     }
 
+    /// Whatever is no error.
+    pub fn below_400() -> Self {
+        Self(vec![(200, 399)])
+    }
+
     /// Whether `status` is one of them.
     pub fn contains(&self, status: u16) -> bool {
         self.0.iter().any(|(first, last)| (*first..=*last).contains(&status))

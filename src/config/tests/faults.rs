@@ -105,10 +105,46 @@ const BACKEND: &[Case] = &[
         "not supported by this version yet",
     ),
     (
-        After(BLUE, "balance = \"ewma\""),
-        "backend.blue.balance",
-        "\"ewma\"",
-        "not supported by this version yet",
+        After(BLUE, "[backend.blue.health_check]\ntimeout = \"3s\""),
+        "backend.blue.health_check.timeout",
+        "\"3s\"",
+        "longer than the interval",
+    ),
+    (
+        After(BLUE, "[backend.blue.health_check]\nexpect_status = \"200\""),
+        "backend.blue.health_check.expect_status",
+        "\"200\"",
+        "no effect without path",
+    ),
+    (
+        After(BLUE, "[backend.blue.health_check]\npath = \"health\"\nhost = \"x\""),
+        "backend.blue.health_check.path",
+        "\"health\"",
+        "is no path",
+    ),
+    (
+        After(BLUE, "[backend.blue.health_check]\npath = \"/\"\nhost = \"a b\""),
+        "backend.blue.health_check.host",
+        "\"a b\"",
+        "is no host",
+    ),
+    (
+        After(BLUE, "[backend.blue.ejection]\nmax_time = \"5s\""),
+        "backend.blue.ejection.max_time",
+        "\"5s\"",
+        "base_time is longer",
+    ),
+    (
+        After(BLUE, "[backend.blue.ejection]\nconsecutive_failures = 0"),
+        "backend.blue.ejection.consecutive_failures",
+        "0",
+        "from 1 to 10000",
+    ),
+    (
+        After(BLUE, "endpoint_max_in_flight = 0"),
+        "backend.blue.endpoint_max_in_flight",
+        "0",
+        "from 1 to 1000000",
     ),
     (
         After(BLUE, "balance = \"round_robbin\""),
@@ -228,12 +264,7 @@ const ROUTE: &[Case] = &[
         "\"GET\"]",
         "twice",
     ),
-    (
-        AtEnd("[route.retry]\nattempts = 1"),
-        "route[0].retry",
-        "retry",
-        "not supported by this version yet",
-    ),
+    (AtEnd("[route.retry]\non = [\"5xx\"]"), "route[0].retry.on[0]", "\"5xx\"", "expected one of"),
 ];
 
 /// Faults of the other sections, of the syntax, and of the environment.

@@ -83,8 +83,11 @@ impl Side {
     fn of(name: &BackendName, table: &Table) -> Self {
         let backend = table.backends().iter().find(|backend| backend.name == *name);
         let endpoints = backend.into_iter().flat_map(|backend| &backend.endpoints);
-        let used = endpoints.filter(|endpoint| endpoint.is_usable());
-        let endpoints = used.map(|endpoint| endpoint.address().clone()).collect();
+        let (now, left) = (clock::now(), endpoints.filter(|endpoint| !endpoint.is_drained()));
+        let (well, ill): (Vec<_>, Vec<_>) = left.partition(|endpoint| endpoint.is_usable(now));
+        // As for requests: where none is well, those that are not drained stand in.
+        let used = if well.is_empty() { ill } else { well };
+        let endpoints = used.into_iter().map(|endpoint| endpoint.address().clone()).collect();
         Self { name: name.clone(), endpoints }
     }
 

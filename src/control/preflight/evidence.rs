@@ -53,6 +53,8 @@ pub(super) struct SideEvidence {
 pub(super) struct EndpointEvidence {
     pub(super) address: EndpointAddress,
     pub(super) drained: bool,
+    /// Why it gets no requests, being unhealthy or ejected.
+    pub(super) ill: Option<String>,
     /// How many addresses its name has.
     pub(super) resolved: Result<usize, String>,
     pub(super) connected: Result<Duration, String>,

@@ -22,7 +22,7 @@ use crate::{
         ControlHandle, Outbound,
         checks::{CheckTargets, Side, reachable},
         outbound::{Answer, Outgoing, read_secret},
-        status::{Rate, ReloadOutcome},
+        status::{EndpointState, Rate, ReloadOutcome, endpoint_status},
     },
     domain::{BackendName, EndpointAddress, MetricName, Plan, condition::Metric},
     lifecycle::clock,
@@ -181,6 +181,7 @@ async fn endpoints(backend: &Backend) -> Vec<EndpointEvidence> {
         let connected = within(TcpStream::connect(address.as_str().to_owned())).await;
         EndpointEvidence {
             drained: endpoint.is_drained(),
+            ill: ill(endpoint),
             resolved: resolved.map(Iterator::count),
             connected: connected.map(|_| clock::now().since(began)),
             address,
@@ -188,6 +189,12 @@ async fn endpoints(backend: &Backend) -> Vec<EndpointEvidence> {
     };
     let looks = backend.endpoints.iter().take(MAX_ENDPOINTS).map(|endpoint| look(endpoint));
     join_all(looks).await
+}
+
+fn ill(endpoint: &Endpoint) -> Option<String> {
+    let status = endpoint_status(endpoint, clock::now());
+    let ill = matches!(status.state, EndpointState::Unhealthy | EndpointState::Ejected);
+    ill.then(|| format!("{}: {}", status.state.label(), status.detail.unwrap_or_default()))
 }
 
 /// The median of a few requests; `None` when one of them has no answer.

@@ -136,8 +136,7 @@ impl Drive {
         let spent = self.guard.spent();
         let healthy = |name: &BackendName| {
             let backend = table.backends().iter().find(|backend| backend.name == *name)?;
-            let usable = backend.endpoints.iter().filter(|endpoint| endpoint.is_usable());
-            Some(usable.count() as u64)
+            Some(backend.usable(clock::now()) as u64)
         };
         Sample {
             canary: recorder.totals(self.canary.judged),

@@ -12,10 +12,7 @@ use super::{
     witness::{Kept, Meeting, Taker},
 };
 use crate::{
-    decision::{
-        difference::{Difference, compare},
-        pick::pick,
-    },
+    decision::difference::{Difference, compare},
     domain::{ErrorReason, MirrorOutcome, MirrorResult, Moment},
     lifecycle::clock,
     proxy::{
@@ -23,7 +20,7 @@ use crate::{
         upstream::{UpstreamConnection, connect},
         worker::Worker,
     },
-    routing::{LocalTable, Mirror, SeenBy},
+    routing::{Asking, LocalTable, Mirror},
     telemetry::{Event, EventKind},
 };
 
@@ -36,6 +33,8 @@ pub(super) struct Errand {
     pub(super) route: usize,
     /// Place of the backend that answers the client.
     pub(super) original: usize,
+    /// What tells its session from others, for a balance that goes by it.
+    pub(super) key: Option<u64>,
     pub(super) head: Head,
     /// What the body comes through, and its length where that is known.
     pub(super) body: Option<(Rc<Pipe>, Option<u64>)>,
@@ -109,16 +108,16 @@ impl Errand {
         let worker = &self.worker;
         let pipe = body.as_ref().map(|(pipe, _)| pipe.clone());
         let request = self.request(body);
-        let seen = SeenBy { backend: live, worker: worker.index() };
-        let endpoint = pick(live.balance, &seen, worker.random(), None);
-        let endpoint = &live.endpoints[endpoint.ok_or(MirrorOutcome::Failed)?];
+        let (number, now) = (self.key.unwrap_or_else(|| worker.random()), clock::now());
+        let asking = Asking { worker: worker.index(), now, number, tried: None };
+        let endpoint = &live.endpoints[live.pick(asking).ok_or(MirrorOutcome::Failed)?];
         // It is never sent again: so to a connection that is surely alive.
-        let pooled = worker.pools().take(live, endpoint, true, clock::now());
+        let pooled = worker.pools().take(live, endpoint, true, now);
         let mut upstream = match pooled {
             Some(upstream) => upstream,
             None => {
                 let patience = self.table.routes()[self.route].timeouts.connect;
-                let opened = connect(worker, endpoint.address(), patience).await;
+                let opened = connect(worker, endpoint, patience).await;
                 opened.map_err(|error| match error.reason() == ErrorReason::Internal {
                     true => MirrorOutcome::NoRoom,
                     false => MirrorOutcome::Failed,

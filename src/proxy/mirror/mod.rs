@@ -126,6 +126,7 @@ fn start(
         mirror: mirror.clone(),
         route: choice.route,
         original: context.target(choice).backend,
+        key: choice.key.map(|key| key.0),
         head: head(context, parts),
         body: pipe.map(|pipe| (pipe, exact)),
         meeting,

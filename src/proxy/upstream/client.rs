@@ -19,6 +19,7 @@ use super::io::{Upstream, UpstreamIo};
 use crate::{
     domain::{ErrorReason, Moment},
     proxy::{body::RequestBody, error::ProxyError, socket::Socket, worker::Worker},
+    routing::Home,
 };
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
@@ -47,6 +48,8 @@ pub(in crate::proxy) struct UpstreamConnection {
     /// It has carried a request before.
     reused: bool,
     pub(super) idle_since: Moment,
+    /// Where it leads.
+    pub(super) home: Home,
 }
 
 /// A connection that has left HTTP.
@@ -68,7 +71,11 @@ pub(in crate::proxy) struct SendFault {
 
 impl UpstreamConnection {
     /// Takes a fresh socket.
-    pub(super) async fn new(socket: Socket, worker: Rc<Worker>) -> hyper::Result<Box<Self>> {
+    pub(super) async fn new(
+        socket: Socket,
+        home: Home,
+        worker: Rc<Worker>,
+    ) -> hyper::Result<Box<Self>> {
         let (io, shared) = UpstreamIo::new(socket, worker);
         let (sender, http) = http1::Builder::new().max_buf_size(BUFFER).handshake(io).await?;
         let relay = Arc::new(Relay::default());
@@ -81,6 +88,7 @@ impl UpstreamConnection {
             ended: false,
             reused: false,
             idle_since: Moment::default(),
+            home,
         }))
     }
 

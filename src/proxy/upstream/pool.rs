@@ -49,9 +49,10 @@ impl Pools {
         &mut self,
         backend: &Backend,
         endpoint: &Endpoint,
-        connection: Box<UpstreamConnection>,
+        mut connection: Box<UpstreamConnection>,
     ) {
-        if backend.pool_idle == 0 || endpoint.is_drained() {
+        let at_home = endpoint.addresses().has(&mut connection.home);
+        if backend.pool_idle == 0 || endpoint.is_drained() || !at_home {
             return;
         }
         let idle = self.idle.entry(endpoint.id()).or_default();

@@ -30,6 +30,8 @@ fn gauges() -> Gauges {
             backend: green,
             address: "green.internal:9002".parse().unwrap(),
             healthy: true,
+            ejections: 5,
+            ejections_withheld: 4,
             in_flight: 3,
         }],
         connections: vec![ListenerGauge { bind: "127.0.0.1:8080".parse().unwrap(), open: 17 }],

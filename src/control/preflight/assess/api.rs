@@ -6,6 +6,8 @@ use crate::control::preflight::evidence::{Brief, Sample, SideEvidence};
 pub(super) const CHECKS: &[Builtin] = &[
     stops("canary endpoints in use", |e| in_use(&e.canary)),
     stops("baseline endpoints in use", |e| in_use(&e.baseline)),
+    stops("canary endpoints are well", |e| well(e, &e.canary)),
+    holds("baseline endpoints are well", |e| well(e, &e.baseline)),
     stops("canary names resolve", |e| resolve(&e.canary)),
     stops("baseline names resolve", |e| resolve(&e.baseline)),
     stops("canary accepts connections", |e| connect(&e.canary)),
@@ -30,6 +32,27 @@ fn in_use(side: &SideEvidence) -> Finding {
         ),
         _ => Finding::pass(format!("all {all} endpoints of {} take requests", side.name)),
     }
+}
+
+fn well(evidence: &Evidence, side: &SideEvidence) -> Finding {
+    let ill = side.in_use().filter_map(|endpoint| {
+        endpoint.ill.as_ref().map(|why| format!("{} is {why}", endpoint.address))
+    });
+    let ill: Vec<_> = ill.collect();
+    if !ill.is_empty() {
+        let mend =
+            "mend it, or drain the endpoint; a check that asks for the wrong thing also looks so";
+        return Finding::fail(ill.join("; "), mend);
+    }
+    let mut backends = evidence.config.backends.iter();
+    let backend = backends.find(|backend| backend.name.as_str() == side.name);
+    Finding::pass(match backend.and_then(|backend| backend.health_check.as_ref()) {
+        Some(check) => format!("by their checks: {check}"),
+        None => format!(
+            "as far as requests tell; [backend.{}.health_check] would find out without them",
+            side.name
+        ),
+    })
 }
 
 fn resolve(side: &SideEvidence) -> Finding {

@@ -53,6 +53,7 @@ fn side(name: &str, address: &str) -> SideEvidence {
         endpoints: vec![EndpointEvidence {
             address: address.parse().unwrap(),
             drained: false,
+            ill: None,
             resolved: Ok(1),
             connected: Ok(Duration::from_millis(1)),
         }],
@@ -200,6 +201,10 @@ fn what_would_hurt_users_stops() {
         assert!(bad.contains(&(name.to_owned(), PreflightResult::Fail)), "{name}: {bad:?}");
         assert_eq!(recommendation, Recommendation::Stop, "{name}");
     }
+    let (bad, recommendation) =
+        changed(|e| e.canary.endpoints[0].ill = Some("unhealthy: GET / gives 503".into()));
+    assert!(bad.contains(&("canary endpoints are well".into(), PreflightResult::Fail)), "{bad:?}");
+    assert_eq!(recommendation, Recommendation::Stop);
     let (bad, recommendation) = changed(|e| e.canary.endpoints[0].drained = true);
     assert!(bad.contains(&("canary endpoints in use".into(), PreflightResult::Fail)), "{bad:?}");
     assert_eq!(recommendation, Recommendation::Stop);

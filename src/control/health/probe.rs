@@ -1,0 +1,73 @@
+//! One look at an endpoint.
+
+use std::net::SocketAddr;
+
+use futures_util::{FutureExt as _, future::select_ok};
+use reqwest::{
+    Method,
+    header::{HOST, HeaderMap, HeaderValue},
+};
+use tokio::net::TcpStream;
+
+use crate::{
+    config::model::{HealthCheck, Probe, StatusSet},
+    control::{Outbound, outbound::Outgoing},
+    routing::Endpoint,
+};
+
+/// Addresses of one name that are asked at once.
+const AT_ONCE: usize = 8;
+
+/// Whether the endpoint is well, by one of its addresses; either way with the reason in words.
+///
+/// A name with several addresses is one endpoint, and connections go on to the next address where one fails: so does this.
+pub(super) async fn probe(
+    check: &HealthCheck,
+    endpoint: &Endpoint,
+    outbound: &Outbound,
+) -> Result<String, String> {
+    let within = check.timeout;
+    let asked = async {
+        let addresses = endpoint.addresses().resolved().await;
+        let addresses = addresses.ok_or("its name has no address")?;
+        let looks = addresses
+            .iter()
+            .take(AT_ONCE)
+            .map(|address| look(check, endpoint, *address, outbound).boxed());
+        select_ok(looks).await.map(|(good, _)| good)
+    };
+    let late = || Err(format!("no answer within {} ms", within.as_millis()));
+    tokio::time::timeout(within, asked).await.unwrap_or_else(|_| late())
+}
+
+async fn look(
+    check: &HealthCheck,
+    endpoint: &Endpoint,
+    address: SocketAddr,
+    outbound: &Outbound,
+) -> Result<String, String> {
+    match &check.probe {
+        Probe::Tcp => match TcpStream::connect(address).await {
+            Ok(_) => Ok("it takes connections".to_owned()),
+            Err(error) => Err(error.to_string()),
+        },
+        Probe::Http { path, host, expect_status } => {
+            let host = host.as_deref().unwrap_or(endpoint.address().as_str());
+            let host = HeaderValue::from_str(host).map_err(|error| error.to_string())?;
+            let outgoing = Outgoing {
+                method: Method::GET,
+                url: &format!("http://{address}{path}"),
+                headers: HeaderMap::from_iter([(HOST, host)]),
+                body: Vec::new(),
+                timeout: check.timeout,
+            };
+            let answer = outbound.ask(outgoing).await.map_err(|error| error.to_string())?;
+            weigh(answer.status, path, expect_status)
+        }
+    }
+}
+
+fn weigh(status: u16, path: &str, expected: &StatusSet) -> Result<String, String> {
+    let said = format!("GET {path} gives {status}");
+    if expected.contains(status) { Ok(said) } else { Err(format!("{said}, not {expected}")) }
+}

@@ -1,0 +1,59 @@
+//! The next attempt of a request that an endpoint failed before its answer began: at another endpoint of the same backend.
+//!
+//! The first attempt is counted as what it was, so that a retry hides no failure from the judge, nor from the endpoint's own
+//! record. What is safe to send again is for [`Exchange`] to say; here it is whether the route wants it and can afford it.
+
+use super::{error::ProxyError, forward::Exchange, measure::Attempt, pipeline::number};
+use crate::{config::model::RetryCause, domain::ErrorReason, lifecycle::clock, routing::Asking};
+
+/// How far an attempt that failed has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tried {
+    NoConnection,
+    /// No byte of the request was written.
+    Unsent,
+    Sent,
+}
+
+impl Exchange<'_> {
+    /// Moves the request on to another endpoint of the backend after `error`, where the route's rules and the budget let it.
+    ///
+    /// # Errors
+    /// `error`, where it stays with the endpoint that failed it.
+    #[cold]
+    pub(super) fn goes_elsewhere(
+        &mut self,
+        error: ProxyError,
+        tried: Tried,
+        attempt: &mut Attempt,
+    ) -> Result<(), ProxyError> {
+        let context = self.context;
+        let cause = match tried {
+            Tried::NoConnection => RetryCause::Connect,
+            Tried::Unsent => RetryCause::Refused,
+            Tried::Sent => RetryCause::ResetBeforeResponse,
+        };
+        let is_endpoints = matches!(
+            error.reason(),
+            ErrorReason::ConnectFailed | ErrorReason::ConnectTimeout | ErrorReason::UpstreamReset
+        );
+        let rules = context.route(self.choice).retry.as_ref();
+        let wanted =
+            rules.is_some_and(|rules| rules.on.contains(&cause) && self.retried < rules.attempts);
+        if !wanted || !is_endpoints || self.is_recalled() {
+            return Err(error);
+        }
+        let now = clock::now();
+        let (worker, backend) = (&context.downstream.worker, self.backend());
+        let number = number(context, self.choice);
+        let asking = Asking { worker: worker.index(), now, number, tried: Some(self.endpoint) };
+        let other = backend.pick(asking).ok_or(error)?;
+        if !context.table.retries(self.choice.route).spend(now) {
+            return Err(error);
+        }
+        attempt.fail_and_move(error, other);
+        worker.shard().retry(context.target(self.choice).series);
+        (self.endpoint, self.begun, self.retried) = (other, now, self.retried + 1);
+        Ok(())
+    }
+}
