@@ -189,6 +189,7 @@ mod tests {
             mirrors: &mut |_, _| Ok(SeriesId(3)),
             previous,
             workers: 1,
+            now: Moment::default(),
         };
         build(&config, ingredients).unwrap()
     }

@@ -116,6 +116,7 @@ async fn a_reload_keeps_what_is_known_and_forgets_it_with_the_check() {
         secret: &mut |_| Ok(Vec::new()),
         series: &mut |route, backend| recorder.series(route, backend).map_err(|e| e.to_string()),
         fallbacks: &mut |_, _, _| Err(String::new()),
+        mirrors: &mut |_, _| Ok(crate::domain::SeriesId(2)),
         previous: None,
         workers: 1,
         now: clock::now(),
