@@ -72,16 +72,16 @@ impl Error {
     }
 }
 
-/// The configuration at `path`, if a process could begin with it: the files that it names are read as well.
+/// The configuration at `path`, if a process could begin with it, and what is odd about the files that it names.
 ///
 /// # Errors
 /// [`Error`] as [`run`] would have it.
-pub fn check(path: &Path) -> Result<Loaded, Error> {
-    let loaded = check_files(config::load(path)?)?;
+pub fn check(path: &Path) -> Result<(Loaded, Vec<String>), Error> {
+    let (loaded, warnings) = check_files(config::load(path)?)?;
     if let Some(file) = &loaded.config.admin.token_file {
         admin::check_token(file)?;
     }
-    Ok(loaded)
+    Ok((loaded, warnings))
 }
 
 /// Serves the configuration at `path` until TERM or INT, and drains.
@@ -183,6 +183,7 @@ impl App {
             socket_mode: config.admin.socket_mode,
             listen: config.admin.listen,
             token_file: config.admin.token_file,
+            tls: config.admin.tls.is_some(),
             hosts: config.admin.hosts,
         };
         let seen = workers.clone();
@@ -342,7 +343,7 @@ impl DataPlane for SharedWorkers {
     }
 
     fn address(&self) -> Option<SocketAddr> {
-        self.lock().addresses().next()
+        self.lock().entrance()
     }
 }
 

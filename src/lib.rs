@@ -8,6 +8,8 @@ pub mod config;
 pub mod decision;
 pub mod lifecycle;
 
+pub mod tls;
+
 pub mod routing;
 pub mod telemetry;
 

@@ -10,6 +10,8 @@ use std::{fmt::Write, net::SocketAddr, path::Path};
 pub(crate) struct Wiring<'a> {
     /// Where the peer listens.
     pub(crate) listen: SocketAddr,
+    /// Where it does so under TLS, with the certificate `bench.crt`, its key `bench.key` and both in `bench.pem`.
+    pub(crate) encrypted: SocketAddr,
     /// Blue and green.
     pub(crate) upstreams: [SocketAddr; 2],
     /// A directory of the peer's own.
@@ -20,7 +22,7 @@ pub(crate) struct Wiring<'a> {
 
 /// `nginx.conf`.
 pub(crate) fn nginx(wiring: &Wiring<'_>) -> String {
-    let Wiring { listen, upstreams: [blue, green], dir, .. } = wiring;
+    let Wiring { listen, encrypted, upstreams: [blue, green], dir, .. } = wiring;
     let dir = dir.display();
     format!(
         r#"daemon off;
@@ -55,6 +57,10 @@ http {{
     }}
     server {{
         listen {listen} backlog=4096;
+        listen {encrypted} ssl backlog=4096;
+        ssl_certificate {dir}/bench.crt;
+        ssl_certificate_key {dir}/bench.key;
+        ssl_protocols TLSv1.2 TLSv1.3;
         location / {{
             proxy_pass http://$backend;
             proxy_http_version 1.1;
@@ -73,7 +79,8 @@ http {{
 
 /// `haproxy.cfg`.
 pub(crate) fn haproxy(wiring: &Wiring<'_>) -> String {
-    let Wiring { listen, upstreams: [blue, green], .. } = wiring;
+    let Wiring { listen, encrypted, upstreams: [blue, green], dir, .. } = wiring;
+    let dir = dir.display();
     format!(
         r#"global
     nbthread 1
@@ -90,6 +97,7 @@ defaults
 
 frontend bench
     bind {listen} backlog 4096
+    bind {encrypted} ssl crt {dir}/bench.pem backlog 4096
     unique-id-format %[uuid()]
     unique-id-header x-request-id
     http-request set-header x-forwarded-proto http
@@ -106,7 +114,7 @@ backend green
 
 /// `tidegate.toml`.
 pub(crate) fn tidegate(wiring: &Wiring<'_>) -> String {
-    let Wiring { listen, upstreams: [blue, green], dir, routes } = wiring;
+    let Wiring { listen, encrypted, upstreams: [blue, green], dir, routes } = wiring;
     let dir = dir.display();
     let mut text = format!(
         r#"[process]
@@ -121,6 +129,11 @@ level = "warn"
 summary_every = "off"
 [[listener]]
 bind = "{listen}"
+[[listener]]
+bind = "{encrypted}"
+[[listener.certificate]]
+cert = "{dir}/bench.crt"
+key = "{dir}/bench.key"
 [backend.blue]
 endpoints = ["{blue}"]
 [backend.green]

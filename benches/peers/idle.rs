@@ -72,7 +72,7 @@ fn connect(address: SocketAddr, count: usize, request: Option<&[u8]>) -> Result<
 }
 
 /// Resident memory once it has read the same some times in a row, or after three seconds.
-fn settled_bytes(family: &Family) -> Result<u64> {
+pub(crate) fn settled_bytes(family: &Family) -> Result<u64> {
     let mut last = family.resident_bytes()?;
     let mut same = 0;
     for _ in 0..30 {

@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "a bench measures real time")]
 
 mod configs;
+mod handshakes;
 mod http1;
 mod idle;
 mod load;
@@ -48,7 +49,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "relay,nginx,haproxy,tidegate")]
     peers: Vec<Kind>,
     /// What is measured.
-    #[arg(long, value_delimiter = ',', default_value = "small,10k,1m,idle,routes")]
+    #[arg(long, value_delimiter = ',', default_value = "small,10k,1m,idle,routes,tls")]
     scenario: Vec<Scenario>,
     /// Rounds of each comparison.
     #[arg(long, default_value_t = 7)]
@@ -96,6 +97,8 @@ enum Scenario {
     Idle,
     /// Tidegate alone with 1, 100 and 10 000 routes.
     Routes,
+    /// New connections under TLS.
+    Tls,
     /// System calls a request, by strace.
     Syscalls,
 }
@@ -157,6 +160,7 @@ impl Bench {
                 Scenario::OneMib => self.compare("1m", "/1m")?,
                 Scenario::Idle => self.measure_idle()?,
                 Scenario::Routes => self.compare_routes()?,
+                Scenario::Tls => self.shake_hands()?,
                 Scenario::Syscalls => self.count_syscalls()?,
             }
         }
@@ -235,6 +239,13 @@ impl Bench {
             rows.push(idle::measure(&mut self.stage, kind, &self.billing)?);
         }
         self.publish("idle", &report::idle(&rows)?)
+    }
+
+    fn shake_hands(&mut self) -> Result<()> {
+        eprintln!("tls:");
+        let Arguments { peers, rounds, .. } = &self.arguments;
+        let shaken = handshakes::measure(&mut self.stage, peers, &self.billing, *rounds)?;
+        self.publish("tls", &report::handshakes(&shaken)?)
     }
 
     fn count_syscalls(&mut self) -> Result<()> {

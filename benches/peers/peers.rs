@@ -59,10 +59,11 @@ pub(crate) struct Billing {
 pub(crate) struct Peer {
     kind: Kind,
     address: SocketAddr,
+    encrypted: SocketAddr,
     family: Family,
     child: Child,
     // Last, so that the directory outlives the process.
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Peer {
@@ -74,9 +75,10 @@ impl Peer {
         stage: &mut Stage,
     ) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("tidegate-bench-").tempdir()?;
-        let address = free_address()?;
-        let wiring =
-            Wiring { listen: address, upstreams: stage.upstreams()?, dir: dir.path(), routes };
+        let (address, encrypted) = (free_address()?, free_address()?);
+        write_certificate(dir.path())?;
+        let upstreams = stage.upstreams()?;
+        let wiring = Wiring { listen: address, encrypted, upstreams, dir: dir.path(), routes };
         let mut command = pinned(billing.core);
         command.args(arguments(kind, billing, &wiring)?);
         let log = dir.path().join("output.log");
@@ -84,7 +86,7 @@ impl Peer {
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let child = command.spawn().with_context(|| format!("cannot start {kind}"))?;
         let family = Family::of(child.id())?;
-        let mut peer = Self { kind, address, family, child, _dir: dir };
+        let mut peer = Self { kind, address, encrypted, family, child, dir };
         let path = if routes == 1 { "/echo".to_owned() } else { format!("/r{}", routes - 1) };
         let answer = peer.await_ready(stage, &path).with_context(|| {
             let said = fs::read_to_string(&log).unwrap_or_default();
@@ -105,6 +107,16 @@ impl Peer {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens under TLS.
+    pub(crate) fn encrypted(&self) -> SocketAddr {
+        self.encrypted
+    }
+
+    /// The file with its certificate, which is its own authority.
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.dir.path().join("bench.crt")
     }
 
     /// Its processes.
@@ -224,6 +236,16 @@ fn arguments(kind: Kind, billing: &Billing, wiring: &Wiring<'_>) -> Result<Vec<S
         }
     };
     Ok(arguments)
+}
+
+/// A certificate on P-256, the same kind for all.
+fn write_certificate(dir: &Path) -> Result<()> {
+    let made = rcgen::generate_simple_self_signed(["bench.test".to_owned()])?;
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    fs::write(dir.join("bench.crt"), &certificate)?;
+    fs::write(dir.join("bench.key"), &key)?;
+    fs::write(dir.join("bench.pem"), certificate + &key)?;
+    Ok(())
 }
 
 fn free_address() -> Result<SocketAddr> {

@@ -5,6 +5,7 @@ use std::{fmt::Write, fs, path::Path};
 use anyhow::{Context, Result};
 
 use crate::{
+    handshakes::Shaken,
     idle::Idle,
     peers::Kind,
     rounds::{Outcome, QUIET, Sample, Series, median, median_ratio},
@@ -69,6 +70,25 @@ pub(crate) fn idle(rows: &[Idle]) -> Result<String> {
     );
     for row in rows {
         writeln!(text, "| {} | {:.2} | {:.2} |", row.kind, row.used_kib, row.silent_kib)?;
+    }
+    Ok(text)
+}
+
+/// The table of new connections under TLS.
+pub(crate) fn handshakes(rows: &[Shaken]) -> Result<String> {
+    let base = |name: &str| rows.iter().find(|row| row.kind.to_string() == name);
+    let bases: Vec<&Shaken> = ["Nginx", "HAProxy"].into_iter().filter_map(base).collect();
+    let mut text = String::from("| peer | CPU µs/connection |");
+    for base in &bases {
+        write!(text, " CPU ÷ {} |", base.kind)?;
+    }
+    writeln!(text, " KiB/idle connection |\n|---|--:|{}--:|", "--:|".repeat(bases.len()))?;
+    for row in rows {
+        write!(text, "| {} | {:.0} |", row.kind, row.cpu_us())?;
+        for base in &bases {
+            write!(text, " {:.2} |", row.ratio(base))?;
+        }
+        writeln!(text, " {:.1} |", row.idle_kib)?;
     }
     Ok(text)
 }

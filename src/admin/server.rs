@@ -16,9 +16,10 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, TcpStream, UnixListener},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::{
     api::{self, Api},
@@ -31,6 +32,7 @@ use crate::{
     control::ControlHandle,
     lifecycle::{Tasks, read_regular},
     telemetry::{self, Exporter, ListenerGauge},
+    tls::ServerTls,
 };
 
 /// Connections at once on each socket; further ones wait in the kernel's queue.
@@ -54,6 +56,8 @@ pub struct Settings {
     pub listen: Option<SocketAddr>,
     /// File with the token for writes over TCP.
     pub token_file: Option<PathBuf>,
+    /// TCP is encrypted, with the certificate of the table in force.
+    pub tls: bool,
     /// Host names taken over TCP beside the address.
     pub hosts: Arc<[Box<str>]>,
 }
@@ -101,6 +105,21 @@ pub struct Server {
     router: Router,
     reserve: Arc<Reserve>,
     socket_file: SocketFile,
+    certificates: Option<Certificates>,
+}
+
+/// What TCP is encrypted with: the newest that there is.
+#[derive(Debug)]
+struct Certificates {
+    control: ControlHandle,
+    first: Arc<ServerTls>,
+}
+
+impl Certificates {
+    fn now(&self) -> Arc<ServerTls> {
+        // A file that names none any more takes effect with the next start.
+        self.control.table().tls().admin().unwrap_or(&self.first).clone()
+    }
 }
 
 impl Server {
@@ -118,6 +137,8 @@ impl Server {
             .map_err(|error| socket_error(&settings.socket, &error))?;
         unix.set_nonblocking(true).map_err(|error| socket_error(&settings.socket, &error))?;
         let tcp = settings.listen.map(listen_tcp).transpose()?;
+        let first = control.table().tls().admin().filter(|_| settings.tls).cloned();
+        let certificates = first.map(|first| Certificates { control: control.clone(), first });
         let seen = control.clone();
         let gauges = move || telemetry::Gauges { connections: connections(), ..seen.gauges() };
         let exporter = Arc::new(Exporter::new(control.recorder().clone(), gauges)?);
@@ -125,7 +146,8 @@ impl Server {
             Api { control, exporter, streams: Streams::new() },
             Admission { token, hosts: settings.hosts.clone() },
         );
-        Ok(Self { unix, tcp, router, reserve: Arc::new(Reserve::new()), socket_file })
+        let reserve = Arc::new(Reserve::new());
+        Ok(Self { unix, tcp, router, reserve, socket_file, certificates })
     }
 
     /// Where the TCP side listens, port 0 resolved.
@@ -138,14 +160,14 @@ impl Server {
     /// # Errors
     /// The system's, when the runtime cannot take the sockets.
     pub async fn serve(self, tasks: Tasks) -> io::Result<()> {
-        let Self { unix, tcp, router, reserve, socket_file } = self;
+        let Self { unix, tcp, router, reserve, socket_file, certificates } = self;
         let unix = UnixListener::from_std(unix)?;
         let tcp = tcp.map(TcpListener::from_std).transpose()?;
         let _removed_at_the_end = socket_file;
         let host = Host { router, tasks, reserve };
         let over_tcp = async {
             match tcp {
-                Some(tcp) => accept_tcp(tcp, &host).await,
+                Some(tcp) => accept_tcp(tcp, certificates.as_ref(), &host).await,
                 None => std::future::pending().await,
             }
         };
@@ -169,7 +191,7 @@ async fn accept_unix(listener: UnixListener, host: &Host) {
     }
 }
 
-async fn accept_tcp(listener: TcpListener, host: &Host) {
+async fn accept_tcp(listener: TcpListener, certificates: Option<&Certificates>, host: &Host) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     while let Ok(slot) = slots.clone().acquire_owned().await {
         let accepted = listener.accept().await;
@@ -178,13 +200,17 @@ async fn accept_tcp(listener: TcpListener, host: &Host) {
             Ok((stream, Peer::Tcp { from: from.ip(), to }))
         });
         match peer {
-            Ok((stream, peer)) => host.serve(stream, peer, slot),
+            Ok((stream, peer)) => match certificates {
+                Some(certificates) => host.encrypt(stream, peer, slot, &certificates.now()),
+                None => host.serve(stream, peer, slot),
+            },
             Err(error) => host.pause("tcp", &error).await,
         }
     }
 }
 
 /// What serves a connection, whichever socket it came by.
+#[derive(Clone)]
 struct Host {
     router: Router,
     tasks: Tasks,
@@ -209,6 +235,19 @@ impl Host {
             }
             reserve.fill();
             drop(slot);
+        });
+    }
+
+    /// Serves a connection once its handshake is over.
+    fn encrypt(&self, stream: TcpStream, peer: Peer, slot: OwnedSemaphorePermit, tls: &ServerTls) {
+        let accepting = TlsAcceptor::from(tls.config().clone()).accept(stream);
+        let host = self.clone();
+        self.tasks.spawn("admin handshake", async move {
+            match tokio::time::timeout(HEAD_PATIENCE, accepting).await {
+                Ok(Ok(stream)) => host.serve(stream, peer, slot),
+                Ok(Err(error)) => tracing::debug!(%error, "a handshake with the admin API failed"),
+                Err(_) => tracing::debug!("a handshake with the admin API took too long"),
+            }
         });
     }
 

@@ -8,7 +8,10 @@ use crate::{app, config};
 /// Explains the configuration at `path`.
 pub(super) fn check(path: &Path) -> Result<ExitCode, Failure> {
     let checked = app::check(path);
-    let loaded = checked.map_err(|error| Failure::new(error.exit_code(), error.to_string()))?;
+    let (loaded, odd) =
+        checked.map_err(|error| Failure::new(error.exit_code(), error.to_string()))?;
     let meaning = config::explain(&loaded.config);
-    output::print(&format!("{} is good (hash {})\n\n{meaning}", path.display(), loaded.hash))
+    let mut text = format!("{} is good (hash {})\n\n{meaning}", path.display(), loaded.hash);
+    odd.iter().for_each(|warning| text += &format!("\nwarning: {warning}\n"));
+    output::print(&text)
 }

@@ -39,6 +39,15 @@ pub(super) const MAX_HEADER_BYTES: u64 = 32 * KIB;
 /// What hyper and most servers take.
 pub(super) const MAX_HEADERS: u64 = 100;
 
+/// A handshake takes two round trips and a millisecond of work: ten seconds are for lossy links, as with heads.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// About 30 MiB of handshakes that hang; honest ones end within milliseconds, so that this many are a burst of 100 000 a second.
+pub(super) const MAX_HANDSHAKES: u64 = 2_000;
+
+/// Where https is found unless somebody says otherwise.
+pub(super) const HTTPS_PORT: u64 = 443;
+
 /// Above what one application process serves at once, below what would bury it.
 pub(super) const MAX_IN_FLIGHT: u64 = 1024;
 

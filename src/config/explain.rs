@@ -53,6 +53,14 @@ pub fn explain(config: &Config) -> String {
 fn listener(listener: &Listener) -> Vec<String> {
     vec![
         listener.bind.to_string(),
+        match (&listener.tls, listener.redirect_to_https) {
+            (Some(tls), _) => {
+                let clients = if tls.client_auth.is_some() { ", of clients too" } else { "" };
+                format!("TLS, certificates: {}{clients}", tls.certificates.len())
+            }
+            (None, Some(port)) => format!("to https at port {port}"),
+            (None, None) => "in the clear".to_owned(),
+        },
         format!("{} connections", listener.max_connections),
         format!(
             "head of {} and {} lines within {}",
@@ -71,14 +79,16 @@ fn backend(backend: &Backend) -> Vec<String> {
         list(backend.endpoints.iter()),
         balance_name(backend.balance).to_owned(),
         format!("{} in flight", backend.max_in_flight),
+        backend.tls.as_ref().map_or_else(|| "in the clear".to_owned(), |tls| format!("TLS: {tls}")),
     ]
 }
 
 fn admin(admin: &Admin) -> Vec<String> {
+    let scheme = if admin.tls.is_some() { "https" } else { "http" };
     let tcp = match (admin.listen, &admin.token_file) {
         (None, _) => "no TCP".to_owned(),
-        (Some(address), Some(_)) => format!("http://{address}, writes with a token"),
-        (Some(address), None) => format!("http://{address}, read-only"),
+        (Some(address), Some(_)) => format!("{scheme}://{address}, writes with a token"),
+        (Some(address), None) => format!("{scheme}://{address}, read-only"),
     };
     vec![admin.socket.display().to_string(), format!("mode {:04o}", admin.socket_mode), tcp]
 }

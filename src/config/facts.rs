@@ -10,6 +10,7 @@ use super::{
         Admin, Affinity, Backend, Ejection, Fallback, FallbackCause, Listener, Log, LogFormat,
         LogLevel, Override, OverrideSource, Process, Route, State, Timeouts,
     },
+    tls,
     units::{format_duration, format_size},
 };
 use crate::domain::{Balance, Split};
@@ -50,7 +51,7 @@ impl Facts for Process {
 
 impl Facts for Admin {
     fn facts(&self) -> Vec<Fact<'_>> {
-        let Self { socket, socket_mode, listen, token_file, hosts } = self;
+        let Self { socket, socket_mode, listen, token_file, tls, hosts } = self;
         vec![
             fact("socket", &socket.display()),
             fact("socket_mode", &format!("{socket_mode:04o}")),
@@ -60,6 +61,7 @@ impl Facts for Admin {
                 &token_file.as_ref().map_or("none".into(), |path| path.to_string_lossy()),
             ),
             fact("hosts", &list(hosts.iter())),
+            fact("tls", &list(tls.iter())),
         ]
     }
 }
@@ -98,8 +100,10 @@ impl Facts for Listener {
             idle_timeout,
             max_header_bytes,
             max_headers,
+            tls: _,
+            redirect_to_https: _,
         } = self;
-        vec![
+        let mut facts = vec![
             fact("bind", bind),
             fact("max_connections", max_connections),
             fact("trusted_proxies", &list(trusted_proxies.iter())),
@@ -107,7 +111,9 @@ impl Facts for Listener {
             fact("idle_timeout", &format_duration(*idle_timeout)),
             fact("max_header_bytes", &format_size(*max_header_bytes as u64)),
             fact("max_headers", max_headers),
-        ]
+        ];
+        facts.extend(tls::facts(self));
+        facts
     }
 }
 
@@ -125,6 +131,7 @@ impl Facts for Backend {
             cache_status_header,
             health_check,
             ejection: Ejection { rules, slow_start },
+            tls,
         } = self;
         vec![
             fact("endpoints", &list(endpoints.iter())),
@@ -141,6 +148,7 @@ impl Facts for Backend {
             fact("health_check", &list(health_check.iter())),
             fact("ejection", &list(rules.iter())),
             fact("ejection.slow_start", &duration_or_off(*slow_start)),
+            fact("tls", &list(tls.iter())),
         ]
     }
 }

@@ -27,6 +27,7 @@ mod schema;
 mod section;
 mod source;
 mod substitute;
+mod tls;
 mod units;
 mod validate;
 mod warning;

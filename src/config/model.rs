@@ -3,6 +3,7 @@
 mod outside;
 mod resilience;
 mod rollout;
+mod tls;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -14,6 +15,7 @@ pub use self::outside::{
 };
 pub use self::resilience::{Ejection, HealthCheck, Probe, Retry, RetryCause};
 pub use self::rollout::Rollout;
+pub use self::tls::{BackendTls, CertificateFiles, ClientAuth, ListenerTls};
 use crate::domain::{BackendName, Balance, EndpointAddress, MirrorDepth, RouteName, Split, Weight};
 
 /// One whole, checked configuration.
@@ -61,6 +63,8 @@ pub struct Admin {
     pub listen: Option<SocketAddr>,
     /// File with the bearer token for writes over TCP; without it TCP is read-only.
     pub token_file: Option<PathBuf>,
+    /// TCP is encrypted with this certificate.
+    pub tls: Option<CertificateFiles>,
     /// Host names taken over TCP beside the address, in lower case.
     pub hosts: Arc<[Box<str>]>,
 }
@@ -124,6 +128,18 @@ pub struct Listener {
     pub max_header_bytes: usize,
     /// Header lines in a request's head.
     pub max_headers: usize,
+    /// Encryption, where the listener has certificates.
+    pub tls: Option<ListenerTls>,
+    /// Every request is answered with a redirect to https at this port.
+    pub redirect_to_https: Option<u16>,
+}
+
+impl Listener {
+    /// Whether Tidegate's own requests can come in here: others are sent elsewhere, or asked for a certificate.
+    pub fn is_for_checks(&self) -> bool {
+        let auth = self.tls.as_ref().and_then(|tls| tls.client_auth.as_ref());
+        self.redirect_to_https.is_none() && !auth.is_some_and(|auth| auth.required)
+    }
 }
 
 /// `[backend.NAME]`
@@ -151,6 +167,8 @@ pub struct Backend {
     pub health_check: Option<HealthCheck>,
     /// What takes failing endpoints out, and how they come back.
     pub ejection: Ejection,
+    /// Encryption of the connections to its endpoints.
+    pub tls: Option<BackendTls>,
 }
 
 /// `[[route]]`

@@ -17,6 +17,7 @@ use super::{
     resilience::{CountOrUnlimited, Ejection, HealthCheck, Retry},
     rollout::raw::{MAX_ROLLOUTS, Rollout},
     section::section,
+    tls::raw as tls,
     words::AffinityBy,
 };
 use crate::domain::{
@@ -88,8 +89,9 @@ section! {
         /// Further names that a Host header may have over TCP, with any port: those by which
         /// containers and port maps reach it.
         default hosts: List<HostName, 0, 100> = List::unwritten([]);
+        /// Encryption over TCP; needed before writes may come from other machines.
+        optional tls: tls::AdminTls;
     }
-    later { "tls"; }
 }
 
 section! {
@@ -130,13 +132,23 @@ section! {
         default max_header_bytes: Size<1_024, 1_048_576> = Size(defaults::MAX_HEADER_BYTES);
         /// Most header lines of a request.
         default max_headers: Whole<1, 1_000> = Whole(defaults::MAX_HEADERS);
+        /// Certificates: with one or more the listener speaks TLS 1.2 and 1.3. A client is shown
+        /// the one that has the name it asks for, else the first. The files are watched.
+        default certificate: List<tls::Certificate, 0, 100> = List::unwritten([]);
+        /// Whether clients show a certificate of their own.
+        optional client_auth: tls::ClientAuth;
+        /// A handshake must be complete this long after the connection came.
+        default handshake_timeout: Duration = defaults::HANDSHAKE_TIMEOUT;
+        /// Handshakes under way at once, over all workers; over it a new connection is closed.
+        default max_handshakes: Whole<1, 1_000_000> = Whole(defaults::MAX_HANDSHAKES);
+        /// Answer every request with a redirect (308) to the same address with https.
+        default redirect_to_https: bool = false;
+        /// The port that it leads to, as clients see it.
+        default https_port: Whole<1, 65_535> = Whole(defaults::HTTPS_PORT);
     }
     later {
         "protocols" = r#"["http/1.1"]"#;
         "proxy_protocol" = "false";
-        "redirect_to_https" = "false";
-        "certificate" = "[]";
-        "client_auth";
     }
 }
 
@@ -168,10 +180,11 @@ section! {
         optional health_check: HealthCheck;
         /// Endpoints are taken out for a while because of what became of their own requests.
         section ejection: Ejection;
+        /// Encrypted connections to the endpoints; in the clear without it.
+        optional tls: tls::BackendTls;
     }
     later {
         "protocol" = r#""http/1.1""#;
-        "tls";
     }
 }
 

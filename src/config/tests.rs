@@ -51,6 +51,7 @@ fn the_examples_are_good_and_give_no_warning() {
         include_str!("../../config/examples/feature-flags.toml"),
         include_str!("../../config/examples/blue-green.toml"),
         include_str!("../../config/examples/mirror.toml"),
+        include_str!("../../config/examples/https.toml"),
     ] {
         assert_eq!(warnings(&config(text)), []);
     }
@@ -215,7 +216,7 @@ Routes, the first match wins
   *.shop.example.com  /        shop         shop-blue 95, shop-green 5   affinity: cookie \"tidegate\" for 30d
 ";
     assert!(explained.contains(wanted), "{explained}");
-    assert!(explained.contains("  0.0.0.0:8080  10000 connections  "), "{explained}");
+    assert!(explained.contains("  0.0.0.0:8080  in the clear  10000 connections  "), "{explained}");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use super::{
     reader::{At, Reader},
     resilience, rollout, route,
     source::Span,
+    tls,
 };
 use crate::domain::BackendName;
 
@@ -119,13 +120,22 @@ fn admin(section: raw::Admin, reader: &mut Reader<'_>) -> model::Admin {
             let hint = "add listen = \"127.0.0.1:9900\", or leave the token out";
             reader.fault(token.span, "admin.token_file", refusal.hint(hint));
         }
-        (Some(listen), Some(_)) if !listen.value.ip().is_loopback() => {
+        (Some(listen), Some(_)) if !listen.value.ip().is_loopback() && section.tls.is_none() => {
             let message =
                 format!("a token would cross the network in the clear on {}", listen.value);
-            let hint = "listen on 127.0.0.1, or leave token_file out: then TCP is read-only";
+            let hint = "add [admin.tls] with cert and key, listen on 127.0.0.1, or leave token_file out: \
+                        then TCP is read-only";
             reader.fault(listen.span, "admin.listen", Refusal::new(message).hint(hint));
         }
         (None | Some(_), None) | (Some(_), Some(_)) => {}
+    }
+    if let (None, Some(tls)) = (&section.listen, &section.tls) {
+        let refusal = Refusal::new("has no effect without admin.listen");
+        reader.fault(
+            tls.span,
+            "admin.tls",
+            refusal.hint("add listen = \"0.0.0.0:9900\", or leave it out"),
+        );
     }
     if let (None, Some(host)) = (&section.listen, section.hosts.value.0.first()) {
         let refusal = Refusal::new("has no effect without admin.listen");
@@ -137,6 +147,7 @@ fn admin(section: raw::Admin, reader: &mut Reader<'_>) -> model::Admin {
         socket_mode: section.socket_mode.value.0,
         listen: section.listen.map(|listen| listen.value),
         token_file: section.token_file.map(|path| path.value),
+        tls: section.tls.and_then(|section| tls::admin(&section, reader)),
         hosts: section.hosts.value.0.into_iter().map(|host| host.value.0).collect(),
     }
 }
@@ -146,7 +157,7 @@ fn state(section: raw::State, reader: &mut Reader<'_>) -> model::State {
     model::State { file: section.file.value }
 }
 
-fn refuse_empty(path: &At<PathBuf>, key: &str, reader: &mut Reader<'_>) {
+pub(super) fn refuse_empty(path: &At<PathBuf>, key: &str, reader: &mut Reader<'_>) {
     if path.value.as_os_str().is_empty() {
         reader.fault(path.span, key, Refusal::new("the path is empty"));
     }
@@ -161,7 +172,7 @@ fn listeners(
     bound.extend(admin.map(|address| (address, "admin.listen".to_owned())));
     let mut listeners = Vec::with_capacity(list.len());
     for (index, At { value: section, .. }) in list.into_iter().enumerate() {
-        let Some(bind) = section.bind else { continue };
+        let Some(bind) = &section.bind else { continue };
         let key = format!("listener[{index}].bind");
         // Port 0 asks the system for a free port, a different one each time.
         if let Some(other) = bound.get(&bind.value).filter(|_| bind.value.port() != 0) {
@@ -169,7 +180,10 @@ fn listeners(
             reader.fault(bind.span, key.clone(), refusal.hint("give each its own port"));
         }
         bound.insert(bind.value, key);
+        let place = format!("listener[{index}]");
         listeners.push(model::Listener {
+            tls: tls::listener(&section, &place, reader),
+            redirect_to_https: tls::redirect(&section, &place, reader),
             bind: bind.value,
             max_connections: section.max_connections.value.0 as u32,
             trusted_proxies: section.trusted_proxies.value.into_values(),
@@ -196,7 +210,9 @@ fn backends(
             .health_check
             .map(|check| resilience::health_check(check.value, &key("health_check"), reader));
         let ejection = resilience::ejection(&section.ejection, &key("ejection"), reader);
+        let tls = section.tls.map(|section| tls::backend(&section.value, &key("tls"), reader));
         model::Backend {
+            tls,
             endpoints: endpoints.into_iter().map(|endpoint| endpoint.value).collect(),
             name,
             balance: section.balance.value,

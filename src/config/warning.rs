@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt};
 
 use super::{
     Config, mirror,
-    model::{HostPattern, Listener, PathPattern},
+    model::{Backend, HostPattern, Listener, PathPattern},
     rollout,
 };
 
@@ -26,7 +26,8 @@ impl fmt::Display for Warning {
 /// Whatever is odd in `config`, in the order of the file.
 pub fn warnings(config: &Config) -> Vec<Warning> {
     let open = open_admin(config).into_iter().chain(trusts_everyone(config));
-    open.chain(unused_backends(config))
+    open.chain(trusts_any_certificate(config))
+        .chain(unused_backends(config))
         .chain(unreachable_routes(config))
         .chain(mirror::warnings(config))
         .chain(rollout::warning::warnings(config))
@@ -46,6 +47,15 @@ fn trusts_everyone(config: &Config) -> impl Iterator<Item = Warning> {
     config.listeners.iter().filter(all).map(|listener| Warning {
         subject: format!("listener {}", listener.bind),
         message: "every client is a trusted proxy, and can give itself any address".to_owned(),
+    })
+}
+
+fn trusts_any_certificate(config: &Config) -> impl Iterator<Item = Warning> {
+    let any = |backend: &&Backend| backend.tls.as_ref().is_some_and(|tls| tls.insecure);
+    config.backends.iter().filter(any).map(|backend| Warning {
+        subject: format!("backend {}", backend.name),
+        message: "any certificate is taken: encrypted, but whoever is on the way can listen"
+            .to_owned(),
     })
 }
 

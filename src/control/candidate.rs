@@ -14,7 +14,8 @@ use crate::{
         Loaded, Unchecked,
         model::{Affinity, Route},
     },
-    lifecycle::read_regular,
+    lifecycle::{clock, read_regular},
+    tls::{Certificate, Material},
 };
 
 /// Longest secret read.
@@ -38,35 +39,45 @@ pub(super) struct Refused {
     pub(super) hash: Option<String>,
 }
 
-/// HMAC keys by their file.
-pub(super) type Secrets = HashMap<PathBuf, Vec<u8>>;
+/// What the files hold that the configuration names.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Secrets {
+    /// HMAC keys of cookies by their file.
+    pub(super) cookies: HashMap<PathBuf, Vec<u8>>,
+    /// Certificates and their keys.
+    pub(super) tls: Material,
+}
 
 impl Candidate {
-    /// Reads `path` and the files that it names. Blocks.
+    /// Reads `path` and the files that it names; sessions of TLS go on from `previous`. Blocks.
     ///
     /// # Errors
     /// [`Refused`] with everything that is wrong.
-    pub(super) fn read(path: &Path) -> Result<Self, Refused> {
+    pub(super) fn read(path: &Path, previous: Option<&Material>) -> Result<Self, Refused> {
         let read = Unchecked::read(path);
         let hash = read.as_ref().ok().map(|unchecked| unchecked.hash().to_owned());
         let loaded = read.and_then(Unchecked::check).map_err(|errors| errors.messages());
-        loaded.and_then(Self::complete).map_err(|errors| Refused { errors, hash })
+        let loaded = loaded.and_then(|loaded| Self::complete(loaded, previous));
+        loaded.map_err(|errors| Refused { errors, hash })
     }
 
     /// Reads the files that `loaded` names. Blocks.
     ///
     /// # Errors
     /// Everything that is wrong, one text each.
-    pub(super) fn complete(loaded: Loaded) -> Result<Self, Vec<String>> {
-        let mut secrets = Secrets::new();
+    pub(super) fn complete(
+        loaded: Loaded,
+        previous: Option<&Material>,
+    ) -> Result<Self, Vec<String>> {
+        let mut cookies = HashMap::new();
         let mut errors = Vec::new();
         for route in &loaded.config.routes {
             let Some(file) = secret_file(route) else { continue };
-            if secrets.contains_key(file) {
+            if cookies.contains_key(file) {
                 continue;
             }
             match read_secret(file) {
-                Ok(secret) => drop(secrets.insert(file.clone(), secret)),
+                Ok(secret) => drop(cookies.insert(file.clone(), secret)),
                 Err(why) => errors.push(format!(
                     "route {}: affinity.secret_file {}: {why}",
                     route.name,
@@ -74,16 +85,34 @@ impl Candidate {
                 )),
             }
         }
-        if errors.is_empty() { Ok(Self { loaded, secrets }) } else { Err(errors) }
+        match Material::read(&loaded.config, previous) {
+            Ok(tls) if errors.is_empty() => Ok(Self { loaded, secrets: Secrets { cookies, tls } }),
+            Ok(_) => Err(errors),
+            Err(more) => {
+                errors.extend(more);
+                Err(errors)
+            }
+        }
     }
 }
 
-/// Reads the files that `loaded` names, as a start would. Blocks.
+/// Reads the files that `loaded` names, as a start would, and says what is odd about them. Blocks.
 ///
 /// # Errors
 /// [`ControlError::Files`] with everything that is wrong.
-pub fn check_files(loaded: Loaded) -> Result<Loaded, ControlError> {
-    Candidate::complete(loaded).map(|candidate| candidate.loaded).map_err(ControlError::Files)
+pub fn check_files(loaded: Loaded) -> Result<(Loaded, Vec<String>), ControlError> {
+    let candidate = Candidate::complete(loaded, None).map_err(ControlError::Files)?;
+    let warnings = warnings(&candidate.secrets.tls);
+    Ok((candidate.loaded, warnings))
+}
+
+/// What is odd about the certificates now.
+pub(super) fn warnings(tls: &Material) -> Vec<String> {
+    let now_s = i64::try_from(clock::wall_millis() / 1_000).unwrap_or(i64::MAX);
+    let told = |certificate: &Certificate| {
+        Some(format!("{}: certificate {}", certificate.owner, certificate.warning(now_s)?))
+    };
+    tls.certificates().iter().filter_map(told).collect()
 }
 
 /// The file with the key of the route's cookies, when it has one of its own.
@@ -132,8 +161,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let secret = folder.path().join("key");
         fs::write(&secret, "0123456789abcdef\n").unwrap();
-        let candidate = Candidate::read(&written(folder.path(), &secret)).unwrap();
-        assert_eq!(candidate.secrets[&secret], b"0123456789abcdef");
+        let candidate = Candidate::read(&written(folder.path(), &secret), None).unwrap();
+        assert_eq!(candidate.secrets.cookies[&secret], b"0123456789abcdef");
     }
 
     #[test]
@@ -141,12 +170,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let secret = folder.path().join("key");
         let path = written(folder.path(), &secret);
-        let refused = Candidate::read(&path).unwrap_err();
+        let refused = Candidate::read(&path, None).unwrap_err();
         assert!(refused.errors[0].starts_with("route api: affinity.secret_file"));
         fs::write(&secret, "short").unwrap();
-        let again = Candidate::read(&path).unwrap_err();
+        let again = Candidate::read(&path, None).unwrap_err();
         assert!(again.errors[0].contains("too short"));
         assert!(again.hash.is_some() && again.hash == refused.hash, "the file is the same");
-        assert_eq!(Candidate::read(folder.path()).unwrap_err().hash, None);
+        assert_eq!(Candidate::read(folder.path(), None).unwrap_err().hash, None);
     }
 }

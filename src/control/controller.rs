@@ -13,7 +13,7 @@ use tokio::{
 use super::{
     Audit, CommandError, ControlHandle, DataPlane, HandSplit, HandSplits, LateRead, Outside,
     SetEndpoint, SetSplit, Store, StoreError,
-    candidate::{Candidate, Secrets},
+    candidate::{self, Candidate, Secrets},
     endpoints::EndpointNews,
     mailbox::{Command, EndpointVerb, MAILBOX},
     publisher::{Materials, Publisher},
@@ -31,6 +31,7 @@ use crate::{
     lifecycle::{DrainWatch, clock},
     routing::{BuildError, TableView},
     telemetry::{Event, EventKind, EventSink, Recorder, SELF_ACTOR},
+    tls::Material,
 };
 
 /// Time between two looks at the counters.
@@ -113,12 +114,13 @@ impl Controller {
     /// [`ControlError`]; nothing serves then.
     pub fn new(setup: Setup) -> Result<(Self, ControlHandle), ControlError> {
         let Setup { loaded, workers, recorder, events, inbox, drain, outside } = setup;
-        let candidate = Candidate::complete(loaded).map_err(ControlError::Files)?;
+        let candidate = Candidate::complete(loaded, None).map_err(ControlError::Files)?;
         let file = candidate.loaded.config.state.file.clone();
         let (store, kept, late_read) = Store::open(file, events)?;
         let audit = Audit::new(store.clone(), kept.last_event, recorder.clone());
         let standing = first_standing(&candidate.loaded);
         let Candidate { loaded: Loaded { config, path, .. }, secrets } = candidate;
+        warn_of(&secrets.tls);
         let mut hand = kept.splits.clone();
         let given_way = supersede(&mut hand, &config);
         let cookie_secret = kept.cookie_secret.clone();
@@ -359,6 +361,11 @@ impl Controller {
         change(&mut standing);
         self.standing.send_replace(Arc::new(standing));
     }
+}
+
+/// Says in the log what is odd about certificates.
+pub(super) fn warn_of(tls: &Material) {
+    candidate::warnings(tls).iter().for_each(|warning| tracing::warn!("{warning}"));
 }
 
 fn first_standing(loaded: &Loaded) -> Standing {

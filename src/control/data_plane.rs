@@ -13,7 +13,7 @@ pub trait DataPlane: Send {
     /// [`ListenError`] when a new one cannot be bound; then nothing has changed.
     fn listen(&mut self, listeners: &[Listener]) -> Result<ListenChange, ListenError>;
 
-    /// Where the first listener is bound; `None` without any.
+    /// Where the first listener is bound that serves whoever comes; `None` without any.
     fn address(&self) -> Option<SocketAddr>;
 }
 

@@ -20,7 +20,8 @@ use crate::{
     domain::{BackendName, Moment},
     lifecycle::{DrainWatch, clock},
     routing::{Table, TableView},
-    telemetry::{EndpointGauge, Gauges, Recorder, SplitWeight},
+    telemetry::{CertificateGauge, EndpointGauge, Gauges, Recorder, SplitWeight},
+    tls::Certificate,
 };
 
 /// Actor of a reload that a signal asked for.
@@ -211,9 +212,9 @@ impl ControlHandle {
     pub async fn reload(&self, actor: impl Into<String>) -> Result<Reloaded, CommandError> {
         let actor = actor.into();
         let _turn = self.reloading.lock().await;
-        let path = self.path.clone();
+        let (path, before) = (self.path.clone(), self.table());
         let unread = |why| Err(Refused { errors: vec![why], hash: None });
-        let read = tokio::task::spawn_blocking(move || Candidate::read(&path));
+        let read = tokio::task::spawn_blocking(move || Candidate::read(&path, Some(before.tls())));
         let read = match tokio::time::timeout(READING, read).await {
             Ok(Ok(read)) => read,
             Ok(Err(fault)) => unread(format!("reading failed: {fault}")),
@@ -291,7 +292,7 @@ impl ControlHandle {
         self.rates.borrow().get(backend).copied().unwrap_or_default()
     }
 
-    /// The first listener, as it is bound.
+    /// The first listener that serves whoever comes, as it is bound.
     pub(super) fn listener(&self) -> Option<SocketAddr> {
         self.standing.borrow().listener
     }
@@ -351,6 +352,7 @@ impl ControlHandle {
             reload_successful: !rejected,
             reload_success_at_ms: standing.taken_at_ms,
             notifications: self.outside.notifier.counts(),
+            certificates: table.tls().certificates().iter().map(certificate_gauge).collect(),
         }
     }
 
@@ -371,5 +373,14 @@ impl ControlHandle {
             mpsc::error::TrySendError::Closed(_) => CommandError::Stopped,
         })?;
         answered.await.unwrap_or(Err(CommandError::Stopped))
+    }
+}
+
+fn certificate_gauge(certificate: &Certificate) -> CertificateGauge {
+    let Certificate { owner, file, not_after_s, .. } = certificate;
+    CertificateGauge {
+        owner: owner.clone(),
+        file: file.display().to_string(),
+        not_after_s: *not_after_s,
     }
 }

@@ -6,12 +6,14 @@
 
 use std::{error::Error as _, io, path::Path, sync::Arc, time::Duration};
 
-use reqwest::{Client, Method, header::HeaderMap, redirect};
-use tokio::sync::OnceCell;
+use reqwest::{Client, ClientBuilder, Method, header::HeaderMap, redirect};
+use tokio::{net::lookup_host, sync::OnceCell};
 
 use crate::{
+    domain::EndpointAddress,
     lifecycle::{clock, read_regular},
     telemetry::SELF_ACTOR,
+    tls::ClientTls,
 };
 
 /// Most of an answer that is read.
@@ -75,28 +77,64 @@ impl Outbound {
     /// [`OutboundError`]; an answer with an error's status is an answer.
     pub(super) async fn ask(&self, outgoing: Outgoing<'_>) -> Result<Answer, OutboundError> {
         let timeout = outgoing.timeout;
-        let asked = tokio::time::timeout(timeout, self.exchange(outgoing));
+        let asked = tokio::time::timeout(timeout, async {
+            let client = self.client.get_or_init(make_client).await.as_ref();
+            let client = client.map_err(|why| OutboundError::Client(why.clone()))?;
+            exchange(client, outgoing).await
+        });
         asked.await.unwrap_or(Err(OutboundError::Timeout(timeout)))
     }
 
-    async fn exchange(&self, outgoing: Outgoing<'_>) -> Result<Answer, OutboundError> {
-        let Outgoing { method, url, headers, body, timeout } = outgoing;
-        let client = self.client.get_or_init(make_client).await.as_ref();
-        let client = client.map_err(|why| OutboundError::Client(why.clone()))?;
-        let began = clock::now();
-        let request = client.request(method, url).headers(headers).timeout(timeout).body(body);
-        let mut answer = request.send().await.map_err(|error| broken(error, timeout))?;
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| broken(error, timeout))? {
-            if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(OutboundError::TooLong);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        let headers = std::mem::take(answer.headers_mut());
-        let took = clock::now().since(began);
-        Ok(Answer { status: answer.status().as_u16(), headers, body, took })
+    /// The same for `path` at an endpoint, as the data plane would connect to it; the address in `outgoing` is not looked at.
+    ///
+    /// # Errors
+    /// [`OutboundError`].
+    pub(super) async fn ask_at(
+        &self,
+        (address, tls): (&EndpointAddress, Option<&ClientTls>),
+        path: &str,
+        outgoing: Outgoing<'_>,
+    ) -> Result<Answer, OutboundError> {
+        let Some(tls) = tls else {
+            return self
+                .ask(Outgoing { url: &format!("http://{address}{path}"), ..outgoing })
+                .await;
+        };
+        let timeout = outgoing.timeout;
+        let asked = tokio::time::timeout(timeout, async {
+            let broken = |why: &dyn std::fmt::Display| OutboundError::Broken(why.to_string());
+            let (name, port) = (tls.name_for(address).map_err(|why| broken(&why))?, address.port());
+            let found = lookup_host((address.host(), port)).await.map_err(|why| broken(&why))?;
+            let found: Vec<_> = found.collect();
+            let name = name.to_str();
+            let client = plain_builder()
+                .tls_backend_preconfigured((**tls.config()).clone())
+                .resolve_to_addrs(&name, &found)
+                .build()
+                .map_err(|error| OutboundError::Client(told(&error)))?;
+            let host = if name.contains(':') { format!("[{name}]") } else { name.into_owned() };
+            let url = format!("https://{host}:{port}{path}");
+            exchange(&client, Outgoing { url: &url, ..outgoing }).await
+        });
+        asked.await.unwrap_or(Err(OutboundError::Timeout(timeout)))
     }
+}
+
+async fn exchange(client: &Client, outgoing: Outgoing<'_>) -> Result<Answer, OutboundError> {
+    let Outgoing { method, url, headers, body, timeout } = outgoing;
+    let began = clock::now();
+    let request = client.request(method, url).headers(headers).timeout(timeout).body(body);
+    let mut answer = request.send().await.map_err(|error| broken(error, timeout))?;
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| broken(error, timeout))? {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return Err(OutboundError::TooLong);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let headers = std::mem::take(answer.headers_mut());
+    let took = clock::now().since(began);
+    Ok(Answer { status: answer.status().as_u16(), headers, body, took })
 }
 
 /// Makes the client beside the runtime, since it reads from a disk, which may hang.
@@ -104,21 +142,22 @@ async fn make_client() -> Result<Client, String> {
     tokio::task::spawn_blocking(client).await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
+fn plain_builder() -> ClientBuilder {
+    Client::builder()
+        .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .http1_only()
+        .no_proxy()
+        .pool_max_idle_per_host(0)
+}
+
 fn client() -> Result<Client, String> {
     // Fails when there is one already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let builder = || {
-        Client::builder()
-            .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .http1_only()
-            .no_proxy()
-            .pool_max_idle_per_host(0)
-    };
-    let checked = builder().build().or_else(|error| {
+    let checked = plain_builder().build().or_else(|error| {
         // A bare container has no certificates: what is not encrypted works all the same.
         tracing::warn!(actor = SELF_ACTOR, %error, "no address with https can be checked");
-        builder().tls_certs_only([]).build()
+        plain_builder().tls_certs_only([]).build()
     });
     checked.map_err(|error| told(&error))
 }

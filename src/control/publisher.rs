@@ -133,7 +133,9 @@ fn build(
 ) -> Result<Table, BuildError> {
     let splits = hand.iter().map(|(route, hand)| (route.clone(), hand.split.clone())).collect();
     let mut secret = |route: &Route| match secret_file(route) {
-        Some(file) => secrets.get(file).cloned().ok_or_else(|| "its key was not read".to_owned()),
+        Some(file) => {
+            secrets.cookies.get(file).cloned().ok_or_else(|| "its key was not read".to_owned())
+        }
         None => Ok(materials.cookie_secret.clone()),
     };
     let mut series = |route: &_, backend: &_| {
@@ -152,6 +154,7 @@ fn build(
         fallbacks: &mut fallbacks,
         mirrors: &mut mirrors,
         previous,
+        tls: &secrets.tls,
         workers: materials.workers,
         now: clock::now(),
     };

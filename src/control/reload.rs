@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::{
     Controller, DataPlane, HandSplits, Reloaded, Superseded,
     candidate::{Candidate, Refused},
+    controller::warn_of,
     data_plane::ListenChange,
     hand_split::HandSplit,
     mailbox::SIGNAL_ACTOR,
@@ -71,9 +72,10 @@ impl Controller {
         let Candidate { loaded, secrets } = candidate;
         let mut changes: Vec<_> =
             config::diff(&self.config.borrow(), &loaded.config).iter().map(change_text).collect();
-        if secrets != self.secrets {
+        if secrets.cookies != self.secrets.cookies {
             changes.push("keys of affinity cookies changed".to_owned());
         }
+        changes.extend(self.secrets.tls.changes(&secrets.tls));
         if changes.is_empty() {
             self.show_hash(loaded.hash);
             return Reloaded {
@@ -94,11 +96,18 @@ impl Controller {
             Ok(table) => table,
             Err(error) => return rejected(vec![error.to_string()]),
         };
+        // A listener that is new, or encrypted from now on, takes clients before the table is there.
+        self.publisher.publish(self.publisher.current().with_tls(secrets.tls.clone()));
         let listeners = match data_plane.listen(&loaded.config.listeners) {
             Ok(change) => change,
             // Whoever holds the address may give it up.
-            Err(error) => return Reloaded { may_pass: true, ..rejected(vec![error.to_string()]) },
+            Err(error) => {
+                let kept = self.secrets.tls.clone();
+                self.publisher.publish(self.publisher.current().with_tls(kept));
+                return Reloaded { may_pass: true, ..rejected(vec![error.to_string()]) };
+            }
         };
+        warn_of(&secrets.tls);
         self.publisher.publish(table);
         self.outside.configure(&loaded.config, &self.publisher.current());
         self.config.send_replace(Arc::new(loaded.config));

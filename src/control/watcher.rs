@@ -1,4 +1,4 @@
-//! Notices when the configuration file says something else, however it was replaced.
+//! Notices when the configuration file, or a certificate that it names, says something else, however it was replaced.
 //!
 //! Editors rename a new file over the old one, Kubernetes swaps a symbolic link to a folder: so folders are watched, not
 //! the file, and among them each that holds a link on the way to it. What counts is the content of the file that the path
@@ -10,14 +10,19 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Component, Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{ControlHandle, Reloaded};
+use super::{ControlHandle, Reloaded, status::ReloadOutcome};
+use crate::{config::Config, tls};
 
 /// A file is read when nothing has moved for so long: an editor writes in several steps.
 const QUIET: Duration = Duration::from_millis(200);
@@ -33,19 +38,24 @@ const MAX_BYTES: u64 = 4 << 20;
 /// Actor of a reload that a changed file asked for.
 pub(super) const WATCHER_ACTOR: &str = "file";
 
-/// Reloads through `handle` whenever the content of the file changes. Never ends.
+/// Reloads through `handle` whenever the content of the file or of one that it names for TLS changes. Never ends.
 pub async fn watch_config(handle: ControlHandle) {
     watch(handle, LOOK_EVERY).await;
 }
 
 pub(super) async fn watch(handle: ControlHandle, look_every: Duration) {
-    let in_force = handle.status().config.hash;
-    let mut file = WatchedFile::new(handle.path().to_owned(), in_force, look_every);
+    let config = Some(handle.config());
+    let mut file =
+        WatchedFile::new(handle.path().to_owned(), config, in_force(&handle), look_every);
     loop {
         file.changed().await;
         match handle.reload(WATCHER_ACTOR).await {
             // It is known now, and yet not in force.
             Ok(Reloaded { may_pass: true, .. }) => file.forget().await,
+            // Another configuration may name other files.
+            Ok(Reloaded { outcome: ReloadOutcome::Applied, .. }) => {
+                file.content = in_force(&handle);
+            }
             Ok(_) => {}
             Err(error) => {
                 tracing::warn!(%error, "the configuration has changed, and was not reloaded");
@@ -55,10 +65,28 @@ pub(super) async fn watch(handle: ControlHandle, look_every: Duration) {
     }
 }
 
-/// A file, what it said when it was last looked at, and the folders on the way to it.
+/// What the files said of which the present configuration came.
+fn in_force(handle: &ControlHandle) -> Content {
+    Content { config: handle.status().config.hash, tls: handle.table().tls().digest() }
+}
+
+/// Hashes of what files say.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Content {
+    /// Of the configuration, as `config::load` makes it.
+    config: String,
+    /// Of all files for TLS, as `tls` makes it.
+    tls: u64,
+}
+
+/// The configuration and the files for TLS that it names.
+type Configured = Option<watch::Receiver<Arc<Config>>>;
+
+/// A file with those that it names, what they said when they were last looked at, and the folders on the way to them.
 struct WatchedFile {
     path: PathBuf,
-    content: String,
+    config: Configured,
+    content: Content,
     place: Vec<(PathBuf, u64, u64)>,
     folders: Folders,
     nudges: mpsc::Receiver<()>,
@@ -66,20 +94,21 @@ struct WatchedFile {
 }
 
 impl WatchedFile {
-    /// The file at `path`, of which `content` is the hash that is known.
-    fn new(path: PathBuf, content: String, look_every: Duration) -> Self {
+    /// The file at `path` with those that the configuration in force names, of which `content` is known.
+    fn new(path: PathBuf, config: Configured, content: Content, look_every: Duration) -> Self {
         let (nudge, nudges) = mpsc::channel(1);
         let folders = Folders { watcher: None, nudge };
-        Self { path, content, place: Vec::new(), folders, nudges, look_every }
+        Self { path, config, content, place: Vec::new(), folders, nudges, look_every }
     }
 
     /// Waits until the file says something else than what is known.
     async fn changed(&mut self) {
         loop {
-            let now = look(self.path.clone()).await;
+            let config = self.config.as_ref().map(|config| config.borrow().clone());
+            let now = look(self.path.clone(), config).await;
             if now.place != self.place {
                 self.place = now.place;
-                self.folders.follow(&self.path);
+                self.folders.follow(&now.paths);
                 // Something may have changed before the new watches stood.
                 continue;
             }
@@ -97,7 +126,7 @@ impl WatchedFile {
     /// Waits as between two looks, and holds the file for changed after that.
     async fn forget(&mut self) {
         self.rest().await;
-        self.content.clear();
+        self.content = Content::default();
     }
 
     async fn rest(&mut self) {
@@ -114,25 +143,31 @@ async fn settle(nudges: &mut mpsc::Receiver<()>) {
     let _ = timeout(PATIENCE, pause).await;
 }
 
-/// What a path leads to.
-#[derive(Debug, PartialEq, Eq)]
+/// What paths lead to.
+#[derive(Debug, PartialEq, Eq, Default)]
 struct Look {
+    /// The configuration's file, and those that it names.
+    paths: BTreeSet<PathBuf>,
     /// Device and inode of every folder on the way.
     place: Vec<(PathBuf, u64, u64)>,
-    /// Hash of the content, as `config::load` makes it; `None` when it cannot be read.
-    content: Option<String>,
+    /// What they say; `None` when the configuration cannot be read.
+    content: Option<Content>,
 }
 
-async fn look(path: PathBuf) -> Look {
+async fn look(path: PathBuf, config: Option<Arc<Config>>) -> Look {
     let looked = tokio::task::spawn_blocking(move || {
         let identity = |folder: PathBuf| {
             let metadata = fs::metadata(&folder).ok()?;
             Some((folder, metadata.dev(), metadata.ino()))
         };
-        let place = folders_on_the_way(&path).into_iter().filter_map(identity).collect();
-        Look { place, content: content_hash(&path).ok() }
+        let (mut paths, tls) = config.map(|config| tls::digest(&config)).unwrap_or_default();
+        let config = content_hash(&path).ok();
+        paths.insert(path);
+        let folders: BTreeSet<_> = paths.iter().flat_map(|path| folders_on_the_way(path)).collect();
+        let place = folders.into_iter().filter_map(identity).collect();
+        Look { paths, place, content: config.map(|config| Content { config, tls }) }
     });
-    looked.await.unwrap_or(Look { place: Vec::new(), content: None })
+    looked.await.unwrap_or_default()
 }
 
 fn content_hash(path: &Path) -> io::Result<String> {
@@ -148,9 +183,9 @@ struct Folders {
 }
 
 impl Folders {
-    /// Watches the folders on the way to `path`, and no others. Made anew each time: a folder that was replaced under the
+    /// Watches the folders on the way to `paths`, and no others. Made anew each time: a folder that was replaced under the
     /// same name needs a new watch.
-    fn follow(&mut self, path: &Path) {
+    fn follow(&mut self, paths: &BTreeSet<PathBuf>) {
         let nudge = self.nudge.clone();
         let made = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let reads_only = event.is_ok_and(|event| event.kind.is_access());
@@ -166,7 +201,8 @@ impl Folders {
                 None
             }
         };
-        for folder in folders_on_the_way(path) {
+        let folders: BTreeSet<_> = paths.iter().flat_map(|path| folders_on_the_way(path)).collect();
+        for folder in folders {
             if let Some(watcher) = &mut self.watcher
                 && let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive)
             {
@@ -219,10 +255,10 @@ mod tests {
 
     /// Makes `change`, and waits until it is noticed.
     async fn noticed(path: &Path, look_every: Duration, change: impl FnOnce()) {
-        let known = content_hash(path).unwrap();
-        let mut file = WatchedFile::new(path.to_owned(), known, look_every);
+        let known = Content { config: content_hash(path).unwrap(), tls: 0 };
+        let mut file = WatchedFile::new(path.to_owned(), None, known, look_every);
         let changing = async {
-            look(path.to_owned()).await;
+            look(path.to_owned(), None).await;
             change();
         };
         timeout(SOON, async { tokio::join!(file.changed(), changing) }).await.unwrap();

@@ -16,6 +16,7 @@ pub const fn of_error(reason: ErrorReason) -> (Class, Option<Blame>) {
         ErrorReason::NoEndpoint
         | ErrorReason::ConnectFailed
         | ErrorReason::ConnectTimeout
+        | ErrorReason::TlsFailed
         | ErrorReason::FirstByteTimeout
         | ErrorReason::IdleTimeout
         | ErrorReason::TotalTimeout

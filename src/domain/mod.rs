@@ -5,6 +5,7 @@ mod check;
 pub mod condition;
 pub mod duration;
 mod ejection;
+mod handshake;
 mod hook;
 mod id;
 mod mirror;
@@ -23,6 +24,7 @@ pub use check::{CheckCategory, CheckResult, CheckStage};
 pub use condition::Condition;
 pub use duration::{format_duration, parse_duration};
 pub use ejection::EjectionRules;
+pub use handshake::Handshake;
 pub use hook::{HookPoint, HookResult};
 pub use id::{
     BackendName, InvalidName, MetricName, RolloutName, RouteName, SeriesId, SinkName, StepName,

@@ -23,6 +23,8 @@ pub enum ErrorReason {
     ConnectFailed,
     /// Connecting to the endpoint took too long.
     ConnectTimeout,
+    /// The endpoint showed no certificate that is taken, or the handshake failed otherwise.
+    TlsFailed,
     /// The answer did not begin in time.
     FirstByteTimeout,
     /// The answer stopped coming.
@@ -41,7 +43,7 @@ pub enum ErrorReason {
 
 impl ErrorReason {
     /// Every reason, in the order of its index.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::MalformedRequest,
         Self::HeadTooLarge,
         Self::HeadTimeout,
@@ -52,6 +54,7 @@ impl ErrorReason {
         Self::TooManyInFlight,
         Self::ConnectFailed,
         Self::ConnectTimeout,
+        Self::TlsFailed,
         Self::FirstByteTimeout,
         Self::IdleTimeout,
         Self::TotalTimeout,
@@ -79,6 +82,7 @@ impl ErrorReason {
             Self::TooManyInFlight => "too_many_in_flight",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
+            Self::TlsFailed => "tls_failed",
             Self::FirstByteTimeout => "first_byte_timeout",
             Self::IdleTimeout => "idle_timeout",
             Self::TotalTimeout => "total_timeout",
@@ -95,6 +99,8 @@ impl ErrorReason {
 pub enum Queue {
     /// Connections of a listener: `max_connections`.
     Connections,
+    /// TLS handshakes of a listener: `max_handshakes`.
+    Handshakes,
     /// Requests under way at a backend: `max_in_flight`.
     InFlight,
     /// Events on their way to the audit trail.
@@ -113,8 +119,9 @@ pub enum Queue {
 
 impl Queue {
     /// Every queue, in the order of its index.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Connections,
+        Self::Handshakes,
         Self::InFlight,
         Self::Events,
         Self::State,
@@ -133,6 +140,7 @@ impl Queue {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Connections => "connections",
+            Self::Handshakes => "handshakes",
             Self::InFlight => "in_flight",
             Self::Events => "events",
             Self::State => "state",

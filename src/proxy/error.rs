@@ -43,6 +43,7 @@ impl ProxyError {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             ErrorReason::ConnectFailed
+            | ErrorReason::TlsFailed
             | ErrorReason::UpstreamReset
             | ErrorReason::MalformedResponse => StatusCode::BAD_GATEWAY,
             ErrorReason::ConnectTimeout
@@ -67,6 +68,7 @@ impl ProxyError {
             | ErrorReason::NoEndpoint
             | ErrorReason::TooManyInFlight
             | ErrorReason::ConnectFailed
+            | ErrorReason::TlsFailed
             | ErrorReason::ConnectTimeout
             | ErrorReason::FirstByteTimeout
             | ErrorReason::IdleTimeout

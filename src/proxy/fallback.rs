@@ -158,7 +158,9 @@ impl Fallback {
 /// What `fallback.on` calls a failure. Where the request's own time is over, none is left for another attempt.
 const fn causes(reason: ErrorReason) -> &'static [FallbackCause] {
     match reason {
-        ErrorReason::ConnectFailed | ErrorReason::NoEndpoint => &[FallbackCause::Connect],
+        ErrorReason::ConnectFailed | ErrorReason::TlsFailed | ErrorReason::NoEndpoint => {
+            &[FallbackCause::Connect]
+        }
         ErrorReason::ConnectTimeout => &[FallbackCause::Connect, FallbackCause::Timeout],
         ErrorReason::FirstByteTimeout => &[FallbackCause::Timeout],
         ErrorReason::UpstreamReset | ErrorReason::MalformedResponse => &[FallbackCause::Reset],

@@ -172,7 +172,8 @@ impl Exchange<'_> {
         let patience = self.timeouts().connect;
         // The connection's own watch must not be the one that ends this wait.
         downstream.expect_within(clock::now(), patience * 2);
-        let opened = pin!(connect(&downstream.worker, self.live_endpoint(), patience));
+        let endpoint = self.live_endpoint();
+        let opened = pin!(connect(&downstream.worker, self.backend(), endpoint, patience));
         let upstream = self.or_total(opened).await??;
         *now = clock::now();
         Ok(upstream)

@@ -18,6 +18,7 @@ use tokio::{
 use super::{
     connection,
     downstream::{Client, Downstream},
+    handshake::{self, Arrival},
     headers::RequestId,
     respond, socket,
     worker::Worker,
@@ -64,19 +65,35 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// What a listener has under way, counted over all workers.
+#[derive(Debug, Clone)]
+pub(super) struct ListenerGauges {
+    /// Open connections.
+    pub(super) connections: Arc<WorkerGauge>,
+    /// TLS handshakes.
+    handshakes: Arc<WorkerGauge>,
+}
+
+impl ListenerGauges {
+    pub(super) fn new(workers: usize) -> Self {
+        let gauge = || Arc::new(WorkerGauge::new(workers));
+        Self { connections: gauge(), handshakes: gauge() }
+    }
+}
+
 /// One worker's side of a listener.
 pub(super) struct Acceptor {
     settings: RefCell<Arc<Listener>>,
-    connections: Arc<WorkerGauge>,
+    gauges: ListenerGauges,
     stopping: Cell<bool>,
     stop: Notify,
 }
 
 impl Acceptor {
-    pub(super) fn new(settings: Arc<Listener>, connections: Arc<WorkerGauge>) -> Rc<Self> {
+    pub(super) fn new(settings: Arc<Listener>, gauges: ListenerGauges) -> Rc<Self> {
         Rc::new(Self {
             settings: RefCell::new(settings),
-            connections,
+            gauges,
             stopping: Cell::new(false),
             stop: Notify::new(),
         })
@@ -98,6 +115,13 @@ impl Acceptor {
         self.stopping.get()
     }
 
+    /// A place among the handshakes under way, if there is one.
+    pub(super) fn begin_handshake(&self, worker: usize, settings: &Listener) -> Option<Place> {
+        let most = settings.tls.as_ref().map_or(0, |tls| tls.max_handshakes);
+        let free = self.gauges.handshakes.total() < most;
+        free.then(|| Place::enter(self.gauges.handshakes.clone(), worker))
+    }
+
     /// Accepts until stopped.
     pub(super) async fn run(self: Rc<Self>, worker: Rc<Worker>, socket: TcpListener) {
         loop {
@@ -115,8 +139,12 @@ impl Acceptor {
 
     fn take(self: &Rc<Self>, worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
         let settings = self.settings.borrow().clone();
-        if self.connections.total() >= settings.max_connections {
+        if self.gauges.connections.total() >= settings.max_connections {
             worker.shard().overflow(Queue::Connections);
+            // Under TLS a word would cost more than there is.
+            if settings.tls.is_some() {
+                return;
+            }
             // As much as fits; a client that is refused is not waited for.
             let id = RequestId::new(|| worker.random());
             let _ = stream.try_write(&respond::full(&id));
@@ -124,11 +152,17 @@ impl Acceptor {
         }
         // Only a socket that is gone already refuses, and its first read tells.
         let _ = stream.set_nodelay(true);
-        let place = Place::enter(self.connections.clone(), worker.index());
+        let place = Place::enter(self.gauges.connections.clone(), worker.index());
+        if settings.tls.is_some() {
+            let acceptor = self.clone();
+            let arrival = Arrival { acceptor, settings, stream, peer, place };
+            return handshake::begin(arrival, worker, CONNECTION_TASK);
+        }
         let stream = socket::Socket::Plain(stream);
         let client = Client::new(worker.clone(), settings, self.clone(), peer, stream);
         let downstream = Rc::new(Downstream::new(client));
-        let registration = worker.register(&downstream);
+        let registration = worker.register();
+        registration.show(&downstream);
         worker.tasks().spawn_local(CONNECTION_TASK, async move {
             connection::run(downstream).await;
             drop((registration, place));
@@ -151,22 +185,22 @@ async fn pause(worker: &Worker, error: &io::Error) {
     tokio::time::sleep(PAUSE).await;
 }
 
-/// Counts a connection at its listener for as long as it lives.
-struct Place {
-    connections: Arc<WorkerGauge>,
+/// Counts a connection or a handshake at its listener for as long as it lives.
+pub(super) struct Place {
+    gauge: Arc<WorkerGauge>,
     worker: usize,
 }
 
 impl Place {
-    fn enter(connections: Arc<WorkerGauge>, worker: usize) -> Self {
-        connections.enter(worker);
-        Self { connections, worker }
+    fn enter(gauge: Arc<WorkerGauge>, worker: usize) -> Self {
+        gauge.enter(worker);
+        Self { gauge, worker }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.connections.leave(self.worker);
+        self.gauge.leave(self.worker);
     }
 }
 

@@ -13,6 +13,7 @@ mod error;
 mod fallback;
 mod forward;
 mod frames;
+mod handshake;
 mod head;
 mod headers;
 mod interim;

@@ -51,6 +51,11 @@ async fn run(
     let (mut parts, body) = request.into_parts();
     let host = Host::of(&parts)?;
     let context = begin(downstream, &parts, seen, request_id)?;
+    if let Some(port) = downstream.listener.redirect_to_https
+        && !context.is_https
+    {
+        return respond::to_https(&context, &host, &parts.uri, port);
+    }
     let route = find_route(&context, &host, &parts)?;
     let mut choice = affinity::choose(&context, route, &parts.uri, &parts.headers);
     admit_body(&context, &choice, &body)?;
@@ -124,7 +129,7 @@ fn begin(
         upgrade: headers::upgrade(parts, seen),
         expects_continue: headers::expects_continue(parts, seen)?,
         client: affinity::client_address(downstream, is_trusted, &parts.headers),
-        is_https: headers::is_https(&parts.headers, seen, is_trusted),
+        is_https: headers::is_https(&parts.headers, seen, is_trusted, downstream.is_tls()),
         seen,
         is_trusted,
         mirror: Copying::default(),

@@ -4,9 +4,10 @@ use std::{fmt::Write, rc::Rc};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Response,
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri,
     header::{
-        CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPIRES, LAST_MODIFIED, RETRY_AFTER, SET_COOKIE,
+        CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPIRES, LAST_MODIFIED, LOCATION, RETRY_AFTER,
+        SET_COOKIE,
     },
     response,
 };
@@ -16,7 +17,7 @@ use super::{
     context::{Choice, RequestContext},
     downstream::Downstream,
     error::ProxyError,
-    headers::{self, RequestId, X_REQUEST_ID},
+    headers::{self, Host, RequestId, X_REQUEST_ID},
 };
 use crate::{domain::ErrorReason, routing::Affinity};
 
@@ -77,6 +78,41 @@ fn may_be_shared(headers: &HeaderMap) -> bool {
     }
     let guessed = headers.contains_key(EXPIRES) || headers.contains_key(LAST_MODIFIED);
     !private && (public || shared_age.or(age).unwrap_or(guessed))
+}
+
+/// Sends a client that came in the clear to the same address with https at `port`; its method and body stay (RFC 9110 §15.4.9).
+pub(super) fn to_https(
+    context: &RequestContext,
+    host: &Host,
+    uri: &Uri,
+    port: u16,
+) -> Result<Response<ResponseBody>, ProxyError> {
+    let malformed = |why| ProxyError::new(ErrorReason::MalformedRequest, why);
+    let name = host.name();
+    if name.is_empty() {
+        return Err(malformed("without a host there is no address with https"));
+    }
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let path = if path.starts_with('/') { path } else { "/" };
+    let location = match port {
+        443 => format!("https://{name}{path}"),
+        port => format!("https://{name}:{port}{path}"),
+    };
+    let location = HeaderValue::try_from(location);
+    let location = location.map_err(|_| malformed("the target is no address"))?;
+    let downstream = &context.downstream;
+    downstream.worker.shard().https_redirect();
+    let mut response = Response::new(ResponseBody::empty(downstream.clone()));
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, location);
+    if let Ok(id) = HeaderValue::from_str(context.request_id.as_str()) {
+        headers.insert(&X_REQUEST_ID, id);
+    }
+    if downstream.is_closing() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
 }
 
 /// Tidegate's own answer to a request that could not be served.

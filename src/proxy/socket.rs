@@ -19,7 +19,6 @@ use tokio::{
 use tokio_rustls::TlsStream;
 
 /// One connection to a client or to an endpoint.
-#[allow(dead_code, reason = "made by the handshakes of the next change")]
 pub(super) enum Socket {
     /// In the clear.
     Plain(TcpStream),
@@ -27,7 +26,6 @@ pub(super) enum Socket {
     Tls(Box<TlsStream<Wire>>),
 }
 
-#[allow(dead_code, reason = "asked by the pipeline of the next change")]
 impl Socket {
     /// The socket below.
     pub(super) fn tcp(&self) -> &TcpStream {
@@ -164,7 +162,6 @@ pub(super) struct Wire {
     moved: Cell<bool>,
 }
 
-#[allow(dead_code, reason = "made by the handshakes of the next change")]
 impl Wire {
     pub(super) const fn new(tcp: TcpStream) -> Self {
         Self { tcp, moved: Cell::new(false) }

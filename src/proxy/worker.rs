@@ -16,13 +16,17 @@ use tokio::{
 };
 
 use super::{
-    downstream::Downstream, listener::Acceptor, mirror::Desk, outgoing::Outgoing, upstream::Pools,
+    downstream::Downstream,
+    listener::{Acceptor, ListenerGauges},
+    mirror::Desk,
+    outgoing::Outgoing,
+    upstream::Pools,
 };
 use crate::{
     config::model::Listener,
     domain::Moment,
     lifecycle::{Tasks, clock},
-    routing::{LocalTable, TableReader, WorkerGauge},
+    routing::{LocalTable, TableReader},
     telemetry::{EventSink, Shard},
 };
 
@@ -37,7 +41,7 @@ const PARTS: u64 = 10;
 /// What the control plane asks of a worker.
 pub(super) enum Order {
     /// Accept clients on this socket.
-    Listen { socket: std::net::TcpListener, settings: Arc<Listener>, connections: Arc<WorkerGauge> },
+    Listen { socket: std::net::TcpListener, settings: Arc<Listener>, gauges: ListenerGauges },
     /// New limits for a listener, known by its configured address.
     Adjust { settings: Arc<Listener> },
     /// No new clients there; those that are idle go, the others finish.
@@ -163,11 +167,11 @@ impl Worker {
         true
     }
 
-    /// Makes a connection known to drains and sweeps for as long as the registration lives.
-    pub(super) fn register(self: &Rc<Self>, downstream: &Rc<Downstream>) -> Registration {
+    /// Makes a connection known for as long as the registration lives: a drain waits for it.
+    pub(super) fn register(self: &Rc<Self>) -> Registration {
         let id = self.next_connection.get();
         self.next_connection.set(id + 1);
-        self.connections.borrow_mut().insert(id, Rc::downgrade(downstream));
+        self.connections.borrow_mut().insert(id, Weak::new());
         Registration { worker: self.clone(), id }
     }
 
@@ -192,6 +196,13 @@ impl Worker {
 pub(super) struct Registration {
     worker: Rc<Worker>,
     id: u64,
+}
+
+impl Registration {
+    /// Lets drains and sweeps reach the connection.
+    pub(super) fn show(&self, downstream: &Rc<Downstream>) {
+        self.worker.connections.borrow_mut().insert(self.id, Rc::downgrade(downstream));
+    }
 }
 
 impl Drop for Registration {
@@ -263,11 +274,11 @@ struct Acceptors {
 impl Acceptors {
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Listen { socket, settings, connections } => {
+            Order::Listen { socket, settings, gauges } => {
                 // Made non-blocking when it was bound; nothing else can fail here.
                 let Ok(socket) = TcpListener::from_std(socket) else { return };
                 let bind = settings.bind;
-                let acceptor = Acceptor::new(settings, connections);
+                let acceptor = Acceptor::new(settings, gauges);
                 let running = acceptor.clone().run(self.worker.clone(), socket);
                 let task = self.worker.tasks().spawn_local("listener", running);
                 self.open.push((bind, acceptor, task));

@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc, thread};
 use tokio::sync::mpsc;
 
 use super::{
-    listener,
+    listener::{self, ListenerGauges},
     worker::{self, Order, Parts},
 };
 use crate::{
@@ -48,7 +48,7 @@ struct Listening {
     settings: Arc<Listener>,
     /// Where it really listens; differs from the settings with port 0.
     address: SocketAddr,
-    connections: Arc<WorkerGauge>,
+    gauges: ListenerGauges,
 }
 
 /// What a change of the listeners did.
@@ -158,15 +158,15 @@ impl Workers {
         settings: Arc<Listener>,
         sockets: Vec<std::net::TcpListener>,
     ) -> Result<SocketAddr, ListenError> {
-        let connections = Arc::new(WorkerGauge::new(self.orders.len()));
+        let gauges = ListenerGauges::new(self.orders.len());
         let mut address = settings.bind;
         for (orders, socket) in self.orders.iter().zip(sockets) {
             address = socket.local_addr().unwrap_or(address);
-            let (settings, connections) = (settings.clone(), connections.clone());
-            let order = Order::Listen { socket, settings, connections };
+            let (settings, gauges) = (settings.clone(), gauges.clone());
+            let order = Order::Listen { socket, settings, gauges };
             orders.try_send(order).map_err(|_| ListenError::Deaf)?;
         }
-        self.listeners.push(Listening { settings, address, connections });
+        self.listeners.push(Listening { settings, address, gauges });
         Ok(address)
     }
 
@@ -182,9 +182,15 @@ impl Workers {
         self.listeners.iter().map(|open| open.address)
     }
 
+    /// Where Tidegate's own requests come in: the first listener that serves whoever comes.
+    pub fn entrance(&self) -> Option<SocketAddr> {
+        let open = self.listeners.iter().find(|open| open.settings.is_for_checks());
+        open.map(|open| open.address)
+    }
+
     /// Open connections by listener.
     pub fn connections(&self) -> impl Iterator<Item = (SocketAddr, Arc<WorkerGauge>)> {
-        self.listeners.iter().map(|open| (open.address, open.connections.clone()))
+        self.listeners.iter().map(|open| (open.address, open.gauges.connections.clone()))
     }
 
     /// Takes no new clients, lets running requests finish, and cuts off what is left at `deadline`.

@@ -12,6 +12,7 @@ use crate::{
     config::model::{self, Config},
     decision::{affinity::TokenKey, split::SplitTable},
     domain::{BackendName, Moment, Plan, RouteName, SeriesId, Split},
+    tls::Material,
 };
 
 /// What a table is made of, beside the configuration.
@@ -29,6 +30,8 @@ pub struct Ingredients<'a> {
     pub mirrors: &'a mut dyn FnMut(&RouteName, &BackendName) -> Result<SeriesId, String>,
     /// The table that this one follows.
     pub previous: Option<&'a Table>,
+    /// What encrypted connections are made with.
+    pub tls: &'a Material,
     /// Data-plane threads.
     pub workers: usize,
     /// The present.
@@ -80,7 +83,8 @@ pub fn build(config: &Config, mut with: Ingredients<'_>) -> Result<Table, BuildE
         let plan = plans.get(&route.name).filter(|_| route.fallback.is_some());
         build_route(route, plan.copied(), &places, &mut with)
     });
-    Ok(Table { routes: routes.collect::<Result<_, _>>()?, backends, matcher })
+    let routes = routes.collect::<Result<_, _>>()?;
+    Ok(Table { routes, backends, matcher, tls: with.tls.clone() })
 }
 
 fn build_backends(config: &Config, with: &Ingredients<'_>) -> Vec<Arc<Backend>> {
@@ -116,6 +120,7 @@ fn build_backends(config: &Config, with: &Ingredients<'_>) -> Vec<Arc<Backend>> 
             cache_status_header: backend.cache_status_header.clone(),
             ejection: backend.ejection,
             bench: Bench::default(),
+            tls: with.tls.backend(&backend.name).cloned(),
         })
     };
     config.backends.iter().map(live).collect()

@@ -188,6 +188,7 @@ mod tests {
             fallbacks: &mut |_, _, _| Ok(SeriesId(2)),
             mirrors: &mut |_, _| Ok(SeriesId(3)),
             previous,
+            tls: &crate::tls::Material::default(),
             workers: 1,
             now: Moment::default(),
         };

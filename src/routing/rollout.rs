@@ -119,6 +119,7 @@ mod tests {
             fallbacks: &mut |_, _, _| Ok(SeriesId(200)),
             mirrors: &mut |_, _| Ok(SeriesId(400)),
             previous: None,
+            tls: &crate::tls::Material::default(),
             workers: 1,
             now: crate::domain::Moment::default(),
         };

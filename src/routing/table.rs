@@ -16,6 +16,7 @@ use crate::{
         split::{SplitTable, canary_last},
     },
     domain::{BackendName, Balance, RouteName, SeriesId, Split},
+    tls::{ClientTls, Material},
 };
 
 /// One consistent state of all routes, splits and endpoints.
@@ -24,6 +25,7 @@ pub struct Table {
     pub(super) routes: Vec<Arc<Route>>,
     pub(super) backends: Vec<Arc<Backend>>,
     pub(super) matcher: Arc<Matcher>,
+    pub(super) tls: Material,
 }
 
 impl Table {
@@ -40,6 +42,16 @@ impl Table {
     /// Backends in the order of the configuration.
     pub fn backends(&self) -> &[Arc<Backend>] {
         &self.backends
+    }
+
+    /// What encrypted connections are made with.
+    pub const fn tls(&self) -> &Material {
+        &self.tls
+    }
+
+    /// The same table with what clients' connections are encrypted with taken from `tls`.
+    pub fn with_tls(&self, tls: Material) -> Self {
+        Self { tls, ..self.clone() }
     }
 
     /// The same table with another split for one route; `split` names backends that the route knows. If a rollout owned the
@@ -290,4 +302,6 @@ pub struct Backend {
     pub ejection: model::Ejection,
     /// Where that is ruled on.
     pub bench: Bench,
+    /// What connections to its endpoints are made with, if they are encrypted.
+    pub tls: Option<Arc<ClientTls>>,
 }

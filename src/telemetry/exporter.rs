@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     decision::stats::Latencies,
-    domain::{Class, ErrorReason, MirrorOutcome, MirrorResult, Queue},
+    domain::{Class, ErrorReason, Handshake, MirrorOutcome, MirrorResult, Queue},
 };
 
 /// Content type of what [`Exporter::render`] returns.
@@ -129,10 +129,16 @@ fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     for queue in Queue::ALL {
         overflow.count(&[queue.label()], snapshot.overflows_of(queue));
     }
+    let mut handshakes = Family::new(&names::HANDSHAKES);
+    for end in Handshake::ALL {
+        handshakes.count(&[end.label()], snapshot.handshakes[end.index()]);
+    }
+    let mut redirects = Family::new(&names::HTTPS_REDIRECTS);
+    redirects.count(&[], snapshot.https_redirects);
     let attempts = [requests, responses, abandoned, retries, cache_answers, cache_hits];
     let attempts = attempts.into_iter().chain([duration, first_byte]);
     let [mirrored, comparisons] = mirror_families(snapshot);
-    let others = [fallbacks, mirrored, comparisons, errors, overflow];
+    let others = [fallbacks, mirrored, comparisons, errors, overflow, handshakes, redirects];
     attempts.chain(others).map(Family::finish).collect()
 }
 
@@ -181,6 +187,10 @@ fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {
     for end in &gauges.notifications {
         notifications.count(&[end.sink.as_str(), end.result], end.count);
     }
+    let mut expiry = Family::new(&names::CERTIFICATE_EXPIRY);
+    for certificate in &gauges.certificates {
+        expiry.gauge(&[&certificate.owner, &certificate.file], certificate.not_after_s as f64);
+    }
     let mut build = Family::new(&names::BUILD);
     build.gauge(&[env!("CARGO_PKG_VERSION")], 1.0);
     let mut families: Vec<_> = [
@@ -193,6 +203,7 @@ fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {
         success_at,
         notifications,
         build,
+        expiry,
     ]
     .map(Family::finish)
     .into();

@@ -21,6 +21,19 @@ pub struct Gauges {
     pub reload_success_at_ms: u64,
     /// What became of notifications, by sink.
     pub notifications: Vec<NotificationCount>,
+    /// Each certificate that is shown to somebody.
+    pub certificates: Vec<CertificateGauge>,
+}
+
+/// Validity of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateGauge {
+    /// Who shows it, as `listener 0.0.0.0:443`.
+    pub owner: String,
+    /// Its file as configured.
+    pub file: String,
+    /// Its last second, since 1970 UTC.
+    pub not_after_s: i64,
 }
 
 /// How many notifications of a sink came to the same end.

@@ -18,7 +18,8 @@ pub use error::Error;
 pub use events::{EVENT_QUEUE, Event, EventKind, EventSink, SELF_ACTOR};
 pub use exporter::{Exporter, METRICS_CONTENT_TYPE};
 pub use gauges::{
-    EndpointGauge, Gauges, ListenerGauge, NotificationCount, RolloutGauge, SplitWeight,
+    CertificateGauge, EndpointGauge, Gauges, ListenerGauge, NotificationCount, RolloutGauge,
+    SplitWeight,
 };
 pub use recorder::{Recorder, SeriesExhausted};
 pub use shard::{MAX_SERIES, Shard};

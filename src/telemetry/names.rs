@@ -188,6 +188,30 @@ pub const OVERFLOW: Metric = Metric {
     labels: &["queue"],
 };
 
+/// TLS handshakes with clients.
+pub const HANDSHAKES: Metric = Metric {
+    name: "tidegate_tls_handshakes_total",
+    help: "TLS handshakes with clients, by result: full, resumed, failed, late.",
+    kind: MetricKind::Counter,
+    labels: &["result"],
+};
+
+/// Clients that came in the clear.
+pub const HTTPS_REDIRECTS: Metric = Metric {
+    name: "tidegate_https_redirects_total",
+    help: "Requests answered with a redirect to https.",
+    kind: MetricKind::Counter,
+    labels: &[],
+};
+
+/// How long certificates last.
+pub const CERTIFICATE_EXPIRY: Metric = Metric {
+    name: "tidegate_certificate_expiry_timestamp_seconds",
+    help: "When a certificate in use expires, in seconds since 1970 UTC.",
+    kind: MetricKind::Gauge,
+    labels: &["owner", "file"],
+};
+
 /// Where rollouts are.
 pub const ROLLOUT_PHASE: Metric = Metric {
     name: "tidegate_rollout_phase",
@@ -266,6 +290,9 @@ pub const ALL: &[&Metric] = &[
     &RELOAD_SUCCESSFUL,
     &RELOAD_SUCCESS_AT,
     &OVERFLOW,
+    &HANDSHAKES,
+    &HTTPS_REDIRECTS,
+    &CERTIFICATE_EXPIRY,
     &ROLLOUT_PHASE,
     &ROLLOUT_STEP,
     &ROLLOUT_WEIGHT,

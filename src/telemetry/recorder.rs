@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     decision::stats::Totals,
-    domain::{BackendName, ErrorReason, Queue, RouteName, SeriesId},
+    domain::{BackendName, ErrorReason, Handshake, Queue, RouteName, SeriesId},
 };
 
 /// All counters of the process.
@@ -206,6 +206,9 @@ impl Recorder {
             mirrors: self.mirrors(&names),
             errors: ErrorReason::ALL.map(errors),
             overflows: Queue::ALL.map(overflows),
+            handshakes: Handshake::ALL
+                .map(|end| self.shards.iter().map(|shard| shard.handshakes(end)).sum()),
+            https_redirects: self.shards.iter().map(|shard| shard.https_redirects()).sum(),
         }
     }
 

@@ -13,7 +13,9 @@ use std::sync::{
 
 use crate::{
     decision::stats::{OCTAVE_BUCKETS, OCTAVES, Totals, bucket_index, rounded_micros},
-    domain::{Class, ErrorReason, MirrorOutcome, MirrorResult, Outcome, Queue, SeriesId},
+    domain::{
+        Class, ErrorReason, Handshake, MirrorOutcome, MirrorResult, Outcome, Queue, SeriesId,
+    },
 };
 
 /// Most series there may ever be; further ones are refused where they are named.
@@ -35,6 +37,8 @@ pub struct Shard {
     chunks: Box<[OnceLock<Box<Chunk>>]>,
     errors: [AtomicU64; ErrorReason::ALL.len()],
     overflows: [AtomicU64; Queue::ALL.len()],
+    handshakes: [AtomicU64; Handshake::ALL.len()],
+    https_redirects: AtomicU64,
 }
 
 type Chunk = [OnceLock<Box<Series>>; CHUNK];
@@ -45,6 +49,8 @@ impl Shard {
             chunks: (0..MAX_SERIES / CHUNK).map(|_| OnceLock::new()).collect(),
             errors: [const { AtomicU64::new(0) }; _],
             overflows: [const { AtomicU64::new(0) }; _],
+            handshakes: [const { AtomicU64::new(0) }; _],
+            https_redirects: AtomicU64::new(0),
         }
     }
 
@@ -115,6 +121,16 @@ impl Shard {
         add(&self.overflows[queue.index()], 1);
     }
 
+    /// Counts one handshake with a client.
+    pub fn handshake(&self, end: Handshake) {
+        add(&self.handshakes[end.index()], 1);
+    }
+
+    /// Counts one client that was sent to https.
+    pub fn https_redirect(&self) {
+        add(&self.https_redirects, 1);
+    }
+
     /// Adds what was counted of `series` to `totals`.
     pub(super) fn add_to(&self, series: SeriesId, totals: &mut Totals) {
         let at = series.0 as usize;
@@ -130,6 +146,14 @@ impl Shard {
 
     pub(super) fn overflows(&self, queue: Queue) -> u64 {
         self.overflows[queue.index()].load(Relaxed)
+    }
+
+    pub(super) fn handshakes(&self, end: Handshake) -> u64 {
+        self.handshakes[end.index()].load(Relaxed)
+    }
+
+    pub(super) fn https_redirects(&self) -> u64 {
+        self.https_redirects.load(Relaxed)
     }
 }
 

@@ -2,7 +2,10 @@
 
 use crate::{
     decision::stats::Totals,
-    domain::{BackendName, ErrorReason, MirrorOutcome, MirrorResult, Queue, RouteName, SeriesId},
+    domain::{
+        BackendName, ErrorReason, Handshake, MirrorOutcome, MirrorResult, Queue, RouteName,
+        SeriesId,
+    },
 };
 
 /// The counters of the process, summed over its workers.
@@ -18,6 +21,10 @@ pub struct Snapshot {
     pub errors: [u64; ErrorReason::ALL.len()],
     /// Things that a full queue did not take, by [`Queue::index`].
     pub overflows: [u64; Queue::ALL.len()],
+    /// TLS handshakes with clients, by [`Handshake::index`].
+    pub handshakes: [u64; Handshake::ALL.len()],
+    /// Clients that were sent to https.
+    pub https_redirects: u64,
 }
 
 /// The counters of one pair of route and backend.
@@ -93,6 +100,8 @@ impl Snapshot {
             mirrors: mirrors.collect(),
             errors: subtract(&self.errors, &earlier.errors),
             overflows: subtract(&self.overflows, &earlier.overflows),
+            handshakes: subtract(&self.handshakes, &earlier.handshakes),
+            https_redirects: self.https_redirects.saturating_sub(earlier.https_redirects),
         }
     }
 

@@ -36,3 +36,4 @@ mod split;
 mod state;
 mod steering;
 mod stuck;
+mod tls;

@@ -77,7 +77,7 @@ fn await_phase(gate: &Gate, wanted: &str) {
 }
 
 /// The finding of one check of a preflight.
-fn finding(gate: &Gate, name: &str) -> (String, String) {
+pub(crate) fn finding(gate: &Gate, name: &str) -> (String, String) {
     let ran = gate.run(&["preflight", "app", "--json"]);
     let found: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
     let items = found["items"].as_array().expect("items");

@@ -22,9 +22,14 @@ pub(crate) struct Script {
 
 impl Script {
     fn start(name: &str, argument: &str) -> Self {
+        Self::start_trusting(name, argument, None)
+    }
+
+    fn start_trusting(name: &str, argument: &str, authority: Option<&str>) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/process/scripts").join(name);
         let mut child = Command::new(interpreter())
             .args([script.as_os_str(), argument.as_ref()])
+            .envs(authority.map(|file| ("SSL_CERT_FILE", file)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -44,6 +49,13 @@ impl Script {
     /// A client that has opened a WebSocket at `url`.
     pub(crate) fn client(url: &str) -> Self {
         let script = Self::start("ws_client.py", url);
+        assert_eq!(script.line(), "open");
+        script
+    }
+
+    /// The same, under TLS with a certificate of the authority in a file.
+    pub(crate) fn client_trusting(url: &str, authority: &str) -> Self {
+        let script = Self::start_trusting("ws_client.py", url, Some(authority));
         assert_eq!(script.line(), "open");
         script
     }

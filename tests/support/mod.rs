@@ -8,6 +8,7 @@ pub(crate) mod client;
 pub(crate) mod gate;
 pub(crate) mod message;
 pub(crate) mod setup;
+pub(crate) mod tls;
 pub(crate) mod upstream;
 
 use std::time::{Duration, Instant};

@@ -10,11 +10,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("decision", &["domain"]),
     ("config", &["domain"]),
     ("lifecycle", &["domain"]),
-    ("routing", &["domain", "decision", "config"]),
+    ("tls", &["domain", "config", "lifecycle"]),
+    ("routing", &["domain", "decision", "config", "tls"]),
     ("telemetry", &["domain", "decision", "config"]),
-    ("proxy", &["domain", "decision", "config", "lifecycle", "routing", "telemetry"]),
-    ("control", &["domain", "decision", "config", "lifecycle", "routing", "telemetry"]),
-    ("admin", &["domain", "control", "telemetry", "lifecycle"]),
+    ("proxy", &["domain", "decision", "config", "lifecycle", "tls", "routing", "telemetry"]),
+    ("control", &["domain", "decision", "config", "lifecycle", "tls", "routing", "telemetry"]),
+    ("admin", &["domain", "control", "telemetry", "lifecycle", "tls"]),
     (
         "app",
         &[
@@ -22,6 +23,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "decision",
             "config",
             "lifecycle",
+            "tls",
             "routing",
             "telemetry",
             "proxy",
@@ -47,17 +49,20 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("prometheus", &["telemetry"]),
     ("reqwest", &["control"]),
     ("rusqlite", &["control"]),
-    ("rustls", &["control", "proxy"]),
+    ("rustls", &["tls", "control", "proxy"]),
     ("rustix", &["lifecycle", "control"]),
+    ("rustls_platform_verifier", &["tls"]),
     ("schemars", &["config"]),
     ("sd_notify", &["lifecycle", "app"]),
     (
         "tokio",
         &["lifecycle", "telemetry", "routing", "proxy", "control", "admin", "app", "cli", "demo"],
     ),
+    ("tokio_rustls", &["proxy", "control", "admin"]),
     ("toml", &["config"]),
     ("tracing_subscriber", &["telemetry"]),
     ("winnow", &["domain"]),
+    ("x509_parser", &["tls"]),
 ];
 
 /// Modules without effects, and the only crates they may use.

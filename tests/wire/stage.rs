@@ -52,6 +52,7 @@ impl Stage {
             fallbacks: &mut |_, _, _| Err("the stage brings its own rollout".to_owned()),
             mirrors: &mut mirrors,
             previous: None,
+            tls: &tidegate::tls::Material::default(),
             workers: WORKERS,
             now: tidegate::lifecycle::clock::now(),
         };

@@ -70,6 +70,39 @@ const LISTENER: &[Case] = &[
         "no network",
     ),
     (
+        After(BIND, "max_handshakes = 5"),
+        "listener[0].max_handshakes",
+        "5\n",
+        "no effect without [[listener.certificate]]",
+    ),
+    (
+        After(BIND, "[listener.client_auth]\nca = \"c\""),
+        "listener[0].client_auth",
+        "[listener.client_auth]",
+        "no effect without [[listener.certificate]]",
+    ),
+    (
+        After(BIND, "[[listener.certificate]]\ncert = \"c\""),
+        "listener[0].certificate[0]",
+        "[[listener.certificate]]",
+        "\"key\" is missing",
+    ),
+    (
+        After(BIND, "[[listener.certificate]]\ncert = \"\"\nkey = \"k\""),
+        "listener[0].certificate[0].cert",
+        "\"\"",
+        "the path is empty",
+    ),
+    (
+        After(
+            BIND,
+            "redirect_to_https = true\n[[listener.certificate]]\ncert = \"c\"\nkey = \"k\"",
+        ),
+        "listener[0].redirect_to_https",
+        "true",
+        "it is https already",
+    ),
+    (
         After(BIND, "proxy_protocol = true"),
         "listener[0].proxy_protocol",
         "proxy_protocol",
@@ -153,10 +186,22 @@ const BACKEND: &[Case] = &[
         "expected one of",
     ),
     (
-        After(BLUE, "[backend.blue.tls]"),
-        "backend.blue.tls",
-        "tls",
-        "not supported by this version yet",
+        After(BLUE, "[backend.blue.tls]\nclient_cert = \"c\""),
+        "backend.blue.tls.client_cert",
+        "\"c\"",
+        "client_cert and client_key go together",
+    ),
+    (
+        After(BLUE, "[backend.blue.tls]\nca = \"c\"\ninsecure = true"),
+        "backend.blue.tls.insecure",
+        "true",
+        "any certificate is taken",
+    ),
+    (
+        After(BLUE, "[backend.blue.tls]\nserver_name = \"*.a\""),
+        "backend.blue.tls.server_name",
+        "\"*.a\"",
+        "is no host",
     ),
     (Instead("[backend.blue]", "[backend.\"b l\"]"), "backend.\"b l\"", "\"b l\"", "is no name"),
 ];
@@ -289,6 +334,12 @@ const REST: &[Case] = &[
         "admin.listen",
         "\"0.0.0.0:1\"",
         "in the clear",
+    ),
+    (
+        AtEnd("[admin.tls]\ncert = \"c\"\nkey = \"k\""),
+        "admin.tls",
+        "[admin.tls]",
+        "no effect without admin.listen",
     ),
     (
         AtEnd("[admin]\nlisten = \"0.0.0.0:8080\""),

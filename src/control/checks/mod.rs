@@ -6,7 +6,7 @@
 mod assess;
 mod running;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use assess::Finding;
 use futures_util::StreamExt as _;
@@ -29,6 +29,7 @@ use crate::{
     domain::{BackendName, CheckResult, CheckStage, EndpointAddress, Plan, RolloutName},
     lifecycle::clock,
     routing::Table,
+    tls::ClientTls,
 };
 
 /// Checks that run at once.
@@ -48,6 +49,8 @@ pub struct CheckTargets {
     pub canary: Side,
     /// Tidegate's own listener, as it is bound.
     pub listener: Option<SocketAddr>,
+    /// What connections to it are made with, if it has certificates.
+    pub listener_tls: Option<Arc<ClientTls>>,
     /// The `Host` of requests that name none, where the route has one.
     pub host: Option<String>,
 }
@@ -60,35 +63,42 @@ impl CheckTargets {
             HostPattern::Exact(name) => Some(name.to_string()),
             HostPattern::Suffix(_) | HostPattern::Any => None,
         });
+        let own = config.listeners.iter().find(|own| own.is_for_checks());
+        let own = own.filter(|own| own.tls.is_some());
+        let own = own.and_then(|_| ClientTls::to_itself(host.as_deref().unwrap_or("localhost")));
         Self {
             rollout: plan.name.clone(),
             baseline: Side::of(&plan.baseline, table),
             canary: Side::of(&plan.canary, table),
             listener,
+            listener_tls: own.map(Arc::new),
             host,
         }
     }
 }
 
 /// A backend and its endpoints that are in use.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Side {
     /// The backend.
     pub name: BackendName,
     /// Its endpoints.
     pub endpoints: Vec<EndpointAddress>,
+    /// What connections to them are made with, if they are encrypted.
+    pub tls: Option<Arc<ClientTls>>,
 }
 
 impl Side {
     fn of(name: &BackendName, table: &Table) -> Self {
         let backend = table.backends().iter().find(|backend| backend.name == *name);
+        let tls = backend.and_then(|backend| backend.tls.clone());
         let endpoints = backend.into_iter().flat_map(|backend| &backend.endpoints);
         let (now, left) = (clock::now(), endpoints.filter(|endpoint| !endpoint.is_drained()));
         let (well, ill): (Vec<_>, Vec<_>) = left.partition(|endpoint| endpoint.is_usable(now));
         // As for requests: where none is well, those that are not drained stand in.
         let used = if well.is_empty() { ill } else { well };
         let endpoints = used.into_iter().map(|endpoint| endpoint.address().clone()).collect();
-        Self { name: name.clone(), endpoints }
+        Self { name: name.clone(), endpoints, tls }
     }
 
     /// Those that a request with `method` goes to.
@@ -187,7 +197,11 @@ async fn ask(
             let Some(listener) = targets.listener.map(reachable) else {
                 return Finding::bad("there is no listener to ask");
             };
-            let answer = send(&listener.to_string(), request, timeout, targets, outbound).await;
+            let Ok(address) = listener.to_string().parse() else {
+                return Finding::bad("the listener has no port");
+            };
+            let place = (&address, targets.listener_tls.as_deref());
+            let answer = send(place, request, timeout, targets, outbound).await;
             return assess::judge("tidegate", answer.as_ref(), expect);
         }
     };
@@ -198,7 +212,8 @@ async fn ask(
             return Finding::bad(format!("{} has no endpoint in use", side.name));
         }
         let sent = asked.into_iter().map(async |endpoint| {
-            let answer = send(endpoint.as_str(), request, timeout, targets, outbound).await;
+            let place = (endpoint, side.tls.as_deref());
+            let answer = send(place, request, timeout, targets, outbound).await;
             (format!("{} at {endpoint}", side.name), answer)
         });
         answers.extend(futures_util::future::join_all(sent).await);
@@ -206,9 +221,9 @@ async fn ask(
     assess::judge_all(&answers, expect, target == CheckTarget::Both)
 }
 
-/// Asks whoever is at `authority`; why not, when there is no answer.
+/// Asks whoever is at `place`; why not, when there is no answer.
 async fn send(
-    authority: &str,
+    place: (&EndpointAddress, Option<&ClientTls>),
     request: &CheckRequest,
     timeout: Duration,
     targets: &CheckTargets,
@@ -224,12 +239,13 @@ async fn send(
     }
     let outgoing = Outgoing {
         method: request.method.clone(),
-        url: &format!("http://{authority}{}", request.path),
+        url: "",
         headers,
         body: request.body.as_bytes().to_vec(),
         timeout,
     };
-    outbound.ask(outgoing).await.map_err(|error| error.to_string())
+    let answer = outbound.ask_at(place, &request.path, outgoing).await;
+    answer.map_err(|error| error.to_string())
 }
 
 /// Where to connect when a listener is bound to `bind`.

@@ -45,7 +45,7 @@ fn http(target: CheckTarget, method: Method) -> Check {
 
 fn side(name: &str, endpoints: &[SocketAddr]) -> Side {
     let endpoints = endpoints.iter().map(|address| address.to_string().parse().unwrap());
-    Side { name: BackendName::new(name).unwrap(), endpoints: endpoints.collect() }
+    Side { name: BackendName::new(name).unwrap(), endpoints: endpoints.collect(), tls: None }
 }
 
 fn targets(blue: &[SocketAddr], green: &[SocketAddr]) -> CheckTargets {
@@ -54,6 +54,7 @@ fn targets(blue: &[SocketAddr], green: &[SocketAddr]) -> CheckTargets {
         baseline: side("blue", blue),
         canary: side("green", green),
         listener: None,
+        listener_tls: None,
         host: Some("shop.example.com".into()),
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Evidence {
     pub(super) addresses: Vec<(String, Result<(), String>)>,
     pub(super) sinks: Vec<(SinkName, Result<(), String>)>,
     pub(super) metrics: Vec<(MetricName, Result<f64, String>)>,
+    /// Certificates that Tidegate shows: whose, and the seconds for which each is still good.
+    pub(super) certificates: Vec<(String, i64)>,
 }
 
 /// A backend.
@@ -58,6 +60,8 @@ pub(super) struct EndpointEvidence {
     /// How many addresses its name has.
     pub(super) resolved: Result<usize, String>,
     pub(super) connected: Result<Duration, String>,
+    /// Seconds for which its certificate is still good, or why it is not taken; `None` in the clear.
+    pub(super) certificate: Option<Result<i64, String>>,
 }
 
 /// One path, as both sides answer it: each endpoint's name with its answer.

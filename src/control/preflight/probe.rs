@@ -8,6 +8,7 @@ use reqwest::{
     header::{CONTENT_TYPE, DATE, HOST, HeaderMap, HeaderValue},
 };
 use tokio::net::{TcpStream, lookup_host};
+use tokio_rustls::TlsConnector;
 
 use super::{
     Subject,
@@ -27,6 +28,7 @@ use crate::{
     domain::{BackendName, EndpointAddress, MetricName, Plan, condition::Metric},
     lifecycle::clock,
     routing::{Backend, Endpoint},
+    tls::{Certificate, ClientTls, not_after_s},
 };
 
 /// One look.
@@ -66,7 +68,10 @@ pub(super) async fn gather(
     let listener = async {
         let bind = targets.listener.ok_or_else(|| "there is no listener".to_owned())?;
         let path = paths.first().map_or("/", |path| path);
-        client.get(&reachable(bind).to_string(), path).await.map(|answer| brief(&answer))
+        let address = reachable(bind).to_string().parse::<EndpointAddress>();
+        let address = address.map_err(|error| error.to_string())?;
+        let place = (&address, targets.listener_tls.as_deref());
+        client.get(place, path).await.map(|answer| brief(&answer))
     };
     let addresses = hooks.iter().filter_map(|hook| match &hook.action {
         HookAction::Post(url) => Some((hook.name.to_string(), url)),
@@ -99,6 +104,7 @@ pub(super) async fn gather(
         addresses,
         sinks,
         metrics: metrics(plan, handle),
+        certificates: own_certificates(handle),
         config: (*config).clone(),
     }
 }
@@ -123,6 +129,9 @@ fn paths(subject: Subject<'_>, config: &Config) -> Vec<String> {
     all.filter(|path| seen.insert(path.clone())).take(MAX_PATHS).collect()
 }
 
+/// An address, and what the connection is made with.
+type Place<'p> = (&'p EndpointAddress, Option<&'p ClientTls>);
+
 /// Asks as checks do.
 #[derive(Clone, Copy)]
 struct Client<'c> {
@@ -131,16 +140,15 @@ struct Client<'c> {
 }
 
 impl Client<'_> {
-    async fn get(self, authority: &str, path: &str) -> Result<Answer, String> {
+    async fn get(self, place: Place<'_>, path: &str) -> Result<Answer, String> {
         let mut headers = HeaderMap::new();
         if let Some(host) = self.host {
             let value = HeaderValue::from_str(host).map_err(|error| error.to_string())?;
             headers.insert(HOST, value);
         }
-        let url = format!("http://{authority}{path}");
         let (method, body, timeout) = (Method::GET, Vec::new(), PATIENCE);
-        let outgoing = Outgoing { method, url: &url, headers, body, timeout };
-        self.outbound.ask(outgoing).await.map_err(|error| error.to_string())
+        let outgoing = Outgoing { method, url: "", headers, body, timeout };
+        self.outbound.ask_at(place, path, outgoing).await.map_err(|error| error.to_string())
     }
 }
 
@@ -158,7 +166,7 @@ async fn side(
     let Rate { requests_per_s, failures_per_s } = handle.rate(name);
     let latency = async {
         let endpoint = used.endpoints.first()?;
-        let taken = latency(endpoint, paths.first()?, client);
+        let taken = latency((endpoint, used.tls.as_deref()), paths.first()?, client);
         tokio::time::timeout(PATIENCE, taken).await.ok().flatten()
     };
     let (endpoints, latency) = join(endpoints(backend), latency).await;
@@ -179,11 +187,17 @@ async fn endpoints(backend: &Backend) -> Vec<EndpointEvidence> {
         let resolved = within(lookup_host(address.as_str().to_owned())).await;
         let began = clock::now();
         let connected = within(TcpStream::connect(address.as_str().to_owned())).await;
+        let took = clock::now().since(began);
+        let certificate = match (&backend.tls, &connected) {
+            (Some(tls), Ok(_)) => Some(certificate(tls, &address).await),
+            (None, _) | (_, Err(_)) => None,
+        };
         EndpointEvidence {
             drained: endpoint.is_drained(),
             ill: ill(endpoint),
             resolved: resolved.map(Iterator::count),
-            connected: connected.map(|_| clock::now().since(began)),
+            connected: connected.map(|_| took),
+            certificate,
             address,
         }
     };
@@ -197,11 +211,39 @@ fn ill(endpoint: &Endpoint) -> Option<String> {
     ill.then(|| format!("{}: {}", status.state.label(), status.detail.unwrap_or_default()))
 }
 
+/// The seconds for which the certificate of an endpoint is still good.
+async fn certificate(tls: &ClientTls, address: &EndpointAddress) -> Result<i64, String> {
+    let name = tls.name_for(address).map_err(|error| error.to_string())?;
+    let connector = TlsConnector::from(tls.config().clone());
+    let shown = async {
+        let tcp = TcpStream::connect((address.host(), address.port())).await?;
+        let stream = connector.connect(name, tcp).await?;
+        let certificates = stream.get_ref().1.peer_certificates();
+        Ok(certificates.and_then(|shown| not_after_s(shown.first()?)))
+    };
+    let end = within(shown).await?.ok_or_else(|| "it shows no certificate".to_owned())?;
+    Ok(end - now_s())
+}
+
+fn now_s() -> i64 {
+    i64::try_from(clock::wall_millis() / 1_000).unwrap_or(i64::MAX)
+}
+
+/// Those that Tidegate shows itself: whose, and the seconds for which each is still good.
+fn own_certificates(handle: &ControlHandle) -> Vec<(String, i64)> {
+    let table = handle.table();
+    let shown = table.tls().certificates().iter();
+    let left = |shown: &Certificate| {
+        (format!("{} of {}", shown.file.display(), shown.owner), shown.not_after_s - now_s())
+    };
+    shown.map(left).collect()
+}
+
 /// The median of a few requests; `None` when one of them has no answer.
-async fn latency(endpoint: &EndpointAddress, path: &str, client: Client<'_>) -> Option<Duration> {
+async fn latency(endpoint: Place<'_>, path: &str, client: Client<'_>) -> Option<Duration> {
     let mut times = Vec::with_capacity(LATENCY_REQUESTS);
     for _ in 0..LATENCY_REQUESTS {
-        times.push(client.get(endpoint.as_str(), path).await.ok()?.took);
+        times.push(client.get(endpoint, path).await.ok()?.took);
     }
     times.sort_unstable();
     Some(times[LATENCY_REQUESTS / 2])
@@ -210,7 +252,7 @@ async fn latency(endpoint: &EndpointAddress, path: &str, client: Client<'_>) -> 
 async fn sample(path: &str, targets: &CheckTargets, client: Client<'_>) -> Sample {
     let ask = async |side: &Side| {
         let asked = side.endpoints.iter().take(MAX_ENDPOINTS).map(async |endpoint| {
-            let answer = client.get(endpoint.as_str(), path).await;
+            let answer = client.get((endpoint, side.tls.as_deref()), path).await;
             (endpoint.to_string(), answer.map(|answer| brief(&answer)))
         });
         join_all(asked).await
@@ -226,12 +268,11 @@ fn brief(answer: &Answer) -> Brief {
     };
     let versions = VERSION_HEADERS.iter().filter_map(|name| Some((*name, text(name)?)));
     let date = text(DATE.as_str()).and_then(|date| http_date_s(&date));
-    let now_s = i64::try_from(clock::wall_millis() / 1_000).unwrap_or(i64::MAX);
     Brief {
         status: answer.status,
         content_type: text(CONTENT_TYPE.as_str()),
         version: versions.into_iter().next(),
-        clock_ahead_s: date.map(|date| date - now_s),
+        clock_ahead_s: date.map(|date| date - now_s()),
     }
 }
 

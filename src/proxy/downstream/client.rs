@@ -81,6 +81,11 @@ impl Client {
         self.worker.is_draining() || self.acceptor.is_stopping()
     }
 
+    /// Whether the client's connection is encrypted.
+    pub(in crate::proxy) fn is_tls(&self) -> bool {
+        self.socket.borrow().is_tls()
+    }
+
     /// Whether the peer is one of the proxies whose word about the client is taken.
     pub(in crate::proxy) fn is_trusted(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

@@ -140,7 +140,8 @@ fn add_forwarded(
         add_line(added, "x-forwarded-for", own);
     }
     if !keeps_proto {
-        add_line(added, "x-forwarded-proto", b"http");
+        let proto: &[u8] = if context.downstream.is_tls() { b"https" } else { b"http" };
+        add_line(added, "x-forwarded-proto", proto);
     }
     if !keeps_host && !host.value.is_empty() {
         add_line(added, "x-forwarded-host", host.value.as_bytes());

@@ -79,11 +79,11 @@ fn is_option(token: &[u8]) -> bool {
         .any(|option| token.eq_ignore_ascii_case(option))
 }
 
-/// Whether the client's side is HTTPS, as far as a trusted proxy says.
-pub(super) fn is_https(headers: &HeaderMap, seen: Survey, trusted: bool) -> bool {
-    trusted
-        && seen.has(Survey::FORWARDED)
-        && headers.get(&X_FORWARDED_PROTO).is_some_and(|proto| proto == "https")
+/// Whether the client's side is HTTPS: what a trusted proxy says goes before the connection itself, which is `encrypted`.
+pub(super) fn is_https(headers: &HeaderMap, seen: Survey, trusted: bool, encrypted: bool) -> bool {
+    let told = || headers.get(&X_FORWARDED_PROTO).map(|proto| proto == "https");
+    let told = if trusted && seen.has(Survey::FORWARDED) { told() } else { None };
+    told.unwrap_or(encrypted)
 }
 
 /// Turns an endpoint's answer head into the one that the client gets.

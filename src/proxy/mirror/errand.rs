@@ -117,7 +117,7 @@ impl Errand {
             Some(upstream) => upstream,
             None => {
                 let patience = self.table.routes()[self.route].timeouts.connect;
-                let opened = connect(worker, endpoint, patience).await;
+                let opened = connect(worker, live, endpoint, patience).await;
                 opened.map_err(|error| match error.reason() == ErrorReason::Internal {
                     true => MirrorOutcome::NoRoom,
                     false => MirrorOutcome::Failed,

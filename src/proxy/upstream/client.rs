@@ -20,6 +20,7 @@ use crate::{
     domain::{ErrorReason, Moment},
     proxy::{body::RequestBody, error::ProxyError, socket::Socket, worker::Worker},
     routing::Home,
+    tls::ClientTls,
 };
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
@@ -43,6 +44,8 @@ pub(in crate::proxy) struct UpstreamConnection {
     relay: Arc<Relay>,
     /// The relay, as the library takes it.
     waker: Waker,
+    /// What it was encrypted with.
+    tls: Option<Arc<ClientTls>>,
     /// The library is done with the connection.
     ended: bool,
     /// It has carried a request before.
@@ -70,10 +73,11 @@ pub(in crate::proxy) struct SendFault {
 }
 
 impl UpstreamConnection {
-    /// Takes a fresh socket.
+    /// Takes a fresh socket, encrypted with `tls` if at all.
     pub(super) async fn new(
         socket: Socket,
         home: Home,
+        tls: Option<Arc<ClientTls>>,
         worker: Rc<Worker>,
     ) -> hyper::Result<Box<Self>> {
         let (io, shared) = UpstreamIo::new(socket, worker);
@@ -85,6 +89,7 @@ impl UpstreamConnection {
             shared,
             waker: relay.clone().into(),
             relay,
+            tls,
             ended: false,
             reused: false,
             idle_since: Moment::default(),
@@ -95,6 +100,15 @@ impl UpstreamConnection {
     /// What is known of the answer before the library knows it.
     pub(in crate::proxy) fn shared(&self) -> &Rc<Upstream> {
         &self.shared
+    }
+
+    /// Whether a new connection would be made with the same certificates and rules.
+    pub(super) fn is_made_with(&self, tls: Option<&Arc<ClientTls>>) -> bool {
+        match (&self.tls, tls) {
+            (None, None) => true,
+            (Some(own), Some(tls)) => Arc::ptr_eq(own, tls),
+            (None, Some(_)) | (Some(_), None) => false,
+        }
     }
 
     /// Whether it has carried a request before, and so may have died meanwhile.

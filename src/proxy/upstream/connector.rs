@@ -2,21 +2,30 @@
 
 use std::{io, net::SocketAddr, rc::Rc, time::Duration};
 
+use rustls::CertificateError;
 use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::UpstreamConnection;
 use crate::{
-    domain::ErrorReason,
-    proxy::{error::ProxyError, socket::Socket, worker::Worker},
-    routing::{Endpoint, Home},
+    domain::{EndpointAddress, ErrorReason},
+    proxy::{
+        error::ProxyError,
+        socket::{Socket, Wire},
+        worker::Worker,
+    },
+    routing::{Backend, Endpoint, Home},
+    tls::ClientTls,
 };
 
-/// Connects to `endpoint`, trying every address of its name in turn, each for an even part of the time.
+/// Connects to `endpoint` of `backend`, trying every address of its name in turn, each for an even part of the time. A
+/// handshake is part of it.
 ///
 /// # Errors
-/// `ConnectFailed` or, past `timeout`, `ConnectTimeout`.
+/// `ConnectFailed`, `TlsFailed` or, past `timeout`, `ConnectTimeout`.
 pub(in crate::proxy) async fn connect(
     worker: &Rc<Worker>,
+    backend: &Backend,
     endpoint: &Endpoint,
     timeout: Duration,
 ) -> Result<Box<UpstreamConnection>, ProxyError> {
@@ -24,20 +33,61 @@ pub(in crate::proxy) async fn connect(
         ProxyError::new(ErrorReason::Internal, "no descriptor or port is left to connect from");
     let failed = ProxyError::new(ErrorReason::ConnectFailed, "the endpoint refused the connection");
     let slow = ProxyError::new(ErrorReason::ConnectTimeout, "the endpoint could not be reached");
-    let socket = tokio::time::timeout(timeout, open(endpoint, timeout));
-    let socket = socket.await.map_err(|_| slow)?;
-    let (socket, home) = socket.map_err(|error| {
-        let is_slow = error.kind() == io::ErrorKind::TimedOut;
-        if is_own(&error) {
-            own
-        } else if is_slow {
-            slow
-        } else {
-            failed
-        }
-    })?;
-    let socket = Socket::Plain(socket);
-    UpstreamConnection::new(socket, home, worker.clone()).await.map_err(|_| failed)
+    let open = async {
+        let opened = open(endpoint, timeout).await;
+        let (socket, home) = opened.map_err(|error| {
+            let is_slow = error.kind() == io::ErrorKind::TimedOut;
+            if is_own(&error) {
+                own
+            } else if is_slow {
+                slow
+            } else {
+                failed
+            }
+        })?;
+        let socket = match &backend.tls {
+            None => Socket::Plain(socket),
+            Some(tls) => Box::pin(encrypt(socket, tls, endpoint.address())).await?,
+        };
+        Ok((socket, home))
+    };
+    let (socket, home) = tokio::time::timeout(timeout, open).await.map_err(|_| slow)??;
+    let tls = backend.tls.clone();
+    UpstreamConnection::new(socket, home, tls, worker.clone()).await.map_err(|_| failed)
+}
+
+async fn encrypt(
+    socket: TcpStream,
+    tls: &ClientTls,
+    address: &EndpointAddress,
+) -> Result<Socket, ProxyError> {
+    let failed = |why| ProxyError::new(ErrorReason::TlsFailed, why);
+    let name = tls.name_for(address);
+    let name = name.map_err(|_| failed("the endpoint's name is none that a certificate has"))?;
+    let connector = TlsConnector::from(tls.config().clone());
+    let stream = connector.connect(name, Wire::new(socket)).await;
+    let stream = stream.map_err(|error| failed(reason(&error)))?;
+    Ok(Socket::Tls(Box::new(TlsStream::Client(stream))))
+}
+
+/// Why a handshake failed, as far as it helps to mend it.
+fn reason(error: &io::Error) -> &'static str {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let Some(rustls::Error::InvalidCertificate(fault)) = inner else {
+        return "the TLS handshake with the endpoint failed";
+    };
+    if matches!(fault, CertificateError::Expired | CertificateError::ExpiredContext { .. }) {
+        "the endpoint's certificate has expired"
+    } else if matches!(fault, CertificateError::UnknownIssuer) {
+        "the endpoint's certificate is from an authority that is not trusted"
+    } else if matches!(
+        fault,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+    ) {
+        "the endpoint's certificate is for another name"
+    } else {
+        "the endpoint's certificate is not taken"
+    }
 }
 
 async fn open(endpoint: &Endpoint, timeout: Duration) -> io::Result<(TcpStream, Home)> {

@@ -37,7 +37,8 @@ impl Pools {
                 return None;
             }
             let alive = if surely { connection.is_surely_alive() } else { connection.is_alive() };
-            if alive && fresh(&connection) {
+            // One that was made by other rules than today's is no good, however well it is.
+            if alive && fresh(&connection) && connection.is_made_with(backend.tls.as_ref()) {
                 return Some(connection);
             }
         }

@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{
-    super::{EndpointGauge, ListenerGauge, NotificationCount, SplitWeight, recorder::tests::names},
+    super::{
+        CertificateGauge, EndpointGauge, ListenerGauge, NotificationCount, SplitWeight,
+        recorder::tests::names,
+    },
     *,
 };
 use crate::domain::{Outcome, RolloutName, SinkName, Weight};
@@ -50,6 +53,11 @@ fn gauges() -> Gauges {
             result: "sent",
             count: 2,
         }],
+        certificates: vec![CertificateGauge {
+            owner: "listener 127.0.0.1:8443".to_owned(),
+            file: "fullchain.pem".to_owned(),
+            not_after_s: 1_800_000_000,
+        }],
     }
 }
 
@@ -79,6 +87,8 @@ fn recorder() -> Arc<Recorder> {
     shard.cache_answer(blue, false);
     shard.abandoned(blue);
     shard.error(ErrorReason::NoRoute);
+    shard.handshake(Handshake::Resumed);
+    shard.https_redirect();
     recorder.overflow(Queue::Events);
     Arc::new(recorder)
 }

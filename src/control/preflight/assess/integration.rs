@@ -5,6 +5,11 @@ use super::{Builtin, Finding, errors, holds, stops};
 /// Clocks that differ by less are the same: an answer takes its time, and a date has whole seconds.
 const SAME_CLOCK_S: i64 = 5;
 
+const DAY_S: i64 = 86_400;
+
+/// Programs that renew certificates begin a month before their end: with half of that left, they do not.
+const SOON_S: i64 = 14 * DAY_S;
+
 pub(super) const CHECKS: &[Builtin] = &[
     stops("Tidegate serves", |e| match e.draining {
         true => Finding::fail("it drains and is about to end", "start it anew"),
@@ -60,6 +65,43 @@ pub(super) const CHECKS: &[Builtin] = &[
         match errors(e.addresses.iter().map(|(who, result)| (who, result))).as_str() {
             "" => Finding::pass(format!("{} accept connections", e.addresses.len())),
             why => Finding::fail(why, "is the service up, and reachable from here?"),
+        }
+    }),
+    holds("certificates last", |e| {
+        let ours = e.certificates.iter().map(|(whose, left)| (whose.clone(), *left));
+        let sides = [&e.baseline, &e.canary].into_iter().flat_map(|side| side.in_use());
+        let theirs = sides.filter_map(|endpoint| {
+            let left = endpoint.certificate.as_ref()?.as_ref().ok()?;
+            Some((endpoint.address.to_string(), *left))
+        });
+        match ours.chain(theirs).min_by_key(|(_, left)| *left) {
+            Some((whose, left)) if left <= 0 => {
+                Finding::fail(format!("that of {whose} has expired"), "renew it")
+            }
+            Some((whose, left)) if left < SOON_S => Finding::warn(
+                format!("that of {whose} ends in {} days", left / DAY_S),
+                "renew it before the rollout: whatever renews it may have stopped",
+            ),
+            Some((whose, left)) => {
+                Finding::pass(format!("the first to end is {whose}'s, in {} days", left / DAY_S))
+            }
+            None => Finding::Moot,
+        }
+    }),
+    stops("certificates of endpoints are taken", |e| {
+        let sides = [&e.baseline, &e.canary].into_iter().flat_map(|side| side.in_use());
+        let shown = sides.filter_map(|endpoint| Some((endpoint, endpoint.certificate.as_ref()?)));
+        let shown: Vec<_> = shown.collect();
+        if shown.is_empty() {
+            return Finding::Moot;
+        }
+        let wrong = shown.iter().filter_map(|(endpoint, result)| {
+            Some(format!("{}: {}", endpoint.address, result.as_ref().err()?))
+        });
+        let wrong: Vec<_> = wrong.collect();
+        match wrong.is_empty() {
+            true => Finding::pass(format!("of {} endpoints", shown.len())),
+            false => Finding::fail(wrong.join("; "), "mend backend.NAME.tls, or the certificate"),
         }
     }),
     holds("the clocks agree", |e| {

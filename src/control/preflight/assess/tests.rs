@@ -56,6 +56,7 @@ fn side(name: &str, address: &str) -> SideEvidence {
             ill: None,
             resolved: Ok(1),
             connected: Ok(Duration::from_millis(1)),
+            certificate: Some(Ok(60 * 86_400)),
         }],
         in_flight: 3,
         max_in_flight: 1024,
@@ -124,6 +125,7 @@ fn evidence() -> Evidence {
         addresses: vec![("flags".into(), Ok(()))],
         sinks: vec![(SinkName::new("chat").unwrap(), Ok(()))],
         metrics: vec![(MetricName::new("cpu").unwrap(), Ok(0.2))],
+        certificates: vec![("fullchain.pem of listener 0.0.0.0:443".into(), 60 * 86_400)],
     }
 }
 
@@ -177,6 +179,10 @@ fn what_would_hurt_users_stops() {
         (
             "canary answers without errors",
             change(|e| e.samples[0].canary[0].1 = Err("reset".into())),
+        ),
+        (
+            "certificates of endpoints are taken",
+            change(|e| e.canary.endpoints[0].certificate = Some(Err("UnknownIssuer".into()))),
         ),
         ("the state file is written", change(|e| e.durable = false)),
         (
@@ -237,6 +243,8 @@ fn what_is_to_be_mended_first_holds() {
             "canary may have as many requests in flight",
             change(|e| e.canary.max_in_flight = e.baseline.in_flight),
         ),
+        ("certificates last", change(|e| e.certificates[0].1 = -1)),
+        ("certificates last", change(|e| e.canary.endpoints[0].certificate = Some(Ok(0)))),
         ("memory is available", change(|e| e.machine.available_memory = Some(1 << 20))),
         ("the baseline is well", change(|e| e.baseline.failures_per_s = 20.0)),
         ("the state disk takes more files", change(|e| e.machine.free_files = Some(0))),
@@ -283,6 +291,7 @@ fn what_is_odd_is_said_and_does_not_hold() {
             "open files are enough for the listeners",
             change(|e| e.machine.descriptors = Some(1_024)),
         ),
+        ("certificates last", change(|e| e.certificates[0].1 = 13 * 86_400)),
         ("the processor has room", change(|e| e.machine.load = Some(9.0))),
         ("the baseline is well", change(|e| e.baseline.failures_per_s = 2.0)),
         ("the state disk has room", change(|e| e.machine.free_bytes = Some(100 << 20))),

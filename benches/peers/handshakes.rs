@@ -1,0 +1,136 @@
+//! What a new connection under TLS costs, and what an idle one: full handshakes one after the other, each followed by one
+//! request and an orderly close.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Result, ensure};
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
+    client::Resumption,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+};
+
+use crate::{
+    idle::settled_bytes,
+    peers::{Billing, Kind, Peer},
+    rounds::median,
+    stage::Stage,
+};
+
+/// Connections of one slice.
+const SLICE: usize = 500;
+/// Connections before anything is measured.
+const WARM_UP: usize = 50;
+/// Idle connections held for the figure of memory.
+const IDLE: usize = 1_000;
+const REQUEST: &[u8] = b"GET /small HTTP/1.1\r\nHost: bench.test\r\nCookie: session=s1\r\n\r\n";
+
+/// What one peer has shown.
+pub(crate) struct Shaken {
+    /// The peer.
+    pub(crate) kind: Kind,
+    /// CPU time for each new connection, by round.
+    pub(crate) cpu_us: Vec<f64>,
+    /// Memory of an idle connection that has had one request answered.
+    pub(crate) idle_kib: f64,
+}
+
+/// Plays `rounds`, in which every peer gets a slice, the first of them another one each time.
+pub(crate) fn measure(
+    stage: &mut Stage,
+    kinds: &[Kind],
+    billing: &Billing,
+    rounds: usize,
+) -> Result<Vec<Shaken>> {
+    let mut peers = Vec::new();
+    // The relay reads nothing, and so encrypts nothing.
+    for kind in kinds.iter().filter(|kind| **kind != Kind::Relay) {
+        peers.push(Peer::start(*kind, billing, 1, stage)?);
+    }
+    let mut shaken: Vec<_> = peers
+        .iter()
+        .map(|peer| Shaken { kind: peer.kind(), cpu_us: Vec::new(), idle_kib: 0.0 })
+        .collect();
+    for round in 0..=rounds {
+        for turn in 0..peers.len() {
+            let at = (round + turn) % peers.len();
+            let peer = &peers[at];
+            let (address, config) = (peer.encrypted(), client(peer)?);
+            // The first round warms up.
+            let count = if round == 0 { WARM_UP } else { SLICE };
+            let before = peer.family().cpu()?.ran;
+            stage.serve(|| (0..count).try_for_each(|_| open(address, &config).map(drop)))??;
+            let ran = peer.family().cpu()?.ran.saturating_sub(before);
+            if round > 0 {
+                shaken[at].cpu_us.push(ran.as_secs_f64() * 1e6 / count as f64);
+            }
+        }
+    }
+    for (peer, shaken) in peers.iter().zip(&mut shaken) {
+        let (address, config) = (peer.encrypted(), client(peer)?);
+        let before = stage.serve(|| settled_bytes(peer.family()))??;
+        let held: Result<Vec<_>> =
+            stage.serve(|| (0..IDLE).map(|_| open(address, &config)).collect())?;
+        let held = held?;
+        let after = stage.serve(|| settled_bytes(peer.family()))??;
+        drop(held);
+        shaken.idle_kib = after.saturating_sub(before) as f64 / IDLE as f64 / 1024.0;
+    }
+    Ok(shaken)
+}
+
+impl Shaken {
+    /// CPU time for each new connection.
+    pub(crate) fn cpu_us(&self) -> f64 {
+        median(self.cpu_us.iter().copied())
+    }
+
+    /// The same over that of `base`: the median of the rounds' ratios.
+    pub(crate) fn ratio(&self, base: &Self) -> f64 {
+        median(self.cpu_us.iter().zip(&base.cpu_us).map(|(own, base)| own / base))
+    }
+}
+
+fn client(peer: &Peer) -> Result<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(peer.certificate())?)?;
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions()?;
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+type Encrypted = StreamOwned<ClientConnection, TcpStream>;
+
+/// A new session with one request answered; it ends in order when it is dropped.
+struct Open(Encrypted);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.conn.send_close_notify();
+        // Whoever has gone need not be told.
+        let _ = self.0.flush();
+    }
+}
+
+fn open(address: SocketAddr, config: &Arc<ClientConfig>) -> Result<Open> {
+    let tcp = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
+    tcp.set_nodelay(true)?;
+    tcp.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let session = ClientConnection::new(config.clone(), ServerName::try_from("bench.test")?)?;
+    let mut stream = StreamOwned::new(session, tcp);
+    stream.write_all(REQUEST)?;
+    let mut buffer = [0; 4096];
+    let read_len = stream.read(&mut buffer)?;
+    ensure!(crate::http1::is_ok(&buffer[..read_len]), "no good answer under TLS");
+    let full = [HandshakeKind::Full, HandshakeKind::FullWithHelloRetryRequest];
+    ensure!(stream.conn.handshake_kind().is_some_and(|kind| full.contains(&kind)), "resumed");
+    Ok(Open(stream))
+}

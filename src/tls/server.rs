@@ -1,0 +1,153 @@
+//! What a listener's connections are made with.
+
+use std::{collections::HashMap, sync::Arc};
+
+use rustls::{
+    ServerConfig, SignatureScheme,
+    crypto::aws_lc_rs::Ticketer,
+    server::{
+        ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert,
+        WebPkiClientVerifier, danger::ClientCertVerifier,
+    },
+    sign::CertifiedKey,
+};
+
+use super::{
+    certificate::{Certificate, Identity, authorities},
+    files::Files,
+    provider,
+};
+use crate::config::model::{CertificateFiles, ClientAuth};
+
+/// Tickets for later sessions that a client gets at once: browsers open a few connections together, and use each once.
+const TICKETS: usize = 2;
+
+/// Certificates and rules of a listener; connections that began keep theirs when it is replaced.
+#[derive(Debug)]
+pub struct ServerTls {
+    config: Arc<ServerConfig>,
+    ticketer: Arc<dyn ProducesTickets>,
+    /// Whose clients are taken: the authorities' file as it was read, and whether there is no other way.
+    admits: Option<(Vec<u8>, bool)>,
+}
+
+impl ServerTls {
+    /// Reads and checks the files of `owner`'s `certificates`.
+    ///
+    /// Tickets stay good over a change of certificates, but not over one of `client_auth`: a session that goes on is not asked
+    /// for a certificate again.
+    pub(super) fn read(
+        owner: &str,
+        certificates: &[CertificateFiles],
+        client_auth: Option<&ClientAuth>,
+        previous: Option<&Self>,
+        files: &Files,
+    ) -> Result<(Self, Vec<Certificate>), Vec<String>> {
+        let mut errors = Vec::new();
+        let mut found = Vec::new();
+        for of in certificates {
+            match Identity::read(of, owner, files) {
+                Ok(identity) => found.push(identity),
+                Err(why) => errors.push(format!("{owner}: certificate: {why}")),
+            }
+        }
+        let admits = client_auth.map(|auth| admission(auth, files)).transpose();
+        let (verifier, admits) = match admits {
+            Ok(admits) => admits.unzip(),
+            Err(why) => {
+                errors.push(format!("{owner}: client_auth.ca: {why}"));
+                (None, None)
+            }
+        };
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let one = |why: String| vec![format!("{owner}: {why}")];
+        let kept = previous.filter(|previous| previous.admits == admits);
+        let ticketer = match kept {
+            Some(previous) => previous.ticketer.clone(),
+            None => Ticketer::new().map_err(|error| one(error.to_string()))?,
+        };
+        let builder = ServerConfig::builder_with_provider(provider().clone())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| one(error.to_string()))?;
+        let builder = match verifier {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
+        };
+        let by_name = ByName::new(&found).ok_or_else(|| one("has no certificate".to_owned()))?;
+        let mut config = builder.with_cert_resolver(Arc::new(by_name));
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.ticketer = ticketer.clone();
+        config.send_tls13_tickets = TICKETS;
+        // All that a session needs is in its ticket: nothing to keep, and no lock.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        let certificates = found.into_iter().map(|identity| identity.certificate).collect();
+        Ok((Self { config: Arc::new(config), ticketer, admits }, certificates))
+    }
+
+    /// For the library.
+    pub const fn config(&self) -> &Arc<ServerConfig> {
+        &self.config
+    }
+}
+
+type Admission = (Arc<dyn ClientCertVerifier>, (Vec<u8>, bool));
+
+fn admission(auth: &ClientAuth, files: &Files) -> Result<Admission, String> {
+    let roots = Arc::new(authorities(&auth.ca, files)?);
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider().clone());
+    let verifier = if auth.required { verifier } else { verifier.allow_unauthenticated() };
+    let verifier = verifier.build().map_err(|error| format!("{}: {error}", auth.ca.display()))?;
+    Ok((verifier, (files.get(&auth.ca)?.to_vec(), auth.required)))
+}
+
+/// Chooses a certificate by the name that the client asks for: an exact one before a wildcard, the first for all others.
+/// Of several with the same name the first one counts that the client can check.
+#[derive(Debug)]
+struct ByName {
+    first: Vec<Arc<CertifiedKey>>,
+    exact: HashMap<String, Vec<Arc<CertifiedKey>>>,
+    /// By what follows the asterisk, with its dot.
+    wildcard: HashMap<String, Vec<Arc<CertifiedKey>>>,
+}
+
+impl ByName {
+    fn new(found: &[Identity]) -> Option<Self> {
+        let mut by_name = Self {
+            first: vec![found.first()?.key.clone()],
+            exact: HashMap::new(),
+            wildcard: HashMap::new(),
+        };
+        for Identity { key, certificate } in found {
+            for name in &certificate.names {
+                let keys = match name.strip_prefix('*') {
+                    Some(rest) => by_name.wildcard.entry(rest.to_owned()).or_default(),
+                    None => by_name.exact.entry(name.clone()).or_default(),
+                };
+                keys.push(key.clone());
+            }
+        }
+        // A client that names nobody may still not know the first one's kind of key.
+        by_name.first.extend(found.iter().skip(1).map(|identity| identity.key.clone()));
+        Some(by_name)
+    }
+
+    fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> &Arc<CertifiedKey> {
+        let keys = name.and_then(|name| {
+            let name = name.to_ascii_lowercase();
+            // RFC 6125 §6.4.3: the asterisk stands for one label.
+            let rest = || self.wildcard.get(&name[name.find('.')?..]);
+            self.exact.get(&name).or_else(rest)
+        });
+        let keys = keys.unwrap_or(&self.first);
+        let known = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
+        keys.iter().find(known).unwrap_or(&self.first[0])
+    }
+}
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.choose(hello.server_name(), hello.signature_schemes()).clone())
+    }
+}
