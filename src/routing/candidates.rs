@@ -166,6 +166,7 @@ mod tests {
             pool_idle: 1,
             pool_idle_timeout: Duration::from_secs(1),
             cache_status_header: None,
+            tls: None,
             ejection: model::Ejection {
                 rules: Some(EjectionRules {
                     consecutive_failures: 3,

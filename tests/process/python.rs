@@ -55,7 +55,7 @@ impl Script {
 
     /// The same, under TLS with a certificate of the authority in a file.
     pub(crate) fn client_trusting(url: &str, authority: &str) -> Self {
-        let script = Self::start_trusting("ws_client.py", url, Some(authority));
+        let script = Self::start_trusting("wss_client.py", url, Some(authority));
         assert_eq!(script.line(), "open");
         script
     }

@@ -32,8 +32,11 @@ fn requests_pass_and_the_endpoint_sees_name_and_certificate() {
     let address = upstream(authority.server("app", true), move |peer| {
         seen.lock().unwrap().push((peer.name.clone(), peer.resumed));
         while let Some(request) = peer.request() {
-            peer.write(ok(&request.text())).ok();
-            if request.target() == "/last" {
+            let last = request.target() == "/last";
+            let (more, text) = (if last { "connection: close\r\n" } else { "" }, request.text());
+            let head = format!("HTTP/1.1 200 OK\r\n{more}content-length: {}\r\n\r\n", text.len());
+            peer.write(head + &text).ok();
+            if last {
                 return peer.notify_close();
             }
         }

@@ -118,6 +118,7 @@ async fn a_reload_keeps_what_is_known_and_forgets_it_with_the_check() {
         fallbacks: &mut |_, _, _| Err(String::new()),
         mirrors: &mut |_, _| Ok(crate::domain::SeriesId(2)),
         previous: None,
+        tls: &crate::tls::Material::default(),
         workers: 1,
         now: clock::now(),
     };
