@@ -69,6 +69,7 @@ fn listener(listener: &Listener) -> Vec<String> {
             format_duration(listener.header_timeout)
         ),
         format!("idle {}", format_duration(listener.idle_timeout)),
+        list(listener.protocols.iter().map(|protocol| protocol.name())),
         format!("trusts {}", list(listener.trusted_proxies.iter())),
     ]
 }

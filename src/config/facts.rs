@@ -100,6 +100,7 @@ impl Facts for Listener {
             idle_timeout,
             max_header_bytes,
             max_headers,
+            protocols,
             tls: _,
             redirect_to_https: _,
         } = self;
@@ -111,6 +112,7 @@ impl Facts for Listener {
             fact("idle_timeout", &format_duration(*idle_timeout)),
             fact("max_header_bytes", &format_size(*max_header_bytes as u64)),
             fact("max_headers", max_headers),
+            fact("protocols", &list(protocols.iter().map(|protocol| protocol.name()))),
         ];
         facts.extend(tls::facts(self));
         facts
@@ -122,6 +124,7 @@ impl Facts for Backend {
         let Self {
             name: _,
             endpoints,
+            protocol,
             balance,
             resolve_every,
             max_in_flight,
@@ -135,6 +138,7 @@ impl Facts for Backend {
         } = self;
         vec![
             fact("endpoints", &list(endpoints.iter())),
+            fact("protocol", &protocol.name()),
             fact("balance", &balance_name(*balance)),
             fact("resolve_every", &format_duration(*resolve_every)),
             fact("max_in_flight", max_in_flight),

@@ -128,6 +128,8 @@ pub struct Listener {
     pub max_header_bytes: usize,
     /// Header lines in a request's head.
     pub max_headers: usize,
+    /// What clients may speak; at least one, each once.
+    pub protocols: Arc<[Protocol]>,
     /// Encryption, where the listener has certificates.
     pub tls: Option<ListenerTls>,
     /// Every request is answered with a redirect to https at this port.
@@ -135,10 +137,62 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Whether Tidegate's own requests can come in here: others are sent elsewhere, or asked for a certificate.
+    /// Whether Tidegate's own requests can come in here: others speak another version of HTTP, are sent
+    /// elsewhere, or asked for a certificate.
     pub fn is_for_checks(&self) -> bool {
         let auth = self.tls.as_ref().and_then(|tls| tls.client_auth.as_ref());
-        self.redirect_to_https.is_none() && !auth.is_some_and(|auth| auth.required)
+        let speaks = self.protocols.contains(&Protocol::Http1);
+        speaks && self.redirect_to_https.is_none() && !auth.is_some_and(|auth| auth.required)
+    }
+}
+
+/// A version of HTTP, as `protocols` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// `"http/1.1"`
+    Http1,
+    /// `"h2"`
+    Http2,
+}
+
+impl Protocol {
+    /// The file's word, which is also the name that TLS knows it by (RFC 7301).
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http1 => "http/1.1",
+            Self::Http2 => "h2",
+        }
+    }
+}
+
+/// What a backend's endpoints speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BackendProtocol {
+    /// `"http/1.1"`
+    Http1,
+    /// `"h2"`
+    Http2,
+    /// `"auto"`: as the TLS handshake says.
+    Auto,
+}
+
+impl BackendProtocol {
+    /// The file's word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http1 => "http/1.1",
+            Self::Http2 => "h2",
+            Self::Auto => "auto",
+        }
+    }
+
+    /// The versions of HTTP that it stands for, the best first.
+    pub const fn versions(self) -> &'static [Protocol] {
+        match self {
+            Self::Http1 => &[Protocol::Http1],
+            Self::Http2 => &[Protocol::Http2],
+            Self::Auto => &[Protocol::Http2, Protocol::Http1],
+        }
     }
 }
 
@@ -149,6 +203,8 @@ pub struct Backend {
     pub name: BackendName,
     /// Addresses, at least one, each once.
     pub endpoints: Vec<EndpointAddress>,
+    /// What they speak.
+    pub protocol: BackendProtocol,
     /// How one of them is chosen.
     pub balance: Balance,
     /// Names among the addresses are looked up this often.

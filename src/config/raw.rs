@@ -11,7 +11,9 @@ use super::{
     defaults,
     fallback::HeaderOrNone,
     leaf::{DurationOrOff, Line, Mode, Size, SizeOrUnlimited, Whole, Workers},
-    model::{FallbackCause, HostPattern, LogFormat, LogLevel, PathPattern},
+    model::{
+        BackendProtocol, FallbackCause, HostPattern, LogFormat, LogLevel, PathPattern, Protocol,
+    },
     outside::raw::{MAX_OUTSIDE, Metric, Notify},
     patterns::HostName,
     resilience::{CountOrUnlimited, Ejection, HealthCheck, Retry},
@@ -132,6 +134,9 @@ section! {
         default max_header_bytes: Size<1_024, 1_048_576> = Size(defaults::MAX_HEADER_BYTES);
         /// Most header lines of a request.
         default max_headers: Whole<1, 1_000> = Whole(defaults::MAX_HEADERS);
+        /// What clients may speak; without TLS, "h2" is for those that begin with it (prior
+        /// knowledge).
+        default protocols: List<Protocol, 1, 2> = List::unwritten([Protocol::Http1, Protocol::Http2]);
         /// Certificates: with one or more the listener speaks TLS 1.2 and 1.3. A client is shown
         /// the one that has the name it asks for, else the first. The files are watched.
         default certificate: List<tls::Certificate, 0, 100> = List::unwritten([]);
@@ -147,7 +152,6 @@ section! {
         default https_port: Whole<1, 65_535> = Whole(defaults::HTTPS_PORT);
     }
     later {
-        "protocols" = r#"["http/1.1"]"#;
         "proxy_protocol" = "false";
     }
 }
@@ -157,6 +161,9 @@ section! {
     Backend {
         /// Addresses as "host:port"; a name is one endpoint, however many addresses it has.
         required endpoints: List<EndpointAddress, 1, 1_000>;
+        /// What they speak: over TLS the handshake agrees on it (ALPN), and "auto" takes what the
+        /// endpoint prefers; without TLS, "h2" is by prior knowledge.
+        default protocol: BackendProtocol = BackendProtocol::Http1;
         /// How one of them is chosen. "least_in_flight": the less busy of two drawn at random.
         /// "round_robin": one after the other. "ewma": of two drawn at random, the one that answers
         /// sooner. "hash": the same one for the same split key.
@@ -182,9 +189,6 @@ section! {
         section ejection: Ejection;
         /// Encrypted connections to the endpoints; in the clear without it.
         optional tls: tls::BackendTls;
-    }
-    later {
-        "protocol" = r#""http/1.1""#;
     }
 }
 

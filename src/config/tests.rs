@@ -129,7 +129,7 @@ fn no_key_of_the_schema_is_unknown_to_the_reader() {
 fn values_that_ask_for_nothing_new_are_taken() {
     let text = with(
         "bind = \"0.0.0.0:8080\"",
-        "bind = \"0.0.0.0:8080\"\nprotocols = [\"http/1.1\"]\nproxy_protocol = false\n\
+        "bind = \"0.0.0.0:8080\"\nprotocols = [\"http/1.1\", \"h2\"]\nproxy_protocol = false\n\
          redirect_to_https = false",
     );
     assert_eq!(config(&text), config(MINIMAL));

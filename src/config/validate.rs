@@ -11,7 +11,7 @@ use std::{
 use super::{
     fallback::Wanted,
     fault::{Refusal, nearest, quote},
-    model::{self, Config},
+    model::{self, BackendProtocol, Config},
     outside, raw,
     reader::{At, Reader},
     resilience, rollout, route,
@@ -181,6 +181,8 @@ fn listeners(
         }
         bound.insert(bind.value, key);
         let place = format!("listener[{index}]");
+        let key = |at| format!("{place}.protocols[{at}]");
+        refuse_repeated(&section.protocols.value.0, key, reader);
         listeners.push(model::Listener {
             tls: tls::listener(&section, &place, reader),
             redirect_to_https: tls::redirect(&section, &place, reader),
@@ -191,6 +193,7 @@ fn listeners(
             idle_timeout: section.idle_timeout.value,
             max_header_bytes: section.max_header_bytes.value.0 as usize,
             max_headers: section.max_headers.value.0 as usize,
+            protocols: section.protocols.value.into_values(),
         });
     }
     listeners
@@ -206,6 +209,12 @@ fn backends(
         let key = |index| format!("backend.{name}.endpoints[{index}]");
         refuse_repeated(&endpoints, key, reader);
         let key = |rest: &str| format!("backend.{name}.{rest}");
+        let protocol = &section.protocol;
+        if protocol.value == BackendProtocol::Auto && section.tls.is_none() {
+            let refusal = Refusal::new("only a TLS handshake tells what an endpoint speaks");
+            let hint = format!("add [{}], or say \"http/1.1\" or \"h2\"", key("tls"));
+            reader.fault(protocol.span, key("protocol"), refusal.hint(hint));
+        }
         let health_check = section
             .health_check
             .map(|check| resilience::health_check(check.value, &key("health_check"), reader));
@@ -214,6 +223,7 @@ fn backends(
         model::Backend {
             tls,
             endpoints: endpoints.into_iter().map(|endpoint| endpoint.value).collect(),
+            protocol: section.protocol.value,
             name,
             balance: section.balance.value,
             resolve_every: section.resolve_every.value,

@@ -6,7 +6,10 @@ use toml::de::DeValue;
 use super::{
     fault::{Refusal, nearest, quote},
     leaf::{Leaf, text},
-    model::{CheckTarget, FallbackCause, LogFormat, LogLevel, MetricUnit, RetryCause},
+    model::{
+        BackendProtocol, CheckTarget, FallbackCause, LogFormat, LogLevel, MetricUnit, Protocol,
+        RetryCause,
+    },
     outside::SinkWord,
     reader::not_yet,
     rollout::leaf::GateWord,
@@ -70,6 +73,15 @@ words! {
         "round_robin" => Balance::RoundRobin,
         "ewma" => Balance::Ewma,
         "hash" => Balance::Hash,
+    } later [];
+    Protocol {
+        "http/1.1" => Protocol::Http1,
+        "h2" => Protocol::Http2,
+    } later [];
+    BackendProtocol {
+        "http/1.1" => BackendProtocol::Http1,
+        "h2" => BackendProtocol::Http2,
+        "auto" => BackendProtocol::Auto,
     } later [];
     FallbackCause {
         "connect" => FallbackCause::Connect,

@@ -13,8 +13,7 @@ use tokio::sync::watch;
 
 use super::{
     hand_split::HandSplits,
-    rollouts::Runs,
-    store::{Store, Story},
+    store::{Kept, Store, Story},
 };
 use crate::{
     domain::{Queue, RolloutName},
@@ -67,13 +66,14 @@ impl Audit {
         self.0.latest.send_replace(id);
     }
 
-    /// Goes on from a file that could not be read before: every event so far moves behind its `last_event`.
-    pub(super) fn adopt(&self, last_event: u64, splits: HandSplits, runs: &Runs) {
+    /// Goes on from a file that could not be read before and held `kept`: every event so far moves behind its last one.
+    pub(super) fn adopt(&self, kept: &Kept, splits: HandSplits) {
+        let last_event = kept.last_event;
         let mut recent = self.recent();
         for event in recent.iter_mut() {
             event.id += last_event;
         }
-        self.0.store.adopt(last_event, splits, runs);
+        self.0.store.adopt(kept, splits);
         drop(recent);
         self.0.latest.send_modify(|latest| *latest += last_event);
     }
@@ -181,6 +181,7 @@ fn log(event: &Event) {
         | EventKind::RolloutFailed
         | EventKind::RolloutAlertRaised
         | EventKind::RolloutNotWritten
+        | EventKind::RolloutUnwatched
         | EventKind::RolloutStateLost
         | EventKind::StateDamaged
         | EventKind::StateWriteFailed

@@ -160,7 +160,7 @@ impl Controller {
         controller.keep_reported();
         controller.tell_superseded(given_way, SELF_ACTOR);
         controller.show_standing(|_| {});
-        controller.open_rollouts(kept.runs, kept.past)?;
+        controller.open_rollouts(&kept)?;
         let handle = controller.handle(sender, path);
         Ok((controller, handle))
     }
@@ -207,6 +207,7 @@ impl Controller {
 
     async fn finish(mut self) {
         self.keep_reported();
+        self.give_leases_back();
         let told = tokio::time::timeout(LAST_WORD, self.outside.notifier.drained());
         let kept = tokio::time::timeout(LAST_WRITE, self.store.close());
         let (told, kept) = tokio::join!(told, kept);

@@ -60,7 +60,7 @@ pub async fn run_hooks(
 }
 
 /// The hooks of `point` as they are called: by level, then as the file has them.
-fn in_order(hooks: &[Hook], point: HookPoint) -> Vec<&Hook> {
+pub(super) fn in_order(hooks: &[Hook], point: HookPoint) -> Vec<&Hook> {
     let mut own: Vec<_> = hooks.iter().filter(|hook| hook.point == point).collect();
     own.sort_by_key(|hook| hook.level);
     own

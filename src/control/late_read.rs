@@ -17,14 +17,13 @@ impl Controller {
     }
 
     fn adopt_events_and_splits(&mut self, kept: &Kept) {
-        let Kept { splits, runs, cookie_secret, last_event, past: _ } = kept;
-        let mut hand = splits.clone();
+        let mut hand = kept.splits.clone();
         let meanwhile = std::mem::take(&mut self.hand);
         hand.extend(meanwhile.clone());
         let given_way = supersede(&mut hand, &self.config.borrow());
         self.hand = hand;
-        self.audit.adopt(*last_event, self.hand.clone(), runs);
-        self.publisher.set_cookie_secret(cookie_secret.clone());
+        self.audit.adopt(kept, self.hand.clone());
+        self.publisher.set_cookie_secret(kept.cookie_secret.clone());
         let config = self.config.borrow().clone();
         let kept = self.kept_routes(&config);
         let built = self.publisher.build(&config, &self.secrets, &self.hand, &kept);

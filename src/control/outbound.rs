@@ -4,7 +4,7 @@
 //! connection that has died must not look like a fault of whoever is asked. Redirects are answers like any other, and
 //! no proxy of the environment stands between: what the configuration names is what is asked.
 
-use std::{error::Error as _, io, path::Path, sync::Arc, time::Duration};
+use std::{error::Error as _, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use reqwest::{Client, ClientBuilder, Method, header::HeaderMap, redirect};
 use tokio::{net::lookup_host, sync::OnceCell};
@@ -102,22 +102,35 @@ impl Outbound {
         };
         let timeout = outgoing.timeout;
         let asked = tokio::time::timeout(timeout, async {
-            let broken = |why: &dyn std::fmt::Display| OutboundError::Broken(why.to_string());
-            let (name, port) = (tls.name_for(address).map_err(|why| broken(&why))?, address.port());
-            let found = lookup_host((address.host(), port)).await.map_err(|why| broken(&why))?;
-            let found: Vec<_> = found.collect();
-            let name = name.to_str();
-            let client = plain_builder()
-                .tls_backend_preconfigured((**tls.config()).clone())
-                .resolve_to_addrs(&name, &found)
-                .build()
-                .map_err(|error| OutboundError::Client(told(&error)))?;
-            let host = if name.contains(':') { format!("[{name}]") } else { name.into_owned() };
-            let url = format!("https://{host}:{port}{path}");
-            exchange(&client, Outgoing { url: &url, ..outgoing }).await
+            let found = lookup_host((address.host(), address.port())).await;
+            let found = found.map_err(|why| OutboundError::Broken(why.to_string()))?;
+            ask_under(tls, (address, &found.collect::<Vec<_>>()), path, outgoing).await
         });
         asked.await.unwrap_or(Err(OutboundError::Timeout(timeout)))
     }
+}
+
+/// Asks an endpoint under TLS, at the addresses that its name is known to have.
+///
+/// # Errors
+/// [`OutboundError`].
+pub(super) async fn ask_under(
+    tls: &ClientTls,
+    (address, found): (&EndpointAddress, &[SocketAddr]),
+    path: &str,
+    outgoing: Outgoing<'_>,
+) -> Result<Answer, OutboundError> {
+    let broken = |why: &dyn std::fmt::Display| OutboundError::Broken(why.to_string());
+    let (name, port) = (tls.name_for(address).map_err(|why| broken(&why))?, address.port());
+    let name = name.to_str();
+    let client = plain_builder()
+        .tls_backend_preconfigured((**tls.config()).clone())
+        .resolve_to_addrs(&name, found)
+        .build()
+        .map_err(|error| OutboundError::Client(told(&error)))?;
+    let host = if name.contains(':') { format!("[{name}]") } else { name.into_owned() };
+    let url = format!("https://{host}:{port}{path}");
+    exchange(&client, Outgoing { url: &url, ..outgoing }).await
 }
 
 async fn exchange(client: &Client, outgoing: Outgoing<'_>) -> Result<Answer, OutboundError> {

@@ -10,6 +10,18 @@ pub const fn of_status(status: u16) -> (Class, Option<Blame>) {
     if status >= 500 { (Class::Failure, Some(Blame::Upstream)) } else { (Class::Success, None) }
 }
 
+/// An answer of gRPC, whose status comes after its body; `None` where none came.
+///
+/// The failures are those that OpenTelemetry's semantic conventions call a server's errors: UNKNOWN, DEADLINE_EXCEEDED,
+/// UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS. The other codes say that the backend did its work and did not like the
+/// call, or that the client gave it up. A call without a status has failed, whatever else it was.
+pub const fn of_grpc(code: Option<u16>) -> (Class, Option<Blame>) {
+    match code {
+        None | Some(2 | 4 | 12..=15 | 17..) => (Class::Failure, Some(Blame::Upstream)),
+        Some(0 | 1 | 3 | 5..=11 | 16) => (Class::Success, None),
+    }
+}
+
 /// An attempt cut short, or a request answered without one.
 pub const fn of_error(reason: ErrorReason) -> (Class, Option<Blame>) {
     match reason {
@@ -45,6 +57,14 @@ mod tests {
             let failed = of_status(status) == (Class::Failure, Some(Blame::Upstream));
             assert_eq!(failed, status >= 500, "status {status}");
         }
+    }
+
+    #[test]
+    fn a_call_fails_by_its_backend_or_not() {
+        let failed = |code| of_grpc(code).0 == Class::Failure;
+        let failures: Vec<_> = (0..=17).filter(|code| failed(Some(*code))).collect();
+        assert_eq!(failures, [2, 4, 12, 13, 14, 15, 17]);
+        assert!(failed(None));
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod difference;
 pub mod ewma;
 pub mod health;
 pub mod judge;
+pub mod lease;
 pub mod outlier;
 pub mod pick;
 pub mod rollout;

@@ -115,11 +115,19 @@ pub enum Queue {
     Notifications,
     /// Requests to be mirrored, of one worker.
     Mirror,
+    /// Frames of HTTP/2 by which a client asks for nothing.
+    Http2Control,
+    /// Requests of HTTP/2 that a client takes back.
+    Http2Resets,
+    /// Heads of HTTP/2 that are too large or too long in pieces.
+    Http2Heads,
+    /// Answers over HTTP/2 that their client does not take.
+    Http2Stalled,
 }
 
 impl Queue {
     /// Every queue, in the order of its index.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Connections,
         Self::Handshakes,
         Self::InFlight,
@@ -129,6 +137,10 @@ impl Queue {
         Self::Log,
         Self::Notifications,
         Self::Mirror,
+        Self::Http2Control,
+        Self::Http2Resets,
+        Self::Http2Heads,
+        Self::Http2Stalled,
     ];
 
     /// Place in [`Queue::ALL`].
@@ -148,6 +160,10 @@ impl Queue {
             Self::Log => "log",
             Self::Notifications => "notifications",
             Self::Mirror => "mirror",
+            Self::Http2Control => "http2_control",
+            Self::Http2Resets => "http2_resets",
+            Self::Http2Heads => "http2_heads",
+            Self::Http2Stalled => "http2_stalled",
         }
     }
 }

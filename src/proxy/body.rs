@@ -157,9 +157,7 @@ impl Streaming {
             return Err(ProxyError::new(ErrorReason::BodyTooLarge, "the body is too large"));
         };
         self.allowed = allowed;
-        if let Some(tee) = &self.tee {
-            tee.copy(&frame);
-        }
+        self.tee.iter().for_each(|tee| tee.copy(&frame));
         let now = clock::now();
         if self.incoming.is_end_stream() {
             self.tee.iter().for_each(Tee::end);
@@ -258,7 +256,7 @@ enum Kind {
 /// An exchange whose answer's head has come.
 pub(super) struct Proxied {
     pub(super) incoming: Incoming,
-    pub(super) upstream: Box<UpstreamConnection>,
+    pub(super) upstream: UpstreamConnection,
     pub(super) attempt: Attempt,
     /// Whose pool takes the connection: table, backend and endpoint.
     pub(super) home: (LocalTable, usize, usize),
@@ -296,9 +294,7 @@ impl ResponseBody {
         let Kind::Proxied(proxied) = kind else { return };
         let Proxied { incoming, mut upstream, mut attempt, home, witness, .. } = proxied;
         attempt.complete(now);
-        if let Some(witness) = witness {
-            witness.complete();
-        }
+        witness.into_iter().for_each(|witness| witness.complete());
         if upstream.finish(incoming, now) {
             let (table, backend, endpoint) = home;
             let backend = &table.backends()[backend];
@@ -325,6 +321,7 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        self.downstream.asks_for_more();
         let expiry = self.downstream.expiry();
         let frame = match &mut self.kind {
             Kind::Ended => return Poll::Ready(None),
@@ -342,7 +339,11 @@ impl Body for ResponseBody {
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.fail(error)))),
             Poll::Ready(Some(Ok(frame))) => {
+                self.downstream.gave_part();
                 if let Kind::Proxied(proxied) = &mut self.kind {
+                    if let Some(trailers) = frame.trailers_ref() {
+                        proxied.attempt.tells_call(trailers);
+                    }
                     proxied.witness.iter_mut().for_each(|witness| witness.see(&frame));
                     let (ended, idle) = (proxied.incoming.is_end_stream(), proxied.idle);
                     let now = clock::now();

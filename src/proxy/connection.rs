@@ -5,6 +5,8 @@
 //!   asleep ────────────────► awake ─────────────────────────────────► asleep
 //!                              │ switch of protocols
 //!                              └───────────────────► tunnel
+//!      │ preface of HTTP/2
+//!      └────────────────────► `http2`
 //! ```
 //! Asleep, a connection is a socket and a deadline; the HTTP library and its buffers exist only while it is awake.
 
@@ -27,9 +29,10 @@ use super::{
     downstream::{Downstream, DownstreamIo, HeadEnd, Overdue, RawIo},
     error::ProxyError,
     headers::RequestId,
-    pipeline, respond,
+    http2, pipeline, respond,
+    tunnel::TunnelClient,
 };
-use crate::{domain::Moment, lifecycle::clock};
+use crate::{config::model::Protocol, domain::Moment, lifecycle::clock};
 
 /// Bytes of a body that the library holds for a client that does not take them.
 const BUFFER: usize = 128 * 1024;
@@ -44,26 +47,42 @@ enum End {
     Torn,
     /// As a tunnel; what the client sent early.
     Switched(Vec<u8>),
+    /// As one that speaks HTTP/2; its first bytes.
+    Multiplexed(Vec<u8>),
 }
 
 /// Serves the client at the other end of `downstream` until either side has had enough.
 pub(super) async fn run(downstream: Rc<Downstream>) {
+    let mut end = match downstream.protocol() {
+        Some(Protocol::Http1) | None => serve_in_turn(&downstream).await,
+        Some(Protocol::Http2) => End::Multiplexed(Vec::new()),
+    };
+    if let End::Multiplexed(early) = end {
+        end = match Box::pin(http2::run(&downstream, early)).await {
+            http2::Ended::Closed => End::Closed,
+            http2::Ended::Torn => End::Torn,
+        };
+    }
+    Box::pin(finish(&downstream, end)).await;
+}
+
+/// One request after the other, as HTTP/1.1 has it.
+async fn serve_in_turn(downstream: &Rc<Downstream>) -> End {
     let mut watch = Watch::new(downstream.clone());
     let mut io = DownstreamIo::new(downstream.clone());
-    let end = loop {
+    loop {
         match watch.over(poll_fn(|cx| io.poll_head(cx))).await {
             Watched::Done(Ok(true)) => {}
-            Watched::Done(Ok(false) | Err(HeadEnd::Io(_))) => break End::Closed,
-            Watched::Done(Err(HeadEnd::Refused)) => break refusal(&downstream),
-            Watched::Late(end) => break end,
+            Watched::Done(Ok(false) | Err(HeadEnd::Io(_))) => return End::Closed,
+            Watched::Done(Err(HeadEnd::Refused)) => return refusal(downstream),
+            Watched::Done(Err(HeadEnd::Preface(early))) => return End::Multiplexed(early),
+            Watched::Late(end) => return end,
         }
-        match Box::pin(watch.over(serve(io, &downstream))).await {
+        match Box::pin(watch.over(serve(io, downstream))).await {
             Watched::Done(Served::Rests(rested)) => io = rested,
-            Watched::Done(Served::Ends(end)) | Watched::Late(end) => break end,
+            Watched::Done(Served::Ends(end)) | Watched::Late(end) => return end,
         }
-    };
-    drop(watch);
-    Box::pin(finish(&downstream, end)).await;
+    }
 }
 
 enum Served {
@@ -115,7 +134,7 @@ async fn finish(downstream: &Rc<Downstream>, end: End) {
     // Whatever fails here fails because the client is gone, and it is the last that is done for it.
     match end {
         End::Torn => downstream.reset(),
-        End::Closed => linger(&mut client).await,
+        End::Closed | End::Multiplexed(_) => linger(&mut client).await,
         End::Refused(fault) => {
             let worker = &downstream.worker;
             worker.shard().error(fault.reason());
@@ -126,7 +145,7 @@ async fn finish(downstream: &Rc<Downstream>, end: End) {
         }
         End::Switched(early) => {
             if let Some(tunnel) = downstream.take_tunnel() {
-                let _ = tunnel.run(client, &early).await;
+                let _ = tunnel.run(TunnelClient::Socket(client), &early).await;
             }
         }
     }

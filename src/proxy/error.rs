@@ -54,6 +54,36 @@ impl ProxyError {
         }
     }
 
+    /// Code of the answer to a call of gRPC, whose clients know nothing of HTTP's: its own rule for those
+    /// (grpc/doc/http-grpc-status-mapping.md), but for what gRPC has a better word for.
+    pub(super) const fn grpc_code(self) -> u8 {
+        const CANCELLED: u8 = 1;
+        const DEADLINE_EXCEEDED: u8 = 4;
+        const RESOURCE_EXHAUSTED: u8 = 8;
+        const UNIMPLEMENTED: u8 = 12;
+        const INTERNAL: u8 = 13;
+        const UNAVAILABLE: u8 = 14;
+        match self.reason {
+            ErrorReason::ClientGone => CANCELLED,
+            ErrorReason::HeadTimeout
+            | ErrorReason::BodyTimeout
+            | ErrorReason::FirstByteTimeout
+            | ErrorReason::IdleTimeout
+            | ErrorReason::TotalTimeout => DEADLINE_EXCEEDED,
+            ErrorReason::HeadTooLarge | ErrorReason::BodyTooLarge => RESOURCE_EXHAUSTED,
+            ErrorReason::NoRoute => UNIMPLEMENTED,
+            ErrorReason::MalformedRequest
+            | ErrorReason::MalformedResponse
+            | ErrorReason::Internal => INTERNAL,
+            ErrorReason::NoEndpoint
+            | ErrorReason::TooManyInFlight
+            | ErrorReason::ConnectFailed
+            | ErrorReason::ConnectTimeout
+            | ErrorReason::TlsFailed
+            | ErrorReason::UpstreamReset => UNAVAILABLE,
+        }
+    }
+
     /// Whether the client's connection can carry another request: not where it is unclear where this one ends.
     pub(super) const fn closes(self) -> bool {
         match self.reason {

@@ -32,6 +32,9 @@ use crate::{
     routing::{Backend, Endpoint},
 };
 
+/// How often a request goes out again that an endpoint has refused unseen.
+const MOST_REFUSALS: u8 = 2;
+
 /// A request and where it goes.
 pub(super) struct Exchange<'a> {
     pub(super) context: &'a RequestContext,
@@ -90,7 +93,7 @@ impl Exchange<'_> {
         parts: request::Parts,
         mut sending: Sending,
         attempt: &mut Attempt,
-    ) -> Result<(Box<UpstreamConnection>, Response<Incoming>), ProxyError> {
+    ) -> Result<(UpstreamConnection, Response<Incoming>), ProxyError> {
         if let Some(fallback) = &mut self.fallback {
             sending = Box::pin(fallback.keep(self.context, sending)).await?;
         }
@@ -104,6 +107,7 @@ impl Exchange<'_> {
         let mut pooled = self.pooled(has_body);
         // A body that was kept took the client's time.
         let mut now = if kept.is_empty() { self.begun } else { clock::now() };
+        let mut refusals = 0..MOST_REFUSALS;
         loop {
             let mut upstream = match pooled.take() {
                 Some(upstream) => upstream,
@@ -122,9 +126,12 @@ impl Exchange<'_> {
                 Err(fault) => fault,
             };
             let error = progress.as_deref().and_then(BodyProgress::fault).unwrap_or(fault.error);
-            let tried = if fault.unsent.is_none() { Tried::Sent } else { Tried::Unsent };
+            let unseen = fault.refused && refusals.next().is_some();
+            let was_written = fault.unsent.is_none() && !fault.refused;
+            let tried = if was_written { Tried::Sent } else { Tried::Unsent };
+            let fault = SendFault { refused: unseen, ..fault };
             request = self.again(&upstream, fault, progress.as_deref(), &kept).ok_or(error)?;
-            if !upstream.is_reused() {
+            if !upstream.is_reused() && !unseen {
                 self.goes_elsewhere(error, tried, attempt)?;
                 pooled = self.pooled(has_body);
                 now = self.begun;
@@ -159,7 +166,7 @@ impl Exchange<'_> {
         (body, Some(progress))
     }
 
-    fn pooled(&self, has_body: bool) -> Option<Box<UpstreamConnection>> {
+    fn pooled(&self, has_body: bool) -> Option<UpstreamConnection> {
         // What cannot be sent again must not go to a connection that is known to be dead.
         let surely = has_body || !self.context.method.is_idempotent();
         let mut pools = self.context.downstream.worker.pools();
@@ -167,7 +174,7 @@ impl Exchange<'_> {
     }
 
     /// Opens a connection; moves `now` on to when it was open.
-    async fn connect(&self, now: &mut Moment) -> Result<Box<UpstreamConnection>, ProxyError> {
+    async fn connect(&self, now: &mut Moment) -> Result<UpstreamConnection, ProxyError> {
         let downstream = &self.context.downstream;
         let patience = self.timeouts().connect;
         // The connection's own watch must not be the one that ends this wait.
@@ -204,22 +211,19 @@ impl Exchange<'_> {
         now: Moment,
     ) -> Result<Response<Incoming>, SendFault> {
         let downstream = &self.context.downstream;
-        upstream.shared().begin(downstream.clone());
-        if self.context.expects_continue {
-            request.body_mut().hold_for(upstream.shared().clone());
+        upstream.begin(downstream.clone());
+        if self.context.expects_continue
+            && let Some(continues) = upstream.continues()
+        {
+            request.body_mut().hold_for(continues);
         }
         let timeouts = self.timeouts();
         let patience = if progress.is_none() { timeouts.first_byte } else { timeouts.idle };
         downstream.expect_within(now, patience);
         let mut answer = pin!(upstream.send(request));
         poll_fn(|cx| match downstream.expiry() {
-            _ if self.is_recalled() => {
-                Poll::Ready(Err(SendFault { error: RECALLED, unsent: None }))
-            }
-            Some(expiry) => {
-                let error = overdue(expiry, progress);
-                Poll::Ready(Err(SendFault { error, unsent: None }))
-            }
+            _ if self.is_recalled() => Poll::Ready(Err(RECALLED.into())),
+            Some(expiry) => Poll::Ready(Err(overdue(expiry, progress).into())),
             None => upstream.poll_response(answer.as_mut(), cx),
         })
         .await
@@ -239,7 +243,7 @@ impl Exchange<'_> {
         kept: &Bytes,
     ) -> Option<Request<RequestBody>> {
         let broke = fault.error.reason() == ErrorReason::UpstreamReset;
-        if upstream.shared().has_answered() || !broke {
+        if upstream.has_answered() || !broke {
             return None;
         }
         if progress.is_some_and(BodyProgress::has_begun) {
@@ -248,7 +252,7 @@ impl Exchange<'_> {
         if let Some(unsent) = fault.unsent {
             return Some(*unsent);
         }
-        if progress.is_some() || !self.context.method.is_idempotent() {
+        if progress.is_some() || !(fault.refused || self.context.method.is_idempotent()) {
             return None;
         }
         let mut parts = replay::parts(self.context.downstream.head().bytes())?;
@@ -264,7 +268,7 @@ impl Exchange<'_> {
 
     fn take_answer(
         &mut self,
-        upstream: Box<UpstreamConnection>,
+        upstream: UpstreamConnection,
         answer: Response<Incoming>,
         mut attempt: Attempt,
     ) -> Result<Attempted, ProxyError> {
@@ -272,6 +276,9 @@ impl Exchange<'_> {
         let (parts, incoming) = answer.into_parts();
         let (status, now) = (parts.status.as_u16(), clock::now());
         attempt.answered(status, now);
+        if downstream.is_call() && headers::is_call(&parts.headers) {
+            attempt.is_call(&parts.headers);
+        }
         if let Some(header) = &self.backend().cache_status_header
             && let Some(value) = parts.headers.get(header)
         {
@@ -285,7 +292,7 @@ impl Exchange<'_> {
             return Ok(leave(fallback, &attempt));
         }
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-            self.switch(*upstream, attempt)?;
+            self.switch(upstream, attempt)?;
             return Ok(Attempted::Answered(parts, ResponseBody::empty(downstream)));
         }
         let backend = self.context.target(self.choice).backend;
@@ -302,15 +309,17 @@ impl Exchange<'_> {
     }
 
     /// Drops an answer that the client does not get; its connection is kept if the rest has come already.
-    fn release(&self, mut upstream: Box<UpstreamConnection>, mut answer: Incoming, now: Moment) {
+    fn release(&self, mut upstream: UpstreamConnection, mut answer: Incoming, now: Moment) {
         /// More than one turn of a connection can bring.
         const FRAMES: usize = 16;
-        let aside = Context::from_waker(Waker::noop());
+        let mut aside = Context::from_waker(Waker::noop());
         for _ in 0..FRAMES {
             if answer.is_end_stream() {
                 break;
             }
-            let Poll::Ready(Some(Ok(_))) = upstream.poll_frame(&mut answer, &aside) else { return };
+            let Poll::Ready(Some(Ok(_))) = upstream.poll_frame(&mut answer, &mut aside) else {
+                return;
+            };
         }
         if answer.is_end_stream() && upstream.finish(answer, now) {
             let mut pools = self.context.downstream.worker.pools();
@@ -326,7 +335,6 @@ impl Exchange<'_> {
             attempt.fail(error);
             return Err(error);
         };
-        upstream.shared().end();
         let Some(remains) = upstream.into_remains() else {
             let error = ProxyError::new(ErrorReason::UpstreamReset, "the connection broke");
             attempt.fail(error);

@@ -81,6 +81,18 @@ impl Head {
         self.keep_alive = None;
     }
 
+    /// Keeps the begin of what may be no head at all.
+    pub(super) fn hold(&mut self, input: &[u8]) {
+        self.bytes.extend_from_slice(input);
+    }
+
+    /// Takes a head that was checked elsewhere.
+    pub(super) fn adopt(&mut self, bytes: Vec<u8>, framing: Framing) {
+        self.clear();
+        self.bytes = bytes;
+        self.framing = framing;
+    }
+
     /// Gives the room back, where the next head may be long in coming.
     pub(super) fn release(&mut self) {
         self.clear();

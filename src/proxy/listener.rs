@@ -158,8 +158,8 @@ impl Acceptor {
             let arrival = Arrival { acceptor, settings, stream, peer, place };
             return handshake::begin(arrival, worker, CONNECTION_TASK);
         }
-        let stream = socket::Socket::Plain(stream);
-        let client = Client::new(worker.clone(), settings, self.clone(), peer, stream);
+        let socket = socket::Socket::Plain(stream);
+        let client = Client::new(worker.clone(), settings, self.clone(), peer, socket);
         let downstream = Rc::new(Downstream::new(client));
         let registration = worker.register();
         registration.show(&downstream);

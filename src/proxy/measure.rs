@@ -5,6 +5,8 @@
 
 use std::rc::Rc;
 
+use http::HeaderMap;
+
 use super::{
     context::{Choice, RequestContext},
     error::ProxyError,
@@ -25,18 +27,46 @@ pub(super) struct Attempt {
     /// Status code and time of the answer's head.
     answered: Option<(u16, Moment)>,
     counted: bool,
+    /// What gRPC says of it.
+    call: Call,
     /// Held until the attempt ends.
     in_flight: InFlight,
 }
 
+/// Whether an attempt is a call of gRPC, and how that ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Not,
+    /// Without a status so far.
+    Open,
+    Ended(u16),
+}
+
 impl Attempt {
     pub(super) const fn begin(worker: Rc<Worker>, begun: Moment, in_flight: InFlight) -> Self {
-        Self { worker, begun, answered: None, counted: false, in_flight }
+        Self { worker, begun, answered: None, counted: false, call: Call::Not, in_flight }
     }
 
     /// The answer's head is here.
     pub(super) const fn answered(&mut self, status: u16, now: Moment) {
         self.answered = Some((status, now));
+    }
+
+    /// The answer is one of gRPC, whose status is to be found in `headers` or later.
+    pub(super) fn is_call(&mut self, headers: &HeaderMap) {
+        self.call = Call::Open;
+        self.tells_call(headers);
+    }
+
+    /// What may hold the status of gRPC, for an answer that has one.
+    pub(super) fn tells_call(&mut self, trailers: &HeaderMap) {
+        if self.call == Call::Open
+            && let Some(code) = trailers.get("grpc-status")
+        {
+            let code = code.to_str().ok().and_then(|code| code.parse().ok());
+            // A status that is no number is as good as UNKNOWN.
+            self.call = Call::Ended(code.unwrap_or(2));
+        }
     }
 
     /// The answer says whether it came from a cache.
@@ -52,7 +82,11 @@ impl Attempt {
 
     /// The answer is complete.
     pub(super) fn complete(&mut self, now: Moment) {
-        let (class, blame) = classify::of_status(self.answered.map_or(0, |(status, _)| status));
+        let (class, blame) = match self.call {
+            Call::Not => classify::of_status(self.answered.map_or(0, |(status, _)| status)),
+            Call::Open => classify::of_grpc(None),
+            Call::Ended(code) => classify::of_grpc(Some(code)),
+        };
         self.count(Outcome { class, blame, ..self.outcome(now) });
     }
 

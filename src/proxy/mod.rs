@@ -16,6 +16,7 @@ mod frames;
 mod handshake;
 mod head;
 mod headers;
+mod http2;
 mod interim;
 mod listener;
 mod measure;

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, rc::Rc};
 
-use http::{Request, Response, request};
+use http::{HeaderMap, Request, Response, request};
 use hyper::body::{Body, Incoming};
 
 use super::{
@@ -32,6 +32,7 @@ pub(super) async fn serve(
     downstream.begin_serving(None);
     let worker = downstream.worker.clone();
     let seen = Survey::of(request.headers());
+    downstream.set_call(seen.has(Survey::CONTENT_TYPE) && headers::is_call(request.headers()));
     let request_id = RequestId::of(request.headers(), seen, || worker.random());
     match run(&downstream, request, seen, &request_id).await {
         Ok(response) => Ok(response),
@@ -40,6 +41,19 @@ pub(super) async fn serve(
             Ok(respond::refused(&downstream, error, &request_id))
         }
     }
+}
+
+/// The answer to a request that does not get as far as a route.
+pub(super) fn refuse(
+    downstream: &Rc<Downstream>,
+    error: ProxyError,
+    fields: &HeaderMap,
+) -> Response<ResponseBody> {
+    let worker = &downstream.worker;
+    worker.shard().error(error.reason());
+    let id = RequestId::of(fields, Survey::of(fields), || worker.random());
+    downstream.set_call(headers::is_call(fields));
+    respond::refused(downstream, error, &id)
 }
 
 async fn run(

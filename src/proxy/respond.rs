@@ -37,7 +37,7 @@ pub(super) fn proxied(
     if context.route(choice).expose_backend {
         parts.headers.insert(&X_TIDEGATE_BACKEND, context.target(choice).header.clone());
     }
-    if context.downstream.is_closing() && context.upgrade.is_none() {
+    if context.downstream.says_close() && context.upgrade.is_none() {
         parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Response::from_parts(parts, body)
@@ -121,6 +121,9 @@ pub(super) fn refused(
     error: ProxyError,
     request_id: &RequestId,
 ) -> Response<ResponseBody> {
+    if downstream.is_call() {
+        return refused_call(downstream, error, request_id);
+    }
     let text = words(error, request_id);
     let body = ResponseBody::short(downstream.clone(), Bytes::from(text));
     let mut response = Response::new(body);
@@ -134,7 +137,28 @@ pub(super) fn refused(
     if matches!(error.reason(), ErrorReason::TooManyInFlight | ErrorReason::NoEndpoint) {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
-    if error.closes() || downstream.is_closing() {
+    if downstream.closes_after(error) {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The same to a client of gRPC: a status that it understands, and nothing else.
+fn refused_call(
+    downstream: &Rc<Downstream>,
+    error: ProxyError,
+    request_id: &RequestId,
+) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::empty(downstream.clone()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from(u16::from(error.grpc_code())));
+    // Words of Tidegate's own, which have no character that would have to be escaped.
+    headers.insert("grpc-message", HeaderValue::from_static(error.detail()));
+    if let Ok(id) = HeaderValue::from_str(request_id.as_str()) {
+        headers.insert(&X_REQUEST_ID, id);
+    }
+    if downstream.closes_after(error) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response

@@ -18,6 +18,8 @@ use tokio::{
 };
 use tokio_rustls::TlsStream;
 
+use crate::config::model::Protocol;
+
 /// One connection to a client or to an endpoint.
 pub(super) enum Socket {
     /// In the clear.
@@ -32,6 +34,18 @@ impl Socket {
         match self {
             Self::Plain(tcp) => tcp,
             Self::Tls(tls) => &tls.get_ref().0.tcp,
+        }
+    }
+
+    /// The version of HTTP that the handshake agreed on; `None` without TLS, or where the other side knows of none.
+    pub(super) fn agreed(&self) -> Option<Protocol> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(tls) => {
+                let name = tls.get_ref().1.alpn_protocol()?;
+                let known = [Protocol::Http1, Protocol::Http2];
+                known.into_iter().find(|protocol| protocol.name().as_bytes() == name)
+            }
         }
     }
 

@@ -10,10 +10,13 @@ use std::{
     future::poll_fn,
     io,
     pin::{Pin, pin},
+    rc::Rc,
     task::{Context, Poll},
     time::Duration,
 };
 
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use tokio::{
     io::{
         AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional_with_sizes,
@@ -22,7 +25,7 @@ use tokio::{
 };
 
 use super::{
-    downstream::RawIo,
+    downstream::{Downstream, RawIo},
     frames::{CLOSE_FOR_RESTART, Frames},
     measure::Attempt,
     socket::Socket,
@@ -49,7 +52,7 @@ impl Tunnel {
     }
 
     /// Copies until both sides have ended; `early` is what the client sent before it had an answer.
-    pub(super) async fn run(mut self, mut client: RawIo, early: &[u8]) -> io::Result<()> {
+    pub(super) async fn run(mut self, mut client: TunnelClient, early: &[u8]) -> io::Result<()> {
         let Remains { socket, read, unsent } = &mut self.endpoint;
         keep_alive(socket.tcp())?;
         client.keep_alive()?;
@@ -70,9 +73,75 @@ impl Tunnel {
     }
 }
 
+/// The client's side of a tunnel.
+pub(super) enum TunnelClient {
+    /// Its whole connection.
+    Socket(RawIo),
+    /// One stream of it.
+    Stream(TokioIo<Upgraded>, Rc<Downstream>),
+}
+
+impl TunnelClient {
+    /// Lets the kernel ask now and then whether the client is still there.
+    fn keep_alive(&self) -> io::Result<()> {
+        match self {
+            Self::Socket(raw) => raw.0.keep_alive(),
+            Self::Stream(_, stream) => stream.keep_alive(),
+        }
+    }
+
+    /// Ends without a last word.
+    fn cut(self) {
+        match self {
+            Self::Socket(raw) => raw.0.reset(),
+            Self::Stream(..) => {}
+        }
+    }
+}
+
+impl AsyncRead for TunnelClient {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Socket(raw) => Pin::new(raw).poll_read(cx, buf),
+            Self::Stream(stream, _) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for TunnelClient {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Socket(raw) => Pin::new(raw).poll_write(cx, buf),
+            Self::Stream(stream, _) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Socket(raw) => Pin::new(raw).poll_flush(cx),
+            Self::Stream(stream, _) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Socket(raw) => Pin::new(raw).poll_shutdown(cx),
+            Self::Stream(stream, _) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
 /// The client of a tunnel that may be called back.
 struct Watched<'a> {
-    client: RawIo,
+    client: TunnelClient,
     guard: &'a Guard,
     /// Where the frames to the client stand, if it gets frames.
     frames: Option<&'a Cell<Frames>>,
@@ -91,7 +160,6 @@ enum End {
 impl Watched<'_> {
     async fn copy(mut self, socket: &mut Socket) -> io::Result<()> {
         let (guard, frames) = (self.guard, self.frames);
-        let mut client = RawIo(self.client.0.clone());
         // At a recall the worker wakes the connection's task.
         let recalled =
             poll_fn(|_| if guard.is_recalled() { Poll::Ready(()) } else { Poll::Pending });
@@ -115,10 +183,11 @@ impl Watched<'_> {
             })
             .await?
         };
+        let mut client = self.client;
         match end {
             End::Ended => Ok(()),
             End::Late => {
-                client.0.reset();
+                client.cut();
                 Ok(())
             }
             End::Between => tokio::select! {
@@ -130,7 +199,7 @@ impl Watched<'_> {
 }
 
 /// Tells a WebSocket's client to come again, and lets it have the last word.
-async fn part(client: &mut RawIo) -> io::Result<()> {
+async fn part(client: &mut TunnelClient) -> io::Result<()> {
     client.write_all(&CLOSE_FOR_RESTART).await?;
     client.shutdown().await?;
     let mut unread = [0; 1024];

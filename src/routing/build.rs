@@ -111,6 +111,7 @@ fn build_backends(config: &Config, with: &Ingredients<'_>) -> Vec<Arc<Backend>> 
         Arc::new(Backend {
             name: backend.name.clone(),
             endpoints: backend.endpoints.iter().map(endpoint).collect(),
+            protocol: backend.protocol,
             balance: backend.balance,
             in_flight: in_flight.unwrap_or_else(|| Arc::new(WorkerGauge::new(workers))),
             max_in_flight: backend.max_in_flight,

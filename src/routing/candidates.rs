@@ -159,6 +159,7 @@ mod tests {
         Backend {
             name: BackendName::new("blue").unwrap(),
             endpoints: (0..endpoints).map(endpoint).collect(),
+            protocol: model::BackendProtocol::Http1,
             balance: Balance::LeastInFlight,
             in_flight: Arc::new(WorkerGauge::new(2)),
             max_in_flight: 100,

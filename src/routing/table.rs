@@ -10,7 +10,7 @@ use super::{
     WorkerGauge,
 };
 use crate::{
-    config::model::{self, OverrideSource, Timeouts},
+    config::model::{self, BackendProtocol, OverrideSource, Timeouts},
     decision::{
         affinity::TokenKey,
         split::{SplitTable, canary_last},
@@ -284,6 +284,8 @@ pub struct Backend {
     pub name: BackendName,
     /// Its addresses; at least one.
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// What they speak.
+    pub protocol: BackendProtocol,
     /// How one of them is chosen.
     pub balance: Balance,
     /// Requests under way, over all endpoints.

@@ -108,6 +108,8 @@ kinds! {
     RolloutFailed = "rollout_failed",
     /// A rollout goes on after a restart where it was.
     RolloutContinued = "rollout_continued",
+    /// A rollout was not looked at for a while: that time does not count.
+    RolloutUnwatched = "rollout_unwatched",
     /// A threshold of a rollout was changed by hand.
     RolloutThresholdSet = "rollout_threshold_set",
     /// The condition of a rollout's alert has come true.

@@ -17,8 +17,12 @@ use super::{
     certificate::{Certificate, Identity, authorities},
     files::Files,
     provider,
+    server::by_name_of,
 };
-use crate::{config::model::BackendTls, domain::EndpointAddress};
+use crate::{
+    config::model::{BackendProtocol, BackendTls},
+    domain::EndpointAddress,
+};
 
 /// Who is trusted, and what is shown; connections that began keep theirs when it is replaced.
 #[derive(Debug)]
@@ -32,6 +36,7 @@ impl ClientTls {
     pub(super) fn read(
         owner: &str,
         settings: &BackendTls,
+        protocol: BackendProtocol,
         files: &Files,
     ) -> Result<(Self, Option<Certificate>), Vec<String>> {
         let BackendTls { ca, server_name, client, insecure } = settings;
@@ -69,7 +74,7 @@ impl ClientTls {
             }
             None => builder.with_no_client_auth(),
         };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = by_name_of(protocol.versions());
         let certificate = identity.map(|identity| identity.certificate);
         Ok((Self { config: Arc::new(config), server_name }, certificate))
     }

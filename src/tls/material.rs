@@ -4,7 +4,10 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use super::{Certificate, ClientTls, ServerTls, files::Files};
 use crate::{
-    config::{Config, model::BackendTls},
+    config::{
+        Config,
+        model::{BackendProtocol, BackendTls, Protocol},
+    },
     domain::BackendName,
 };
 
@@ -15,7 +18,7 @@ pub struct Material(Arc<Parts>);
 #[derive(Debug, Default)]
 struct Parts {
     listeners: HashMap<SocketAddr, Arc<ServerTls>>,
-    backends: HashMap<BackendName, (BackendTls, Arc<ClientTls>)>,
+    backends: HashMap<BackendName, ((BackendTls, BackendProtocol), Arc<ClientTls>)>,
     admin: Option<Arc<ServerTls>>,
     certificates: Vec<Certificate>,
     digest: u64,
@@ -44,7 +47,8 @@ impl Material {
             let owner = format!("listener {}", listener.bind);
             let before = previous.and_then(|previous| previous.listener(listener.bind));
             let auth = tls.client_auth.as_ref();
-            match ServerTls::read(&owner, &tls.certificates, auth, before.map(|b| &**b), &files) {
+            let (shown, speaks) = (&tls.certificates, &listener.protocols);
+            match ServerTls::read(&owner, shown, auth, speaks, before.map(|b| &**b), &files) {
                 Ok((server, certificates)) => {
                     parts.listeners.insert(listener.bind, Arc::new(server));
                     parts.certificates.extend(certificates);
@@ -55,12 +59,13 @@ impl Material {
         for backend in &config.backends {
             let Some(tls) = &backend.tls else { continue };
             let owner = format!("backend {}", backend.name);
-            match ClientTls::read(&owner, tls, &files) {
+            match ClientTls::read(&owner, tls, backend.protocol, &files) {
                 Ok((client, certificate)) => {
                     let before = unchanged.and_then(|same| same.0.backends.get(&backend.name));
-                    let same = before.filter(|(settings, _)| settings == tls);
+                    let settings = (tls.clone(), backend.protocol);
+                    let same = before.filter(|(before, _)| *before == settings);
                     let client = same.map_or_else(|| Arc::new(client), |(_, kept)| kept.clone());
-                    parts.backends.insert(backend.name.clone(), (tls.clone(), client));
+                    parts.backends.insert(backend.name.clone(), (settings, client));
                     parts.certificates.extend(certificate);
                 }
                 Err(why) => errors.extend(why),
@@ -69,7 +74,14 @@ impl Material {
         if let Some(own) = &config.admin.tls {
             let before = previous.and_then(Self::admin);
             let own = std::slice::from_ref(own);
-            match ServerTls::read("admin", own, None, before.map(|b| &**b), &files) {
+            match ServerTls::read(
+                "admin",
+                own,
+                None,
+                &[Protocol::Http1],
+                before.map(|b| &**b),
+                &files,
+            ) {
                 Ok((server, certificates)) => {
                     parts.admin = Some(Arc::new(server));
                     parts.certificates.extend(certificates);

@@ -17,7 +17,7 @@ use super::{
     files::Files,
     provider,
 };
-use crate::config::model::{CertificateFiles, ClientAuth};
+use crate::config::model::{CertificateFiles, ClientAuth, Protocol};
 
 /// Tickets for later sessions that a client gets at once: browsers open a few connections together, and use each once.
 const TICKETS: usize = 2;
@@ -40,6 +40,7 @@ impl ServerTls {
         owner: &str,
         certificates: &[CertificateFiles],
         client_auth: Option<&ClientAuth>,
+        protocols: &[Protocol],
         previous: Option<&Self>,
         files: &Files,
     ) -> Result<(Self, Vec<Certificate>), Vec<String>> {
@@ -77,7 +78,7 @@ impl ServerTls {
         };
         let by_name = ByName::new(&found).ok_or_else(|| one("has no certificate".to_owned()))?;
         let mut config = builder.with_cert_resolver(Arc::new(by_name));
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = by_name_of(protocols);
         config.ticketer = ticketer.clone();
         config.send_tls13_tickets = TICKETS;
         // All that a session needs is in its ticket: nothing to keep, and no lock.
@@ -90,6 +91,13 @@ impl ServerTls {
     pub const fn config(&self) -> &Arc<ServerConfig> {
         &self.config
     }
+}
+
+/// The names that a handshake agrees on one of (RFC 7301). The server's order counts: HTTP/2 where both can.
+pub(super) fn by_name_of(protocols: &[Protocol]) -> Vec<Vec<u8>> {
+    let mut protocols = protocols.to_vec();
+    protocols.sort_by_key(|protocol| *protocol != Protocol::Http2);
+    protocols.iter().map(|protocol| protocol.name().as_bytes().to_vec()).collect()
 }
 
 type Admission = (Arc<dyn ClientCertVerifier>, (Vec<u8>, bool));

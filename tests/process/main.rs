@@ -21,6 +21,7 @@ mod drain;
 mod encrypted;
 mod endpoints;
 mod follow;
+mod http2;
 mod load;
 mod masked;
 mod mirror;

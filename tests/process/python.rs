@@ -1,4 +1,4 @@
-//! WebSocket programs, a mail server and a web server written with independent libraries, as children of a test.
+//! WebSocket and gRPC programs, a mail server and a web server written with independent libraries, as children of a test.
 
 use std::{
     io::Write as _,
@@ -51,6 +51,18 @@ impl Script {
         let script = Self::start("ws_client.py", url);
         assert_eq!(script.line(), "open");
         script
+    }
+
+    /// A gRPC server that says `name` in its answers, and its address.
+    pub(crate) fn grpc_server(name: &str) -> (Self, SocketAddr) {
+        let script = Self::start("grpc_server.py", name);
+        let address = script.line().parse().expect("an address");
+        (script, address)
+    }
+
+    /// A client of such a server at `address`.
+    pub(crate) fn grpc_client(address: &str) -> Self {
+        Self::start("grpc_client.py", address)
     }
 
     /// The same, under TLS with a certificate of the authority in a file.

@@ -127,7 +127,9 @@ fn time_served_thresholds_and_the_budget_outlive_a_crash() {
     assert_eq!(after["steps"][0]["hold_s"], 7200.0);
     assert_eq!(after["changed"], before["changed"]);
     let bad = |status: &Value| status["exposure"]["bad_responses"].as_u64().unwrap();
-    assert!(bad(&after) > 20 && bad(&after) <= bad(&paused), "{after} after {paused}");
+    // Nobody knows what a killed process spent last: what it may have is taken for it, a fiftieth of the cap at most.
+    let may_have = bad(&paused)..=bad(&paused) + 20;
+    assert!(bad(&after) > 20 && may_have.contains(&bad(&after)), "{after} after {paused}");
     gate.run_ok(&["rollback", "app"]);
 }
 

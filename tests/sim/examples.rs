@@ -313,3 +313,20 @@ fn mirror() {
     run(&mut world, seconds(3 * HOUR), seconds(5));
     assert!(matches!(world.phase(), Phase::Holding { stay, .. } if stay.step == 0));
 }
+
+/// Looked at as in life, ten times a second: a machine that sleeps through the step serves nothing of it.
+#[test]
+fn a_machine_that_sleeps_leaves_its_hold_unserved() {
+    let mut world = World::watched(plan(BLUE_GREEN, &[]), Weather::fair(100.0));
+    assert!(world.command(Verb::Start));
+    let tick = Duration::from_millis(100);
+    run(&mut world, seconds(60), tick);
+    let left = world.state().left().unwrap();
+    world.stop(seconds(2 * HOUR));
+    run(&mut world, tick, tick);
+    assert_eq!(world.state().left(), Some(left));
+    assert!(world.has_heard(NewsKind::Unwatched));
+    let took = run(&mut world, seconds(HOUR), seconds(1));
+    assert_eq!(*world.phase(), Phase::Promoted, "{:?}", world.news().last());
+    assert!(took >= left, "{took:?} of {left:?}");
+}

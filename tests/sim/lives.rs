@@ -9,7 +9,7 @@ use tidegate::{
 };
 
 use crate::{
-    plans,
+    plans, world,
     world::{Health, Question, Weather, World},
 };
 
@@ -42,6 +42,7 @@ pub(crate) fn live(seed: u64) -> End {
             0..=3 => operate(&mut rng, &mut world),
             4 => drop(world.set("step.step-0.hold", ["10s", "5m"][rng.usize(..2)])),
             5 => drop(world.set("min_requests", "10")),
+            7 => world.stop(world::SELDOM + Duration::from_secs(rng.u64(1..7_200))),
             6 => {
                 restarted = true;
                 world.restart();

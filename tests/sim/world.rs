@@ -1,4 +1,6 @@
-//! A world for one rollout: traffic in numbers, a disk that may be full, hooks that may fail, and what must never happen.
+//! A world for one rollout: traffic in numbers, a disk that may be full, hooks that may fail. `promises` are what it is held to.
+
+mod promises;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,10 +10,13 @@ use tidegate::{
         rollout::{Command, Effect, Engine, Errand, News, NewsKind, Phase, State, Ticket, Verb},
         stats::{Totals, bucket_index},
     },
-    domain::{
-        MetricName, MirrorResult, Moment, Plan, Verdict, Weight, plan::OnThinTraffic, verdict::Lack,
-    },
+    domain::{MetricName, MirrorResult, Moment, Plan, Weight},
 };
+
+use self::promises::Settling;
+
+/// These worlds are looked at more seldom than a real one, but not as seldom as when they stop.
+pub(crate) const SELDOM: Duration = Duration::from_secs(60);
 
 /// How one side does at present.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -96,6 +101,9 @@ pub(crate) struct World {
     served: Duration,
     /// An operator meddled with the present step.
     meddled: bool,
+    /// Time has passed in which nobody looked.
+    stopped: bool,
+    settling: Settling,
     news: Vec<News>,
 }
 
@@ -154,7 +162,7 @@ impl World {
         Self {
             weather,
             durable: state.clone(),
-            engine: Engine::new(state),
+            engine: Engine::new(state).looked_at_every(SELDOM),
             now: Moment::default(),
             weight: Weight::ZERO,
             unwritten: false,
@@ -165,8 +173,16 @@ impl World {
             open: Vec::new(),
             served: Duration::ZERO,
             meddled: false,
+            stopped: false,
+            settling: Settling::default(),
             news: Vec::new(),
         }
+    }
+
+    /// A world that is looked at as often as a real one.
+    pub(crate) fn watched(plan: Plan, weather: Weather) -> Self {
+        let engine = Engine::new(State::idle(plan.clone()));
+        Self { engine, ..Self::new(plan, weather) }
     }
 
     pub(crate) fn state(&self) -> &State {
@@ -185,6 +201,17 @@ impl World {
         &self.news
     }
 
+    /// The process is stopped, or its machine: time passes, what was under way ends late and badly, and nobody looks.
+    pub(crate) fn stop(&mut self, span: Duration) {
+        self.now = self.now + span;
+        self.stopped = true;
+        let late = Health { errors: 0.5, latency: span, ..Health::GOOD };
+        if self.weight > Weight::ZERO {
+            self.spent.bad_responses += self.canary.count(4.0, &late);
+        }
+        self.baseline.count(4.0, &late);
+    }
+
     /// Time passes with the traffic that it brings; questions stay open.
     pub(crate) fn pass(&mut self, span: Duration) {
         self.now = self.now + span;
@@ -197,12 +224,20 @@ impl World {
         self.spent.bad_responses += bad;
         self.in_a_row = if self.weather.canary.errors >= 1.0 { self.in_a_row + bad } else { 0 };
         let (was, step) = (self.phase().clone(), self.step());
-        if matches!(was, Phase::Baking(_) | Phase::Holding { .. } | Phase::AwaitingGate(_)) {
+        let unwatched = std::mem::take(&mut self.stopped);
+        let serves =
+            matches!(was, Phase::Baking(_) | Phase::Holding { .. } | Phase::AwaitingGate(_));
+        if serves && !unwatched {
             self.served += span;
         }
-        let sample = self.sample();
+        let (sample, clocks) = (self.sample(), self.state().clocks.clone());
         let effects = self.engine.tick(self.now, &sample);
+        if unwatched {
+            self.settling = Settling::default();
+            self.check_clocks(&clocks);
+        }
         self.check_doubt(&was, &effects);
+        self.check_settling(&was, &effects);
         if self.unwritten && self.weather.disk {
             self.write_down();
         }
@@ -285,7 +320,7 @@ impl World {
         assert!(kept.is_sound(), "{text}");
         let (weight, before) = (kept.weight(), kept.clone());
         let (engine, effects) = Engine::resume(kept);
-        self.engine = engine;
+        self.engine = engine.looked_at_every(SELDOM);
         self.open.clear();
         self.canary = Side::default();
         self.baseline = Side::default();
@@ -293,6 +328,7 @@ impl World {
         self.spent = before.spent;
         self.served = before.phase.stay().map_or(Duration::ZERO, |stay| stay.served);
         self.meddled |= before.phase.stay().is_some_and(|stay| stay.hurried);
+        self.stopped = false;
         self.weight = Weight::ZERO;
         self.unwritten = false;
         for effect in &effects {
@@ -355,41 +391,6 @@ impl World {
         self.canary = Side::default();
         self.baseline = Side::default();
         self.in_a_row = 0;
-    }
-
-    /// A tick in doubt begins nothing that would lead on from a step.
-    fn check_doubt(&self, before: &Phase, effects: &[Effect]) {
-        let verdict = &self.engine.judgement().verdict;
-        let thin = self.state().plan.on_thin_traffic == OnThinTraffic::Advance
-            && *verdict == Verdict::Inconclusive(Lack::Traffic);
-        let doubt = matches!(verdict, Verdict::Inconclusive(_)) && !thin && !self.meddled;
-        let forward = |effect: &Effect| matches!(effect, Effect::Persist { .. } | Effect::Run(_));
-        let moved = effects.iter().any(forward);
-        assert!(!(doubt && moved && before.stay().is_some()), "{effects:?} in doubt: {verdict:?}");
-    }
-
-    /// What holds after each step of a life that was at `before`.
-    fn check(&mut self, before: Option<usize>) {
-        let state = self.engine.state();
-        assert!(state.is_sound());
-        if let Some(weight) = state.weight() {
-            assert_eq!(weight, self.weight, "{:?}", state.phase);
-        }
-        let now = state.phase.stay().map(|stay| stay.step);
-        if let (Some(before), Some(now)) = (before, now)
-            && now != before
-        {
-            assert_eq!(now, before + 1, "a step was left out");
-            let hold = state.plan.steps[before].hold;
-            let served = self.served;
-            assert!(self.meddled || served >= hold, "step {before} took {served:?} of {hold:?}");
-            assert!(
-                self.meddled || !state.plan.steps[before].gate,
-                "gate {before} opened by itself"
-            );
-        }
-        if now != before {
-            (self.served, self.meddled) = (Duration::ZERO, false);
-        }
+        self.settling = Settling::default();
     }
 }

@@ -136,7 +136,6 @@ const WHOLE: &[Row] = &[
     ("bare LF for the empty line", b"GET / HTTP/1.1\r\nHost: a\r\n\n"),
     ("bare LF throughout", b"GET / HTTP/1.1\nHost: a\n\n"),
     ("bare CR throughout", b"GET / HTTP/1.1\rHost: a\r\r\n\r\n"),
-    ("the greeting of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
 ];
 
 #[test]

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::domain::{
     BackendName, Condition, MetricName, Plan, RolloutName, RouteName, Split, StepName,
-    condition::{Externals, Unit},
+    condition::{ConditionFault, Externals, Oddity, Purpose, Unit},
     plan::{Alert, Breaker, Budget, Limit, Rule, Span as PlanSpan},
 };
 
@@ -233,22 +233,39 @@ impl Place<'_, '_> {
             };
             self.fault(step.span, &format!("{key}.steps[{at}]"), Refusal::new(message).hint(hint));
         }
-        let when = self.condition(&format!("{key}.when"), &when?)?;
+        let when = self.condition(&format!("{key}.when"), &when?, Purpose::Rule)?;
         Some(Rule { when, lasting: lasting.value.0, steps: steps.value.into_values() })
     }
 
-    fn condition(&mut self, key: &str, text: &At<leaf::ConditionText>) -> Option<Condition> {
-        match Condition::parse(&text.value.0, self.around.externals()) {
-            Ok(condition) => Some(condition),
+    fn condition(
+        &mut self,
+        key: &str,
+        text: &At<leaf::ConditionText>,
+        purpose: Purpose,
+    ) -> Option<Condition> {
+        let told = &text.value.0;
+        let condition = match Condition::parse(told, self.around.externals()) {
+            Ok(condition) => condition,
             Err(fault) => {
-                let picture = fault.picture().replace('\n', "\n  | ");
-                let mut refusal = Refusal::new(format!("{}\n  | {picture}", fault.message));
-                refusal.hint = fault.hint;
-                self.fault(text.span, key, refusal);
+                self.fault(text.span, key, refusal(&fault));
+                return None;
+            }
+        };
+        match condition.oddity(told, purpose) {
+            Some(Oddity::Fault(fault)) => {
+                self.fault(text.span, key, refusal(&fault));
                 None
             }
+            Some(Oddity::Warning(_)) | None => Some(condition),
         }
     }
+}
+
+fn refusal(fault: &ConditionFault) -> Refusal {
+    let picture = fault.picture().replace('\n', "\n  | ");
+    let mut refusal = Refusal::new(format!("{}\n  | {picture}", fault.message));
+    refusal.hint.clone_from(&fault.hint);
+    refusal
 }
 
 fn breaker(section: &raw::Breaker) -> Breaker {

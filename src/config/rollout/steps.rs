@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Place, all, leaf::GateWord, raw};
+use super::{Place, Purpose, all, leaf::GateWord, raw};
 use crate::{
     config::{
         collection::List,
@@ -48,7 +48,7 @@ impl Place<'_, '_> {
         let mut require = Vec::with_capacity(step.require.value.0.len());
         for (at, text) in step.require.value.0.into_iter().enumerate() {
             let (key, span) = (format!("step[{index}].require[{at}]"), text.span);
-            let condition = self.condition(&key, &text);
+            let condition = self.condition(&key, &text, Purpose::Criterion);
             let compares = condition.as_ref().is_some_and(|c| c.needs_baseline_traffic());
             if compares && weight == Some(Weight::FULL) {
                 let refusal = Refusal::new(

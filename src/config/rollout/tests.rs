@@ -134,6 +134,31 @@ fn a_condition_is_shown_with_a_caret_under_its_fault() {
 }
 
 #[test]
+fn a_condition_that_never_changes_is_a_fault_or_where_it_may_be_meant_a_warning() {
+    for (old, new, key, told) in [
+        ("error_rate < 1%", "1 < 2", "step[0].require[0]", "is always true"),
+        ("error_rate < 1%", "error_rate < 0%", "step[0].require[0]", "the step would never end"),
+        ("error_rate > 10%", "error_rate > 150%", "rollback[0].when", "it would never act"),
+        ("error_rate > 1%", "healthy_endpoints < 0", "alert[0].when", "can never be true"),
+    ] {
+        let (at, text) = fault(old, new);
+        assert_eq!(at, format!("rollout.api.{key}"), "{text}");
+        let carets = "^".repeat(new.len());
+        assert!(text.contains(told) && text.contains(&format!("\n  | {carets}\n")), "{text}");
+        assert!(text.contains("hint: "), "{text}");
+    }
+    let off = ROLLOUT.replace("\"error_rate < 1%\"", "\"success_rate >= 0%\"");
+    let off = off.replace("when = \"error_rate > 10%\"", "when = \"error_rate > 100%\"");
+    let config = parse(&whole(&off), "test.toml", &|_| None).unwrap();
+    let told: Vec<_> = warnings(&config).iter().map(ToString::to_string).collect();
+    let expected = [
+        "rollout api: success_rate >= 0% is always true: it asks for nothing",
+        "rollout api: error_rate > 100% can never be true: it is switched off",
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
 fn a_route_has_one_rollout_and_two_sides() {
     let twice = ROLLOUT.to_owned()
         + &ROLLOUT.split("[metric").next().unwrap().replace("rollout.api", "rollout.b");

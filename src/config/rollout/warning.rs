@@ -7,7 +7,7 @@ use crate::{
     },
     domain::{
         Condition, MirrorDepth, Weight,
-        condition::{Metric, Side},
+        condition::{Metric, Oddity, Purpose, Side},
         format_duration,
         plan::{Limit, Plan, Step},
     },
@@ -39,7 +39,22 @@ fn of_plan(plan: &Plan) -> Vec<String> {
         ));
     }
     told.extend(plan.steps.iter().filter_map(|step| window_beyond_hold(plan, step)));
+    told.extend(constants(plan));
     told
+}
+
+/// Conditions that never change; those that nobody can mean were refused before.
+fn constants(plan: &Plan) -> impl Iterator<Item = String> {
+    let criteria = plan.steps.iter().flat_map(|step| &step.require);
+    let rules = plan.rollback.iter().chain(plan.alerts.iter().map(|alert| &alert.rule));
+    let criteria = criteria.map(|condition| (condition, Purpose::Criterion));
+    let rules = rules.map(|rule| (&rule.when, Purpose::Rule));
+    criteria.chain(rules).filter_map(|(condition, purpose)| {
+        match condition.oddity(&condition.to_string(), purpose) {
+            Some(Oddity::Warning(message)) => Some(message),
+            Some(Oddity::Fault(_)) | None => None,
+        }
+    })
 }
 
 /// A criterion over a window longer than the step is met by the step's begin alone.

@@ -109,11 +109,12 @@ const LISTENER: &[Case] = &[
         "not supported by this version yet",
     ),
     (
-        After(BIND, "protocols = [\"http/1.1\", \"h2\"]"),
-        "listener[0].protocols",
-        "protocols",
-        "not supported by this version yet",
+        After(BIND, "protocols = [\"h2\", \"h3\"]"),
+        "listener[0].protocols[1]",
+        "\"h3\"",
+        "expected one of \"http/1.1\", \"h2\"",
     ),
+    (After(BIND, "protocols = [\"h2\", \"h2\"]"), "listener[0].protocols[1]", "\"h2\"]", "twice"),
 ];
 
 /// Faults of `[backend.NAME]`.

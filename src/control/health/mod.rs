@@ -19,6 +19,7 @@ use crate::{
     lifecycle::{Tasks, clock},
     routing::{Endpoint, EndpointId, Health, Table},
     telemetry::{Event, EventKind, EventSink},
+    tls::ClientTls,
 };
 
 /// The health checks of the configuration; cheap to clone.
@@ -40,11 +41,17 @@ struct Watched {
     endpoint: Arc<Endpoint>,
     check: HealthCheck,
     slow_start: Option<Duration>,
+    tls: Option<Arc<ClientTls>>,
 }
 
 impl Watched {
     fn is(&self, other: &Self) -> bool {
-        self.check == other.check && self.slow_start == other.slow_start
+        let same_tls = match (&self.tls, &other.tls) {
+            (None, None) => true,
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        same_tls && self.check == other.check && self.slow_start == other.slow_start
     }
 }
 
@@ -102,6 +109,7 @@ fn wanted(config: &Config, table: &Table) -> HashMap<EndpointId, Watched> {
                 endpoint: endpoint.clone(),
                 check: check.clone(),
                 slow_start: backend.ejection.slow_start,
+                tls: backend.tls.clone(),
             };
             wanted.insert(endpoint.id(), watched);
         }
@@ -116,7 +124,10 @@ async fn watch(watched: Watched, outbound: Outbound, events: EventSink) {
     let mut streak = Streak::new(availability.health().map(|health| health.healthy));
     loop {
         let begun = clock::now();
-        let result = probe::probe(&watched.check, &watched.endpoint, &outbound).await;
+        let result = {
+            let (check, endpoint) = (&watched.check, &watched.endpoint);
+            probe::probe(check, endpoint, watched.tls.as_deref(), &outbound).await
+        };
         let first = availability.health().is_none();
         if let Some(healthy) = streak.take(result.is_ok(), healthy_after, unhealthy_after) {
             take(&watched, healthy, &result.unwrap_or_else(|why| why), first, &events);

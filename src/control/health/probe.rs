@@ -11,8 +11,12 @@ use tokio::net::TcpStream;
 
 use crate::{
     config::model::{HealthCheck, Probe, StatusSet},
-    control::{Outbound, outbound::Outgoing},
+    control::{
+        Outbound,
+        outbound::{Outgoing, ask_under},
+    },
     routing::Endpoint,
+    tls::ClientTls,
 };
 
 /// Addresses of one name that are asked at once.
@@ -24,6 +28,7 @@ const AT_ONCE: usize = 8;
 pub(super) async fn probe(
     check: &HealthCheck,
     endpoint: &Endpoint,
+    tls: Option<&ClientTls>,
     outbound: &Outbound,
 ) -> Result<String, String> {
     let within = check.timeout;
@@ -33,7 +38,7 @@ pub(super) async fn probe(
         let looks = addresses
             .iter()
             .take(AT_ONCE)
-            .map(|address| look(check, endpoint, *address, outbound).boxed());
+            .map(|address| look(check, (endpoint, tls), *address, outbound).boxed());
         select_ok(looks).await.map(|(good, _)| good)
     };
     let late = || Err(format!("no answer within {} ms", within.as_millis()));
@@ -42,7 +47,7 @@ pub(super) async fn probe(
 
 async fn look(
     check: &HealthCheck,
-    endpoint: &Endpoint,
+    (endpoint, tls): (&Endpoint, Option<&ClientTls>),
     address: SocketAddr,
     outbound: &Outbound,
 ) -> Result<String, String> {
@@ -61,7 +66,11 @@ async fn look(
                 body: Vec::new(),
                 timeout: check.timeout,
             };
-            let answer = outbound.ask(outgoing).await.map_err(|error| error.to_string())?;
+            let answer = match tls {
+                None => outbound.ask(outgoing).await,
+                Some(tls) => ask_under(tls, (endpoint.address(), &[address]), path, outgoing).await,
+            };
+            let answer = answer.map_err(|error| error.to_string())?;
             weigh(answer.status, path, expect_status)
         }
     }

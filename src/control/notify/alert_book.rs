@@ -53,6 +53,13 @@ pub(super) struct Alert {
     ends_at: String,
 }
 
+impl Alert {
+    /// Whether Alertmanager takes the two for one alert.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.labels == other.labels
+    }
+}
+
 impl AlertBook {
     /// What to tell because of `notification`: what it opens when it is `wanted`, and what it closes in any case.
     pub(super) fn take(&mut self, notification: &Notification, wanted: bool) -> Vec<Alert> {

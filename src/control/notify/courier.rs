@@ -11,13 +11,13 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    alert_book::AlertBook,
+    alert_book::{Alert, AlertBook},
     delivery::{DeliveryError, Parcel, deliver},
-    is_selected,
+    is_selected, keeps_a_book,
     queue::Queue,
 };
 use crate::{
-    config::model::{Sink, SinkKind},
+    config::model::Sink,
     control::Outbound,
     domain::{Moment, Notification, SinkName},
     lifecycle::clock,
@@ -26,6 +26,9 @@ use crate::{
 
 /// Attempts at one delivery.
 const ATTEMPTS: u32 = 5;
+
+/// Longest time for all attempts at one delivery: so long the next one waits behind a sink that hangs.
+pub(super) const MOST_TIME: Duration = Duration::from_secs(30);
 
 /// Pause after the first failed attempt; it doubles after each.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -69,6 +72,8 @@ pub(super) struct Courier {
     pub(super) counts: Arc<Counts>,
     pub(super) outbound: Outbound,
     pub(super) events: EventSink,
+    /// For all attempts at one delivery.
+    pub(super) most_time: Duration,
 }
 
 impl Courier {
@@ -79,38 +84,54 @@ impl Courier {
         let first = clock::instant(clock::now() + TELL_EVERY);
         let mut tellings = tokio::time::interval_at(first, TELL_EVERY);
         loop {
-            let (parcel, from_queue) = tokio::select! {
-                notification = self.queue.pop() => (self.parcel(notification, &mut book), true),
+            let (parcel, taken) = tokio::select! {
+                notification = self.queue.pop() => self.parcel(notification, &mut book),
                 _ = tellings.tick() => {
-                    (Some(Parcel::Alerts(book.again(clock::wall_millis()))), false)
+                    (Some(Parcel::Alerts(book.again(clock::wall_millis()))), 0)
                 }
             };
             match parcel {
                 None => {}
                 Some(Parcel::Alerts(alerts)) if alerts.is_empty() => {}
-                Some(parcel) => self.bring(&parcel, &mut trouble).await,
+                Some(parcel) => self.bring(&parcel, taken.max(1), &mut trouble).await,
             }
-            if from_queue {
-                self.queue.done();
-            }
+            (0..taken).for_each(|_| self.queue.done());
         }
     }
 
-    fn parcel(&self, notification: Notification, book: &mut AlertBook) -> Option<Parcel> {
+    /// What to bring because of `first`, and how many notifications are in it: with alerts all that wait.
+    fn parcel(&self, first: Notification, book: &mut AlertBook) -> (Option<Parcel>, u64) {
         let sink = self.sink.borrow();
-        let selected = is_selected(&sink, &notification);
-        if matches!(sink.kind, SinkKind::Alertmanager(_)) {
-            return Some(Parcel::Alerts(book.take(&notification, selected)));
+        if !keeps_a_book(&sink) {
+            let selected = is_selected(&sink, &first);
+            return (selected.then(|| Parcel::Notification(Box::new(first))), 1);
         }
-        selected.then(|| Parcel::Notification(Box::new(notification)))
+        let (mut alerts, mut taken) = (Vec::new(), 0);
+        let mut next = Some(first);
+        while let Some(notification) = next {
+            taken += 1;
+            for alert in book.take(&notification, is_selected(&sink, &notification)) {
+                // Of one alert, the last word counts.
+                alerts.retain(|known: &Alert| !known.is_same(&alert));
+                alerts.push(alert);
+            }
+            next = self.queue.try_pop();
+        }
+        (Some(Parcel::Alerts(alerts)), taken)
     }
 
-    async fn bring(&self, parcel: &Parcel, trouble: &mut Trouble) {
+    pub(super) async fn bring(&self, parcel: &Parcel, taken: u64, trouble: &mut Trouble) {
         let id = format!("{:016x}", fastrand::u64(..));
-        let ended = self.try_often(parcel, &id).await;
+        let mut last = None;
+        let ended =
+            tokio::time::timeout(self.most_time, self.try_often(parcel, &id, &mut last)).await;
+        let ended = ended.unwrap_or_else(|_| {
+            let late = format!("not taken within {} ms", self.most_time.as_millis());
+            Err(last.unwrap_or(DeliveryError::Passing(late)))
+        });
         let name = self.sink.borrow().name.clone();
         let count = if ended.is_ok() { &self.counts.sent } else { &self.counts.failed };
-        count.fetch_add(1, Relaxed);
+        count.fetch_add(taken, Relaxed);
         let report = match ended {
             Ok(()) => trouble.ends().map(|lost| {
                 let message = format!("notifications reach {name} again; {lost} were given up");
@@ -126,7 +147,13 @@ impl Courier {
         }
     }
 
-    async fn try_often(&self, parcel: &Parcel, id: &str) -> Result<(), DeliveryError> {
+    /// Tries until it is taken, or trying is of no use; `last` is why it was not taken so far.
+    async fn try_often(
+        &self,
+        parcel: &Parcel,
+        id: &str,
+        last: &mut Option<DeliveryError>,
+    ) -> Result<(), DeliveryError> {
         let mut pause = FIRST_PAUSE;
         let mut attempt = 1;
         loop {
@@ -137,6 +164,7 @@ impl Courier {
             if matches!(error, DeliveryError::Final(_)) || attempt == ATTEMPTS {
                 return Err(error);
             }
+            *last = Some(error);
             // Several sinks of one receiver do not come back all at once.
             tokio::time::sleep(pause.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
             pause *= 2;
@@ -147,7 +175,7 @@ impl Courier {
 
 /// How long a sink has been dead, so that it is not reported with each notification.
 #[derive(Debug, Default)]
-struct Trouble {
+pub(super) struct Trouble {
     reported: Option<Moment>,
     lost: u64,
 }

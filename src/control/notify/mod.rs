@@ -1,5 +1,6 @@
 //! Notifications on their way to people: a queue and a task for each sink, so that a dead one delays nothing and nobody.
 //!
+//! How a rollout ended and critical alerts go before whatever else waits for their sink.
 //! What cannot be delivered is tried again with growing pauses, then given up, counted, and reported as an event of its own.
 //! A reload changes a sink under its task: what waits is kept.
 
@@ -87,8 +88,9 @@ impl Notifier {
     /// Puts `notification` into the queue of each sink that wants it. Never waits.
     pub fn notify(&self, notification: &Notification) {
         for served in self.served().values() {
-            if is_wanted(&served.sink.borrow(), notification)
-                && served.queue.push(notification.clone())
+            let sink = served.sink.borrow().clone();
+            if is_wanted(&sink, notification)
+                && served.queue.push(notification.clone(), is_urgent(&sink, notification))
             {
                 served.counts.drop_one();
                 self.0.recorder.overflow(domain::Queue::Notifications);
@@ -121,6 +123,7 @@ impl Notifier {
             counts: counts.clone(),
             outbound: outbound.clone(),
             events: events.clone(),
+            most_time: courier::MOST_TIME,
         };
         let task = tasks.keep("notification sink", move || courier.clone().run());
         Served { sink, queue, counts, task: task.abort_handle() }
@@ -134,8 +137,25 @@ impl Notifier {
 /// Whether `sink` has to hear of `notification`: an Alertmanager of all, since the unwanted ones may close what the wanted
 /// ones opened.
 fn is_wanted(sink: &Sink, notification: &Notification) -> bool {
-    let keeps_a_book = matches!(sink.kind, crate::config::model::SinkKind::Alertmanager(_));
-    keeps_a_book || is_selected(sink, notification)
+    keeps_a_book(sink) || is_selected(sink, notification)
+}
+
+const fn keeps_a_book(sink: &Sink) -> bool {
+    matches!(sink.kind, crate::config::model::SinkKind::Alertmanager(_))
+}
+
+/// Whether it goes before the rest at `sink`: the end of a rollout, and critical alerts with their ends, so that none is
+/// over before it began. An Alertmanager gets all that waits at once, and in its order.
+fn is_urgent(sink: &Sink, notification: &Notification) -> bool {
+    use NotificationKind::{
+        Advanced, Alert, Failed, Held, Paused, Promoted, Resolved, Resumed, RolledBack, Started,
+    };
+    !keeps_a_book(sink)
+        && match notification.kind {
+            RolledBack | Promoted | Failed => true,
+            Alert | Resolved => notification.severity == domain::Severity::Critical,
+            Started | Advanced | Held | Paused | Resumed => false,
+        }
 }
 
 /// Whether the configuration of `sink` selects `notification`.

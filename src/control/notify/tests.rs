@@ -129,10 +129,11 @@ async fn alertmanager_gets_open_alerts_and_their_end() {
     let mut page = sink("page", SinkKind::Alertmanager(url(format!("http://{address}/am/"))));
     page.events = vec![NotificationKind::Paused];
     notifier.configure(&[page]);
-    for kind in [NotificationKind::Alert, NotificationKind::Paused, NotificationKind::Resumed] {
+    for kind in [NotificationKind::Alert, NotificationKind::Paused] {
         notifier.notify(&Notification { kind, ..notification() });
     }
     let opened = requests.recv().await.unwrap();
+    notifier.notify(&Notification { kind: NotificationKind::Resumed, ..notification() });
     assert!(opened.starts_with("POST /am/api/v2/alerts HTTP/1.1\r\n"), "{opened}");
     assert!(opened.contains("\"alertname\":\"TidegateRolloutPaused\""), "{opened}");
     assert!(opened.contains("\"endsAt\":\"2023-11-14T22:17:20Z\""), "{opened}");
@@ -151,4 +152,65 @@ async fn a_full_queue_loses_the_oldest_and_counts_it() {
     }
     assert_eq!(count(&notifier, "slow", "dropped"), 3);
     assert_eq!(recorder.snapshot().overflows_of(domain::Queue::Notifications), 3);
+}
+
+#[tokio::test]
+async fn how_it_ended_and_critical_alerts_go_before_what_waits() {
+    let (address, mut requests) = server(vec![answer(200, "", "ok")]).await;
+    let (notifier, _inbox, _) = notifier();
+    notifier.configure(&[sink("chat", SinkKind::Slack(url(format!("http://{address}/"))))]);
+    let told = [
+        (NotificationKind::Started, Severity::Info),
+        (NotificationKind::Alert, Severity::Warning),
+        (NotificationKind::Alert, Severity::Critical),
+        (NotificationKind::Held, Severity::Warning),
+        (NotificationKind::Resolved, Severity::Critical),
+        (NotificationKind::RolledBack, Severity::Critical),
+    ];
+    for (number, (kind, severity)) in told.into_iter().enumerate() {
+        let message = format!("number {number}.");
+        notifier.notify(&Notification { kind, severity, message, ..notification() });
+    }
+    for number in [2, 4, 5, 0, 1, 3] {
+        let request = requests.recv().await.unwrap();
+        assert!(request.contains(&format!("number {number}.")), "{number}: {request}");
+    }
+}
+
+/// The sink would take its own timeout five times over.
+#[tokio::test]
+async fn a_sink_that_hangs_has_a_time_for_all_attempts_at_one_delivery() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let (events, mut inbox) = EventSink::new(Arc::new(Recorder::new(1)));
+    let hangs = sink("hangs", SinkKind::Slack(url(format!("http://{address}/"))));
+    let (_keep, sink) = watch::channel(Arc::new(hangs));
+    let counts = Arc::<Counts>::default();
+    let (queue, outbound, most_time) =
+        (Arc::default(), Outbound::default(), Duration::from_millis(50));
+    let courier = Courier { sink, queue, counts: counts.clone(), outbound, events, most_time };
+    let parcel = delivery::Parcel::Notification(Box::new(notification()));
+    courier.bring(&parcel, 1, &mut courier::Trouble::default()).await;
+    let event = inbox.recv().await.unwrap();
+    assert!(event.message.ends_with("not taken within 50 ms"), "{}", event.message);
+    let failed = counts.read(&SinkName::new("hangs").unwrap());
+    assert!(failed.iter().any(|count| (count.result, count.count) == ("failed", 1)));
+}
+
+#[tokio::test]
+async fn alertmanager_gets_all_that_waits_at_once_with_the_last_word_on_each() {
+    let (address, mut requests) = server(vec![answer(200, "", "")]).await;
+    let (notifier, _inbox, _) = notifier();
+    notifier.configure(&[sink("page", SinkKind::Alertmanager(url(format!("http://{address}"))))]);
+    use NotificationKind::{Held, Paused, RolledBack};
+    for kind in [Held, Paused, Held, RolledBack] {
+        notifier.notify(&Notification { kind, ..notification() });
+    }
+    let request = requests.recv().await.unwrap();
+    for (name, times) in [("Held", 1), ("Paused", 1), ("RolledBack", 1)] {
+        let name = format!("\"alertname\":\"TidegateRollout{name}\"");
+        assert_eq!(request.matches(&name).count(), times, "{name}: {request}");
+    }
+    notifier.drained().await;
+    assert_eq!(count(&notifier, "page", "sent"), 4);
 }

@@ -42,7 +42,8 @@ pub struct Report {
 }
 
 /// A check, and how it went.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CheckRun {
     /// Its name.
     pub name: String,
@@ -59,7 +60,8 @@ pub struct CheckRun {
 }
 
 /// A hook, and how it went.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct HookRun {
     /// Its name.
     pub name: String,

@@ -35,6 +35,8 @@ pub(super) enum Word {
     Checked(CheckResult),
     /// What a move waits for.
     Answer(MoveAnswer),
+    /// Whether the bound for the budget is in the state file.
+    Reserved(bool),
 }
 
 /// What a move forward waits for.
@@ -84,6 +86,7 @@ impl Controller {
         match word {
             Word::Called(result) => self.note_hook(&rollout, result),
             Word::Checked(result) => self.note_check(&rollout, result),
+            Word::Reserved(durable) => self.note_reserved(&rollout, durable),
             Word::Answer(answer) => {
                 let effects = self.pass_on(&rollout, answer);
                 self.carry_out(&rollout, effects);
@@ -234,7 +237,10 @@ impl Drive {
     /// Remembers the last thing that was decided.
     fn note(&mut self, news: &News) {
         match news.kind {
-            NewsKind::AlertRaised | NewsKind::AlertResolved | NewsKind::ThresholdSet => {}
+            NewsKind::AlertRaised
+            | NewsKind::AlertResolved
+            | NewsKind::Unwatched
+            | NewsKind::ThresholdSet => {}
             NewsKind::Started
             | NewsKind::Advanced
             | NewsKind::Held

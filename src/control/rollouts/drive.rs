@@ -6,13 +6,18 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     RolloutStatus, Run,
+    ladder::Ladder,
     run::{Record, RunLog},
     sampler::Sampler,
 };
 use crate::{
     control::{checks::RunningChecks, mailbox::Answer},
-    decision::rollout::{Engine, Hold, Phase, State},
-    domain::{Moment, Plan, RolloutName, SeriesId, Split, SplitError, Weight},
+    decision::{
+        judge,
+        lease::Lease,
+        rollout::{Engine, Hold, Phase, State},
+    },
+    domain::{Moment, Plan, RolloutName, SeriesId, Split, SplitError, Weight, plan::Budget},
     routing::{Guard, GuardLimits, RolloutTraffic, Side, Spent},
     telemetry::{Recorder, SeriesExhausted},
 };
@@ -47,6 +52,12 @@ pub(in crate::control) struct Drive {
     pub(super) rollbacks: BTreeMap<&'static str, u64>,
     /// Phase and step when it was last looked at.
     pub(super) place: (&'static str, Option<usize>),
+    /// How much of the budget may be spent now.
+    pub(super) lease: Lease,
+    /// Before this no higher bound is asked for: the disk did not take the last one.
+    pub(super) lease_rests_until: Moment,
+    /// Hooks of the last rollback, while they are called.
+    pub(super) ladder: Option<Ladder>,
     /// What was in force when the state file could not be read: it has the word as soon as it can.
     pub(super) is_stand_in: bool,
 }
@@ -80,7 +91,7 @@ impl Drive {
 
     /// The same with the history of `old`, whose place it takes.
     pub(super) fn after(self, old: Self) -> Self {
-        Self { number: old.number, rollbacks: old.rollbacks, ..self }
+        Self { number: old.number, rollbacks: old.rollbacks, ladder: old.ladder, ..self }
     }
 
     fn new(
@@ -100,10 +111,13 @@ impl Drive {
         let fallbacks = recorder.fallback(&state.plan.route, &canary.backend, &baseline.backend)?;
         let guard = guard(&state.plan, workers);
         let place = (state.phase.label(), state.phase.stay().map(|stay| stay.step));
-        guard.restore(Spent {
-            bad_responses: state.spent.bad_responses,
-            exposed_keys: state.spent.exposed_keys,
-        });
+        // Of what may have been spent since the last record, nobody knows but this bound.
+        let spent = judge::Spent {
+            bad_responses: state.spent.bad_responses.max(log.reserved.bad_responses),
+            exposed_keys: state.spent.exposed_keys.max(log.reserved.exposed_keys),
+        };
+        let judge::Spent { bad_responses, exposed_keys } = spent;
+        guard.restore(Spent { bad_responses, exposed_keys });
         let drive = Self {
             sampler: Sampler::new(&state.plan),
             requests_until_now: log.requests,
@@ -122,6 +136,9 @@ impl Drive {
             recalled_at: None,
             rollbacks: BTreeMap::new(),
             place,
+            lease: Lease::of_nothing_beyond(spent),
+            lease_rests_until: Moment::default(),
+            ladder: None,
             is_stand_in: false,
         };
         drive.set_limits();
@@ -137,6 +154,10 @@ impl Drive {
         (self.requests_until_now, self.sessions_until_now) = (0, 0);
         self.requests_before = recorder.totals(self.canary.series).judged();
         self.log = RunLog::begin(&plan, file_split, now_ms);
+        // The canary gets nothing before a record of this run is durable, which holds the bound.
+        self.lease = Lease::of_a_new_run(&plan.budget);
+        self.log.reserved = self.lease.granted();
+        self.set_limits();
         (self.recalled_at, self.during) = (None, None);
         self.is_stand_in = false;
     }
@@ -200,6 +221,7 @@ impl Drive {
     /// behind would take the traffic of a promoted canary away, long after anybody decided so.
     pub(super) fn set_limits(&self) {
         let runs = self.state().phase.is_running();
+        let limits = |plan| limits(plan, &self.lease.allowed(&plan.budget));
         self.guard.set_limits(if runs { limits(self.plan()) } else { GuardLimits::default() });
     }
 }
@@ -217,14 +239,14 @@ fn salt(name: &RolloutName, number: u64) -> u64 {
 }
 
 fn guard(plan: &Plan, workers: usize) -> Arc<Guard> {
-    Arc::new(Guard::new(workers, limits(plan)))
+    Arc::new(Guard::new(workers, limits(plan, &plan.budget)))
 }
 
-fn limits(plan: &Plan) -> GuardLimits {
+fn limits(plan: &Plan, budget: &Budget) -> GuardLimits {
     let in_row = plan.breaker.consecutive_failures.value();
     GuardLimits {
         failures_in_row: in_row.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX)),
-        max_bad_responses: plan.budget.max_bad_responses.value(),
-        max_exposed_keys: plan.budget.max_exposed_keys.value(),
+        max_bad_responses: budget.max_bad_responses.value(),
+        max_exposed_keys: budget.max_exposed_keys.value(),
     }
 }

@@ -5,6 +5,7 @@
 use super::{
     carry::{MoveAnswer, Reply, Word},
     drive::Drive,
+    ladder::Ladder,
 };
 use crate::{
     config::model::{Check, Hook, Rollout},
@@ -50,6 +51,12 @@ impl Controller {
     /// Calls the hooks of a point; nothing waits for them.
     pub(super) fn call_hooks(&mut self, name: &RolloutName, point: HookPoint) {
         let hooks = self.written(name).map(|rollout| rollout.hooks).unwrap_or_default();
+        if point == HookPoint::Rollback
+            && let Some(drive) = self.drives.get_mut(name)
+        {
+            let route = drive.plan().route.clone();
+            drive.ladder = Some(Ladder::of(route, &hooks, clock::now()));
+        }
         if hooks.iter().any(|hook| hook.point == point) {
             self.spawn_hooks(name, hooks, point, None, None);
         }
@@ -150,11 +157,18 @@ impl Controller {
 
     /// Keeps how a hook ended.
     pub(super) fn note_hook(&mut self, name: &RolloutName, result: HookResult) {
+        let is_rung = result.point == HookPoint::Rollback;
         let run = self.tell_hook(name, result);
         if let Some(drive) = self.drives.get_mut(name) {
             drive.log.remember_hook(run);
+            if let Some(ladder) = drive.ladder.as_mut().filter(|_| is_rung) {
+                ladder.rung_ended(clock::now());
+            }
         }
         self.checkpoint(name);
+        if is_rung {
+            self.drop_forgotten();
+        }
     }
 
     /// Tells how a hook ended.

@@ -6,51 +6,44 @@
 use std::collections::HashSet;
 
 use super::{
-    Run, Runs,
+    Run,
     drive::{self, Drive},
+    unknown::{Unknown, ended_as_lost, lost},
 };
 use crate::{
     config::Config,
-    control::{Controller, HandSplit, Past, Superseded, shares, store::Kept},
-    decision::rollout::{Effect, Engine, Phase, State},
-    domain::{
-        BackendName, Plan, RolloutName, RouteName, Split, Weight,
-        verdict::{Cause, CauseKind},
-    },
+    control::{Controller, HandSplit, Superseded, shares, store::Kept},
+    decision::rollout::Engine,
+    domain::{BackendName, Plan, RolloutName, RouteName, Split},
     lifecycle::clock,
     routing::BuildError,
     telemetry::{Event, EventKind, SELF_ACTOR, SeriesExhausted},
 };
 
 impl Controller {
-    /// Takes up the rollouts of the configuration where `runs` left them; before there is traffic.
+    /// Takes up the rollouts of the configuration where `kept` left them; before there is traffic.
     ///
     /// # Errors
     /// [`BuildError`] when there are too many routes and backends to count.
-    pub(in crate::control) fn open_rollouts(
-        &mut self,
-        runs: Runs,
-        past: Past,
-    ) -> Result<(), BuildError> {
+    pub(in crate::control) fn open_rollouts(&mut self, kept: &Kept) -> Result<(), BuildError> {
         let config = self.config.borrow().clone();
-        self.numbers = runs.iter().map(|(name, run)| (name.clone(), run.number)).collect();
-        for (name, run) in runs {
+        self.numbers = kept.newest_numbers().collect();
+        for (name, run) in kept.runs.clone() {
             if has_parts_of(&config, &run.record.state.plan) {
                 let route = run.record.state.plan.route.clone();
                 self.resume(&name, run).map_err(|error| series_fault(&route, &error))?;
             } else if run.record.state.phase.is_running() {
                 let message = "the configuration no longer has its route or one of its backends: it cannot go on";
-                let now = clock::wall_millis();
-                let event = Event::new(EventKind::RolloutStateLost, now, name.as_str(), message);
-                self.audit.keep(event);
+                self.tell_lost(name.as_str(), message);
                 self.store.keep_run(name, ended_as_lost(run));
             }
         }
         let plans = config.rollouts.iter().map(|rollout| &rollout.plan);
         for plan in plans.filter(|plan| !self.drives.contains_key(&plan.name)).collect::<Vec<_>>() {
-            let made = self.add(plan.clone(), past);
+            let made = self.add(plan.clone(), Unknown::of(&plan.name, kept));
             made.map_err(|error| series_fault(&plan.route, &error))?;
         }
+        self.tell_unreadable(kept);
         // The file may have changed while there was no process.
         self.follow_config(&config, SELF_ACTOR);
         Ok(())
@@ -64,8 +57,7 @@ impl Controller {
         if !sound {
             let message =
                 "what was kept of it does not fit its plan: all traffic goes to the baseline";
-            let now = clock::wall_millis();
-            self.audit.keep(Event::new(EventKind::RolloutStateLost, now, name.as_str(), message));
+            self.tell_lost(name.as_str(), message);
             drive.engine = Engine::new(lost(state.plan));
         }
         if !drive.owns_route() {
@@ -83,36 +75,14 @@ impl Controller {
     }
 
     /// A rollout without a run: idle, or with all traffic on the baseline when it is not known whether it had one.
-    fn add(&mut self, plan: Plan, past: Past) -> Result<(), SeriesExhausted> {
-        let name = plan.name.clone();
-        let workers = self.recorder.workers();
-        let mut drive = Drive::idle(plan, &self.recorder, workers)?;
-        drive.number = self.numbers.get(&name).copied().unwrap_or(0);
-        let why = match past {
-            Past::Known => {
-                self.drives.insert(name, drive);
-                return Ok(());
-            }
-            Past::Lost => "the state file was lost",
-            Past::Unread => "the state file cannot be read",
-        };
-        let file_split = self.file_split(&drive.plan().route);
-        let plan = drive.plan().clone();
-        let baseline = plan.baseline.clone();
-        if let Some(split) = file_split {
-            drive.begin_run(&split, &self.recorder, clock::wall_millis());
-            self.numbers.insert(name.clone(), drive.number);
+    fn add(&mut self, plan: Plan, unknown: Option<Unknown>) -> Result<(), SeriesExhausted> {
+        if let Some(unknown) = unknown {
+            return self.add_unknown(plan, unknown);
         }
-        drive.engine = Engine::new(lost(plan));
-        drive.is_stand_in = past == Past::Unread;
-        drive.log.because = format!("{why}: nobody knows how far it was");
-        drive.log.ended_at_ms = Some(drive.log.since_ms);
-        self.drives.insert(name.clone(), drive);
-        self.carry_out(&name, vec![Effect::SetWeight(Weight::ZERO), Effect::Checkpoint]);
-        let message =
-            format!("{why}, and nobody knows how far it was: all traffic goes to {baseline}");
-        let now = clock::wall_millis();
-        self.audit.keep(Event::new(EventKind::RolloutStateLost, now, name.as_str(), message));
+        let name = plan.name.clone();
+        let mut drive = Drive::idle(plan, &self.recorder, self.recorder.workers())?;
+        drive.number = self.numbers.get(&name).copied().unwrap_or(0);
+        self.drives.insert(name, drive);
         Ok(())
     }
 
@@ -189,9 +159,7 @@ impl Controller {
         for rollout in &config.rollouts {
             self.follow_plan(rollout.plan.clone());
         }
-        let configured =
-            |name: &RolloutName| config.rollouts.iter().any(|known| known.plan.name == *name);
-        self.drives.retain(|name, drive| configured(name) || drive.owns_route());
+        self.drop_forgotten();
         self.show_rollouts();
     }
 
@@ -208,7 +176,7 @@ impl Controller {
                 Ok(())
             }
             Some(_) => self.recast(&name, plan),
-            None => self.add(plan, Past::Known),
+            None => self.add(plan, None),
         };
         if let Err(error) = followed {
             let now = clock::wall_millis();
@@ -318,15 +286,14 @@ impl Controller {
     /// Takes up what the state file held all the time, where something only stood in for it.
     pub(in crate::control) fn adopt_runs(&mut self, kept: &Kept) {
         let config = self.config.borrow().clone();
-        for (name, run) in &kept.runs {
-            let number = self.numbers.entry(name.clone()).or_default();
-            *number += run.number;
-            if let Some(drive) = self.drives.get_mut(name)
+        for (name, newest) in kept.newest_numbers() {
+            if let Some(drive) = self.drives.get_mut(&name)
                 && !drive.is_stand_in
             {
                 // If it began, it did so without knowing of those before it.
-                drive.number += run.number;
+                drive.number += newest;
             }
+            *self.numbers.entry(name).or_default() += newest;
         }
         let stand_ins = self.drives.iter().filter(|(_, drive)| drive.is_stand_in);
         for name in stand_ins.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
@@ -336,7 +303,7 @@ impl Controller {
                     self.numbers.insert(name.clone(), run.number);
                     self.resume(&name, run.clone())
                 }
-                Some(_) | None => self.add(old.plan().clone(), Past::Known),
+                Some(_) | None => self.add(old.plan().clone(), Unknown::of(&name, kept)),
             };
             if taken.is_err() {
                 self.drives.insert(name.clone(), old);
@@ -348,6 +315,7 @@ impl Controller {
                 self.publisher.take_back(&route, split);
             }
         }
+        self.tell_unreadable(kept);
         self.show_rollouts();
     }
 }
@@ -370,21 +338,6 @@ impl Drive {
 fn has_roles_of(plan: &Plan, other: &Plan) -> bool {
     let roles = |plan: &Plan| (plan.route.clone(), plan.baseline.clone(), plan.canary.clone());
     roles(plan) == roles(other)
-}
-
-/// All traffic on the baseline, since nobody knows better.
-fn lost(plan: Plan) -> State {
-    let cause = Cause::new(CauseKind::State, "what was kept of it is lost");
-    let mut state = State::idle(plan);
-    state.phase = Phase::RolledBack { cause, step: None };
-    state
-}
-
-/// A run that cannot go on: a later configuration must not wake it up again, at the weight that it had.
-fn ended_as_lost(mut run: Run) -> Run {
-    run.record.state = lost(run.record.state.plan);
-    run.record.log.released = true;
-    run
 }
 
 /// Whether `config` has all that `plan` moves traffic between.

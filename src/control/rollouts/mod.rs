@@ -7,16 +7,19 @@ mod board;
 mod carry;
 mod drive;
 mod errands;
+mod ladder;
 mod life;
 mod news;
 mod operate;
 mod process_meter;
+mod reserve;
 mod run;
 mod sample;
 mod sampler;
 mod show;
 mod status;
 mod tick;
+mod unknown;
 
 pub(in crate::control) use self::{
     board::{Board, Shown},

@@ -48,6 +48,7 @@ const fn kind(news: NewsKind) -> EventKind {
         NewsKind::RolledBack => EventKind::RolloutRolledBack,
         NewsKind::Failed => EventKind::RolloutFailed,
         NewsKind::Continued => EventKind::RolloutContinued,
+        NewsKind::Unwatched => EventKind::RolloutUnwatched,
         NewsKind::ThresholdSet => EventKind::RolloutThresholdSet,
         NewsKind::AlertRaised => EventKind::RolloutAlertRaised,
         NewsKind::AlertResolved => EventKind::RolloutAlertResolved,

@@ -52,8 +52,15 @@ impl Controller {
         let config = self.config.borrow().clone();
         let runs = |drive: &Drive| drive.state().phase.is_running();
         if verb == Verb::Start && !self.drives.get(name).is_some_and(runs) {
-            // Since the run before it the file may have changed, and thresholds were set for that run alone.
             let written = config.rollouts.iter().find(|known| known.plan.name == *name);
+            let known = self.drives.get(name).map(Drive::plan);
+            let plans = written.map(|written| &written.plan).into_iter().chain(known);
+            if let Some(climb) =
+                { plans }.find_map(|plan| self.ladder_in_the_way(name, &plan.route))
+            {
+                return Err(climb);
+            }
+            // Since the run before it the file may have changed, and thresholds were set for that run alone.
             written.into_iter().for_each(|written| self.follow_plan(written.plan.clone()));
         }
         let Some(drive) = self.drives.get_mut(name) else { return Ok(()) };

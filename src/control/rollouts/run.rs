@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     control::report::{CheckRun, HookRun},
-    decision::rollout::State,
+    decision::{judge::Spent, rollout::State},
     domain::{BackendName, CheckResult, Plan, RolloutName, Split, Weight},
 };
 
@@ -38,24 +38,38 @@ pub(in crate::control) struct RunLog {
     /// The plan as the file had it when the run began.
     pub(super) planned: Plan,
     /// What the file said of the route's split then.
+    #[serde(default)]
     pub(super) file_split: BTreeMap<BackendName, Weight>,
     /// When it began, in Unix milliseconds; 0 before the first run.
+    #[serde(default)]
     pub(super) started_at_ms: u64,
     /// When it came into its phase.
+    #[serde(default)]
     pub(super) since_ms: u64,
     /// When it ended.
+    #[serde(default)]
     pub(super) ended_at_ms: Option<u64>,
     /// Whether the route's split is somebody else's again.
+    #[serde(default)]
     pub(super) released: bool,
     /// The last thing that was decided.
+    #[serde(default)]
     pub(super) because: String,
     /// Attempts of the canary.
+    #[serde(default)]
     pub(super) requests: u64,
     /// Sessions that saw it.
+    #[serde(default)]
     pub(super) sessions: u64,
+    /// The bound up to which the budget may be spent, and counts as spent after a kill.
+    #[serde(default)]
+    pub(super) reserved: Spent,
     /// Thresholds changed by hand.
+    #[serde(default)]
     pub(super) changed: Vec<String>,
+    #[serde(default)]
     pub(super) checks: Vec<CheckRun>,
+    #[serde(default)]
     pub(super) hooks: Vec<HookRun>,
 }
 
@@ -72,6 +86,7 @@ impl RunLog {
             because: String::new(),
             requests: 0,
             sessions: 0,
+            reserved: Spent::default(),
             changed: Vec::new(),
             checks: Vec::new(),
             hooks: Vec::new(),
@@ -146,6 +161,44 @@ pub(in crate::control) mod tests {
         record.log.changed.push("min_requests 50 → 5".to_owned());
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+    }
+
+    /// What a version may have lacked, or a later one adds; nothing else can be guessed.
+    #[test]
+    fn a_record_of_another_version_is_read_where_something_sane_stands_in() {
+        let whole = serde_json::to_value(record(Duration::from_secs(9))).unwrap();
+        let mut older = whole.clone();
+        let gone = [
+            ("/state", vec!["elapsed", "clocks", "spent", "overdue"]),
+            ("/state/phase/baking", vec!["served", "errands", "hurried", "told"]),
+            ("/state/plan", vec!["auto_start", "alerts", "deadline", "budget", "external"]),
+            ("/state/plan/steps/0", vec!["gate"]),
+            ("/log", vec!["file_split", "released", "because", "sessions", "checks", "hooks"]),
+        ];
+        for (place, keys) in gone {
+            let object = older.pointer_mut(place).unwrap().as_object_mut().unwrap();
+            for key in keys {
+                assert!(object.remove(key).is_some(), "{place}/{key}");
+            }
+        }
+        let read: Record = serde_json::from_value(older).unwrap();
+        assert_eq!(read.state.phase, Phase::Baking(Stay::at(0)), "the hold begins anew");
+        assert!(!read.log.released, "it keeps the word on its route");
+        let mut newer = whole.clone();
+        for place in
+            ["", "/state", "/state/phase/baking", "/state/plan", "/state/plan/steps/0", "/log"]
+        {
+            newer.pointer_mut(place).unwrap()["of tomorrow"] = serde_json::json!({ "x": [1] });
+        }
+        assert_eq!(
+            serde_json::from_value::<Record>(newer).unwrap(),
+            record(Duration::from_secs(9))
+        );
+        for key in ["steps", "rollback", "canary"] {
+            let mut broken = whole.clone();
+            broken["state"]["plan"].as_object_mut().unwrap().remove(key);
+            assert!(serde_json::from_value::<Record>(broken).is_err(), "{key} cannot be guessed");
+        }
     }
 
     #[test]

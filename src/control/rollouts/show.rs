@@ -10,10 +10,11 @@ use crate::{
     control::{Controller, status::rfc3339},
     decision::{
         condition::{Reading, Truth},
-        judge::RuleReading,
-        rollout::{Hold, Phase},
+        judge::{RuleReading, Source},
+        rollout::{Hold, Phase, Verb},
     },
     domain::Plan,
+    lifecycle::clock,
     telemetry::Recorder,
 };
 
@@ -71,7 +72,7 @@ impl Drive {
             missing: self.missing(),
             verdict: self.verdict(),
             conditions: self.conditions(),
-            fits: state.fitting().iter().map(|verb| verb.word().to_owned()).collect(),
+            fits: self.fits(),
             exposure: self.exposure(recorder),
             changed: log.changed.clone(),
             plan_differs: self.follows_plan()
@@ -94,23 +95,42 @@ impl Drive {
     /// What keeps it from going on, for people.
     fn missing(&self) -> Vec<String> {
         let state = self.state();
-        let mut missing = Vec::new();
+        let climbed = self.climbed(clock::now()).map(|climb| climb.to_string());
+        let mut missing: Vec<_> = climbed.into_iter().collect();
         let Some(_) = state.phase.stay() else { return missing };
         if let Phase::Holding {
-            why: why @ (Hold::Errand | Hold::ErrandFailed | Hold::NotWritten),
+            why: why @ (Hold::Errand | Hold::Writing | Hold::ErrandFailed | Hold::NotWritten),
             ..
         } = &state.phase
         {
             missing.push(why.described().to_owned());
         }
-        let lacking = self.engine.judgement().criteria.iter().filter(|reading| !reading.is_true());
+        if self.is_short_of_lease() {
+            let text = "what may be spent of the budget must be in the state file first: new requests go to the baseline";
+            missing.push(text.to_owned());
+        }
+        let judgement = self.engine.judgement();
+        missing.extend(judgement.doubts(Source::Reflexes));
+        let lacking = judgement.criteria.iter().filter(|reading| !reading.is_true());
         missing.extend(lacking.map(ToString::to_string));
         let settling = self.engine.settling();
         if missing.is_empty() && !settling.is_zero() {
             missing
                 .push(format!("the weight has only just changed; {:.1} s", settling.as_secs_f64()));
         }
+        if missing.is_empty() {
+            missing.extend(judgement.doubts(Source::Rules));
+            missing.extend(judgement.doubts(Source::Traffic));
+        }
         missing
+    }
+
+    /// Verbs that fit; none begins a run while the ladder of the last one is climbed.
+    fn fits(&self) -> Vec<String> {
+        let climbs = self.climbed(clock::now()).is_some();
+        let fitting = self.state().fitting().iter();
+        let fitting = fitting.filter(|verb| !climbs || **verb != Verb::Start);
+        fitting.map(|verb| verb.word().to_owned()).collect()
     }
 
     fn conditions(&self) -> Vec<ConditionStatus> {

@@ -1,5 +1,8 @@
 //! Rollouts in a controller: restarts, reloads, and a state file that is late.
 
+mod budget;
+mod ladder;
+
 use crate::{
     control::{
         Operate, SetSplit, SetThresholds,
@@ -157,6 +160,37 @@ async fn a_run_whose_backend_went_away_does_not_wake_up_when_the_backend_returns
     assert_eq!((running.phase(), running.split()), ("rolled_back".to_owned(), shares(100, 0)));
 }
 
+#[tokio::test]
+async fn a_record_that_cannot_be_read_sends_its_route_alone_to_the_baseline() {
+    let house = house("");
+    let running = house.start(FakeDataPlane::default());
+    running.verb(Verb::Start).await;
+    running.comes_to("baking").await;
+    assert_eq!(running.split(), shares(80, 20));
+    running.stop().await;
+    let connection = rusqlite::Connection::open(house.state()).unwrap();
+    let spoil = "UPDATE runs SET record = replace(record, '\"plan\"', '\"plant\"')";
+    connection.execute(spoil, []).unwrap();
+    let running = house.start(FakeDataPlane::default());
+    assert_eq!((running.phase(), running.split()), ("rolled_back".to_owned(), shares(100, 0)));
+    let events = running.handle.audit().read(None, 100).await;
+    assert!(
+        events.iter().any(|event| event.kind == EventKind::RolloutStarted),
+        "the past is there"
+    );
+    let lost = events.iter().find(|event| event.kind == EventKind::RolloutStateLost).unwrap();
+    for part in ["the record of its run 1 cannot be read", "plan", "table runs", "blue"] {
+        assert!(lost.message.contains(part), "{}", lost.message);
+    }
+    running.stop().await;
+    let spoiled = "SELECT count(*) FROM runs WHERE record LIKE '%\"plant\"%'";
+    assert_eq!(connection.query_row(spoiled, [], |row| row.get(0)), Ok(1), "for a person to see");
+    let running = house.start(FakeDataPlane::default());
+    assert_eq!((running.phase(), running.split()), ("rolled_back".to_owned(), shares(100, 0)));
+    let told = running.kinds().await;
+    assert_eq!(told.iter().filter(|kind| **kind == EventKind::RolloutStateLost).count(), 1);
+}
+
 /// A section that is renamed between two releases leaves the rollout of the old name behind on the same route.
 #[tokio::test]
 async fn a_route_follows_one_rollout_at_a_time_also_when_its_section_is_renamed() {
@@ -297,18 +331,4 @@ async fn a_plan_that_changed_under_a_run_counts_from_the_next_start_on() {
     running.verb(Verb::Start).await;
     let status = running.handle.status().rollouts.remove(0);
     assert_eq!((status.plan_differs, status.steps[0].weight.percent()), (false, 5.0));
-}
-
-#[tokio::test]
-async fn a_rung_that_ends_under_the_next_run_is_told() {
-    let hook = "[[rollout.api.hook]]\non = \"rollback\"\nname = \"undo\"\nexec = [\"/bin/sleep\", \"1\"]\n";
-    let house = House::with_servers(ALL_BLUE);
-    house.write(ALL_BLUE, &format!("{}{hook}", plan("blue", "green", "")));
-    let running = house.start(FakeDataPlane::default());
-    running.verb(Verb::Start).await;
-    running.told(EventKind::RolloutAdvanced).await;
-    running.verb(Verb::Rollback).await;
-    running.verb(Verb::Start).await;
-    running.told(EventKind::HookEnded).await;
-    assert_eq!(running.handle.status().rollouts[0].run, 2);
 }

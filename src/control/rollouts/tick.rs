@@ -7,10 +7,7 @@ use futures_util::future::{self, FutureExt as _};
 use super::{drive::Drive, process_meter::ProcessLoad};
 use crate::{
     control::{Controller, checks::RunningChecks},
-    decision::{
-        judge::{Sample, Spent},
-        rollout::Phase,
-    },
+    decision::{judge::Sample, rollout::Phase},
     domain::{BackendName, MirrorDepth, Moment, Queue, RolloutName},
     lifecycle::clock,
     routing::{Guard, Table},
@@ -39,8 +36,11 @@ impl Controller {
     }
 
     fn tick_rollout(&mut self, name: &RolloutName) {
-        let begins = |drive: &Drive| matches!(drive.state().phase, Phase::Idle);
-        if self.drives.get(name).is_some_and(begins) && self.rival(name).is_some() {
+        let begins = |drive: &&Drive| matches!(drive.state().phase, Phase::Idle);
+        if let Some(drive) = self.drives.get(name).filter(begins)
+            && (self.rival(name).is_some()
+                || self.ladder_in_the_way(name, &drive.plan().route).is_some())
+        {
             return;
         }
         let now = clock::now();
@@ -60,6 +60,7 @@ impl Controller {
         }
         self.carry_out(name, effects);
         self.tend_checks(name);
+        self.tend_lease(name);
         self.sample(name, now);
         self.tell_last_byte(name, now);
     }
@@ -133,7 +134,6 @@ impl Drive {
 
     /// What is measured at this moment.
     fn observe(&self, recorder: &Recorder, table: &Table, load: ProcessLoad) -> Sample {
-        let spent = self.guard.spent();
         let healthy = |name: &BackendName| {
             let backend = table.backends().iter().find(|backend| backend.name == *name)?;
             Some(backend.usable(clock::now()) as u64)
@@ -149,7 +149,7 @@ impl Drive {
             process_memory: load.memory_bytes,
             process_cpu: load.cpu_share,
             external: BTreeMap::new(),
-            spent: Spent { bad_responses: spent.bad_responses, exposed_keys: spent.exposed_keys },
+            spent: self.spent(),
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::{
     Kept,
     desk::Story,
-    runs::{self, KeptSample},
+    runs::{self, KeptSample, UnreadableRun},
 };
 use crate::{
     control::{
@@ -94,7 +94,7 @@ impl Batch {
             let newer = std::mem::replace(splits, kept.splits.clone());
             splits.extend(newer);
         }
-        runs::number_after(&kept.runs, &mut self.runs, self.samples.iter_mut());
+        runs::number_after(kept, &mut self.runs, self.samples.iter_mut());
     }
 }
 
@@ -135,8 +135,8 @@ impl Database {
         Ok(splits)
     }
 
-    /// The newest run of each rollout.
-    pub(super) fn runs(&self) -> Result<Runs, DatabaseError> {
+    /// The newest run of each rollout, and those of them that cannot be read.
+    pub(super) fn runs(&self) -> Result<(Runs, Vec<UnreadableRun>), DatabaseError> {
         runs::newest(&self.connection)
     }
 

@@ -12,6 +12,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
+    Kept,
     database::Batch,
     runs::{KeptSample, number_after},
 };
@@ -124,15 +125,14 @@ impl Desk {
         fits
     }
 
-    /// Goes on from a file whose last event is number `last_event`, with `splits` as all that are set by hand now.
-    /// Runs are numbered after those of `runs`.
-    pub(super) fn adopt(&self, last_event: u64, splits: HandSplits, runs: &Runs) {
+    /// Goes on from a file that held `kept`, with `splits` as all that are set by hand now: what waits is numbered after it.
+    pub(super) fn adopt(&self, kept: &Kept, splits: HandSplits) {
         let mut papers = self.papers();
         for event in &mut papers.events {
-            event.id += last_event;
+            event.id += kept.last_event;
         }
         let Papers { runs: waiting, samples, .. } = &mut *papers;
-        number_after(runs, waiting, samples.iter_mut());
+        number_after(kept, waiting, samples.iter_mut());
         papers.splits = Some(splits);
         papers.adopted = true;
         self.bell.notify_one();

@@ -269,7 +269,7 @@ impl Keeper {
         self.unwritten.go_on_from(&kept);
         let meanwhile = std::mem::replace(&mut self.runs, kept.runs.clone());
         for (rollout, mut run) in meanwhile {
-            run.number += kept.runs.get(&rollout).map_or(0, |run| run.number);
+            run.number += kept.newest_number(&rollout);
             self.runs.insert(rollout, run);
         }
         self.splits = self.unwritten.splits.clone().unwrap_or_default();
@@ -297,9 +297,11 @@ impl Keeper {
     fn load(&self) -> Result<(FileState, Kept), DatabaseError> {
         let identity = self.place.prepare()?;
         let database = Database::open(self.place.path())?;
+        let (runs, unreadable) = database.runs()?;
         let kept = Kept {
             splits: database.splits()?,
-            runs: database.runs()?,
+            runs,
+            unreadable,
             cookie_secret: database.secret(COOKIE_SECRET)?.unwrap_or_default(),
             last_event: database.last_event(),
             past: Past::Known,

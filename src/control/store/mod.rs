@@ -15,7 +15,7 @@ use std::{io, path::PathBuf, sync::Arc, thread};
 
 use tokio::sync::{mpsc, oneshot};
 
-pub(in crate::control) use self::desk::Story;
+pub(in crate::control) use self::{desk::Story, runs::UnreadableRun};
 use self::{
     desk::{Desk, Read},
     keeper::Keeper,
@@ -62,12 +62,36 @@ pub struct Kept {
     pub splits: HandSplits,
     /// The newest run of each rollout.
     pub(in crate::control) runs: Runs,
+    /// Rollouts whose newest run cannot be read.
+    pub(in crate::control) unreadable: Vec<UnreadableRun>,
     /// Random key for the cookies that Tidegate issues; made at the first start.
     pub cookie_secret: Vec<u8>,
     /// Number of the newest event.
     pub last_event: u64,
     /// Whether that is all there was.
     pub past: Past,
+}
+
+impl Kept {
+    /// The newest run of `rollout` that cannot be read.
+    pub(in crate::control) fn unreadable(&self, rollout: &RolloutName) -> Option<&UnreadableRun> {
+        self.unreadable.iter().find(|run| run.rollout == rollout.as_str())
+    }
+
+    /// Number of the newest run of every rollout that has a name.
+    pub(in crate::control) fn newest_numbers(&self) -> impl Iterator<Item = (RolloutName, u64)> {
+        let readable = self.runs.iter().map(|(name, run)| (name.clone(), run.number));
+        let unreadable = self.unreadable.iter();
+        readable.chain(
+            unreadable.filter_map(|run| Some((RolloutName::new(&run.rollout).ok()?, run.number))),
+        )
+    }
+
+    /// Number of the newest run of `rollout`, 0 without any.
+    pub(in crate::control) fn newest_number(&self, rollout: &RolloutName) -> u64 {
+        let readable = self.runs.get(rollout).map(|run| run.number);
+        readable.or_else(|| Some(self.unreadable(rollout)?.number)).unwrap_or(0)
+    }
 }
 
 /// Whether the state of the process before this one is known.
@@ -133,10 +157,10 @@ impl Store {
         self.0.0.put_sample(KeptSample { rollout, number, sample })
     }
 
-    /// Goes on from what [`LateRead`] told: events kept so far come after number `last_event`, and `splits` are all that are
-    /// set by hand now; runs kept so far come after those of `runs`.
-    pub(in crate::control) fn adopt(&self, last_event: u64, splits: HandSplits, runs: &Runs) {
-        self.0.0.adopt(last_event, splits, runs);
+    /// Goes on from `kept`, which [`LateRead`] told: events and runs so far come after those of it, and `splits` are all
+    /// that are set by hand now.
+    pub(in crate::control) fn adopt(&self, kept: &Kept, splits: HandSplits) {
+        self.0.0.adopt(kept, splits);
     }
 
     /// At most `limit` events in the order of their numbers: the first after `after`, or else the newest. `None` when the

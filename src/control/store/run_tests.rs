@@ -62,7 +62,7 @@ async fn a_file_that_is_damaged_or_gone_says_that_the_past_is_lost() {
     store.keep_run(api(), run(1, 1));
     close(store).await;
     let connection = rusqlite::Connection::open(&path).unwrap();
-    connection.execute("UPDATE runs SET record = '{\"state\": 1}'", []).unwrap();
+    connection.execute("ALTER TABLE runs RENAME COLUMN record TO other", []).unwrap();
     drop(connection);
     let (store, kept, _said) = open(&path);
     assert_eq!((kept.runs.len(), kept.past), (0, Past::Lost));
@@ -72,6 +72,40 @@ async fn a_file_that_is_damaged_or_gone_says_that_the_past_is_lost() {
     close(store).await;
     fs::remove_file(&path).unwrap();
     assert_eq!(open(&path).1.past, Past::Lost);
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_costs_no_other_and_stays_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let (store, _kept, _said) = open(&path);
+    let other = RolloutName::new("other").unwrap();
+    for number in [1, 2] {
+        store.keep_run(api(), run(number, 1));
+        store.keep_run(other.clone(), run(number + 2, 7));
+        assert!(store.flush().await);
+    }
+    assert!(store.keep(event(1), None));
+    close(store).await;
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    for broken in ["'{\"state\": 1}'", "CAST(x'ff00fe' AS TEXT)", "''"] {
+        let sql = format!("UPDATE runs SET record = {broken} WHERE rollout = 'api' AND number = 2");
+        connection.execute(&sql, []).unwrap();
+        let (store, kept, _said) = open(&path);
+        assert_eq!((&kept.past, kept.last_event), (&Past::Known, 1), "{broken}");
+        assert_eq!(kept.runs, Runs::from([(other.clone(), run(4, 7))]), "{broken}");
+        assert_eq!(kept.unreadable(&api()).unwrap().number, 2, "{broken}");
+        assert_eq!((kept.newest_number(&api()), kept.newest_number(&other)), (2, 4));
+        close(store).await;
+    }
+    let (store, _kept, _said) = open(&path);
+    store.keep_run(api(), run(3, 1));
+    close(store).await;
+    let (store, kept, _said) = open(&path);
+    assert_eq!((kept.runs.len(), kept.unreadable.len()), (2, 0), "a newer run has the word");
+    close(store).await;
+    let count = "SELECT count(*) FROM runs WHERE rollout = 'api'";
+    assert_eq!(connection.query_row(count, [], |row| row.get(0)), Ok(3), "all are still there");
 }
 
 #[tokio::test]
@@ -93,7 +127,7 @@ async fn runs_that_began_before_a_late_read_are_numbered_after_it() {
     assert!(store.flush().await);
     let told = late.recv().await.unwrap();
     assert_eq!(told.runs, Runs::from([(api(), run(4, 1))]));
-    store.adopt(told.last_event, told.splits, &told.runs);
+    store.adopt(&told, told.splits.clone());
     store.keep_run(api(), run(5, 4));
     close(store).await;
     let (store, kept, _said) = open(&path);

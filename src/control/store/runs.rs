@@ -4,7 +4,10 @@
 
 use rusqlite::{Connection, Row, params};
 
-use super::database::{DatabaseError, damaged, from_json};
+use super::{
+    Kept,
+    database::{DatabaseError, damaged},
+};
 use crate::{
     control::rollouts::{Run, Runs, Sample, SideSample},
     domain::{RolloutName, Weight},
@@ -25,35 +28,53 @@ pub(super) struct KeptSample {
     pub(super) sample: Sample,
 }
 
-/// Numbers what began without knowing of `earlier` runs after those.
+/// A run whose record says nothing to this program. Its row stays as it is, for a person to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::control) struct UnreadableRun {
+    /// As it stands there.
+    pub(in crate::control) rollout: String,
+    /// 0 where that cannot be read either.
+    pub(in crate::control) number: u64,
+    /// What is wrong with it.
+    pub(in crate::control) why: String,
+}
+
+/// Numbers what began without knowing of the runs of `earlier` after those.
 pub(super) fn number_after<'s>(
-    earlier: &Runs,
+    earlier: &Kept,
     runs: &mut Runs,
     samples: impl Iterator<Item = &'s mut KeptSample>,
 ) {
-    let taken = |rollout: &RolloutName| earlier.get(rollout).map_or(0, |run| run.number);
     for (rollout, run) in runs {
-        run.number += taken(rollout);
+        run.number += earlier.newest_number(rollout);
     }
     for kept in samples {
-        kept.number += taken(&kept.rollout);
+        kept.number += earlier.newest_number(&kept.rollout);
     }
 }
 
-/// The newest run of each rollout.
-pub(super) fn newest(connection: &Connection) -> Result<Runs, DatabaseError> {
+/// The newest run of each rollout, and those of them that cannot be read: one of these costs the others nothing.
+pub(super) fn newest(connection: &Connection) -> Result<(Runs, Vec<UnreadableRun>), DatabaseError> {
     // With max() as the only aggregate, SQLite takes the other columns from the row that has it.
     let sql = "SELECT rollout, max(number) AS number, record FROM runs GROUP BY rollout";
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
-    let mut runs = Runs::new();
+    let (mut runs, mut unreadable) = (Runs::new(), Vec::new());
     while let Some(row) = rows.next()? {
-        let rollout = RolloutName::new(&row.get::<_, String>("rollout")?).map_err(damaged)?;
-        let number = u64::try_from(row.get::<_, i64>("number")?).map_err(damaged)?;
-        let record = from_json(&row.get::<_, String>("record")?)?;
-        runs.insert(rollout, Run { number, record });
+        // As bytes: what is no text any more must not keep the other rows back.
+        let bytes = |column| row.get_ref(column).map(|value| value.as_bytes().unwrap_or_default());
+        let rollout = String::from_utf8_lossy(bytes("rollout")?).into_owned();
+        let number = unsigned(row.get("number")?);
+        let name = RolloutName::new(&rollout).map_err(|error| error.to_string());
+        let record = serde_json::from_slice(bytes("record")?).map_err(|error| error.to_string());
+        match (name, record) {
+            (Ok(name), Ok(record)) => drop(runs.insert(name, Run { number, record })),
+            (Err(why), _) | (Ok(_), Err(why)) => {
+                unreadable.push(UnreadableRun { rollout, number, why });
+            }
+        }
     }
-    Ok(runs)
+    Ok((runs, unreadable))
 }
 
 /// Writes a run over its older state, and lets the oldest runs of its rollout go.

@@ -108,7 +108,7 @@ async fn what_came_before_a_late_read_goes_behind_and_over_the_file() {
     assert_eq!(told.cookie_secret, first.cookie_secret);
     let ids: Vec<_> = store.events(Some(0), 10).await.unwrap().iter().map(|kept| kept.id).collect();
     assert_eq!(ids, [1, 2, 3, 4]);
-    store.adopt(told.last_event, of("web"), &told.runs);
+    store.adopt(&told, of("web"));
     assert!(store.keep(event(5), None));
     close(store).await;
 

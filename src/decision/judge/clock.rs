@@ -12,6 +12,7 @@ use crate::{
 /// How long one rule has been true. True counts; False begins anew; Inconclusive neither counts nor begins anew, so that a
 /// source that is silent for a moment does not excuse what was true before and after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RuleClock {
     /// Time that it was seen to be true, without having been false since.
     #[serde(with = "duration_text")]
@@ -38,7 +39,8 @@ impl RuleClock {
 }
 
 /// The clocks of a plan's rules, in the plan's order; kept over restarts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Clocks {
     /// Of `rollback`.
     pub rollback: Vec<RuleClock>,
@@ -48,6 +50,7 @@ pub struct Clocks {
 
 /// An alert's clock and whether it was raised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct AlertClock {
     /// How long its rule has been true.
     pub clock: RuleClock,

@@ -45,6 +45,7 @@ pub struct Sample {
 
 /// What a rollout has used of its budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Spent {
     /// Failures of the canary.
     pub bad_responses: u64,

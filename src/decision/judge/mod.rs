@@ -88,6 +88,16 @@ impl Judgement {
     }
 }
 
+impl Judgement {
+    /// What keeps `source` from being content, while it does not turn back.
+    pub fn doubts(&self, source: Source) -> impl Iterator<Item = String> {
+        let doubtful = move |opinion: &&Opinion| {
+            opinion.source == source && matches!(opinion.verdict, Verdict::Inconclusive(_))
+        };
+        self.opinions.iter().filter(doubtful).flat_map(|opinion| opinion.reasons.clone())
+    }
+}
+
 /// Looks at `evidence` for the step `step` of its plan, `elapsed` after the last look; `reflex` is what the breaker says.
 pub fn judge(
     evidence: &Evidence<'_>,

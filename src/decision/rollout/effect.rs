@@ -109,6 +109,8 @@ news! {
     Failed = "rollout_failed", Some(NotificationKind::Failed), Critical;
     /// The process started anew and the rollout goes on where it was.
     Continued = "rollout_continued", None, Info;
+    /// Nobody looked for a while; that time does not count.
+    Unwatched = "rollout_unwatched", None, Warning;
     /// A threshold was changed by hand.
     ThresholdSet = "rollout_threshold_set", None, Info;
     /// An alert's condition has come true.

@@ -17,12 +17,18 @@ use crate::{
     domain::{
         Moment, Plan,
         condition::Externals,
+        format_duration,
         plan::{PlanFault, ThresholdChange},
     },
 };
 
 /// What a running rollout has learnt since is made durable as often as this: a kill costs no more.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+
+/// A longer time without a look was not watched: the process was stopped, or its machine was. Twenty ticks of the control
+/// loop, so that a busy machine on which it waits for its turn is not meant. Such a time counts as little as one in which
+/// there was no process: no hold is served by it, no rule lasts through it, and evidence begins anew behind it.
+const LONGEST_LOOK: Duration = Duration::from_secs(2);
 
 /// Actor of what a plan does by itself.
 const AUTO_START: &str = "auto_start";
@@ -36,6 +42,7 @@ pub struct Engine {
     breaker: Breaker,
     judgement: Judgement,
     last_tick: Option<Moment>,
+    longest_look: Duration,
     /// From here on attempts are looked at; `None` until the first tick at a weight.
     settled: Option<Moment>,
     unsaved: Duration,
@@ -74,6 +81,7 @@ impl Engine {
             breaker: Breaker::default(),
             judgement: Judgement::default(),
             last_tick: None,
+            longest_look: LONGEST_LOOK,
             settled: None,
             unsaved: Duration::ZERO,
         }
@@ -84,6 +92,12 @@ impl Engine {
         let mut engine = Self::new(state);
         let effects = engine.take(Input::Restarted);
         (engine, effects)
+    }
+
+    /// The same for ticks that come as seldom as every `longest`, as those of a simulation do.
+    #[must_use]
+    pub fn looked_at_every(self, longest: Duration) -> Self {
+        Self { longest_look: longest, ..self }
     }
 
     /// Where it is.
@@ -106,11 +120,16 @@ impl Engine {
 
     /// Time has come to `now`, and what is measured is `sample`.
     pub fn tick(&mut self, now: Moment, sample: &Sample) -> Vec<Effect> {
-        let elapsed = self.last_tick.map_or(Duration::ZERO, |last| now.since(last));
+        let passed = self.last_tick.map_or(Duration::ZERO, |last| now.since(last));
         self.last_tick = Some(now);
         let mut effects = self.start_by_itself();
         if !self.state.phase.is_running() {
             return effects;
+        }
+        let watched = passed <= self.longest_look;
+        let elapsed = if watched { passed } else { Duration::ZERO };
+        if !watched {
+            effects.push(self.begin_evidence_anew(passed));
         }
         self.state.spent = sample.spent;
         self.judgement = match self.state.phase.stay().map(|stay| stay.step) {
@@ -135,7 +154,12 @@ impl Engine {
     /// # Errors
     /// [`Refused`] where it does not fit the phase; then nothing has changed.
     pub fn command(&mut self, command: Command) -> Result<Vec<Effect>, Refused> {
+        let begins = command.verb == Verb::Start;
         let effects = self.state.step(Input::Command(command))?;
+        if begins {
+            // Nobody looks at a rollout that does not run: the time since is none of this run's.
+            self.last_tick = None;
+        }
         self.follow(&effects);
         Ok(effects)
     }
@@ -237,15 +261,30 @@ impl Engine {
         if !effects.iter().any(|effect| matches!(effect, Effect::SetWeight(_))) {
             return;
         }
-        let longest = self.state.plan.longest_window();
-        self.canary.restart(longest);
-        self.baseline.restart(longest);
+        self.restart_windows();
         self.breaker.restart();
-        self.settled = None;
         // The last look before an end stays: it says why.
         if self.state.phase.is_running() {
             self.judgement = Judgement::default();
         }
+    }
+
+    fn restart_windows(&mut self) {
+        let longest = self.state.plan.longest_window();
+        self.canary.restart(longest);
+        self.baseline.restart(longest);
+        self.settled = None;
+    }
+
+    /// After a time that was not watched: what was under way then ends late, and says nothing of the canary. The breaker goes
+    /// on: it must see failures even on a machine so busy that looks are rare.
+    fn begin_evidence_anew(&mut self, gap: Duration) -> Effect {
+        self.restart_windows();
+        let gap = format_duration(Duration::from_millis(gap.as_millis() as u64));
+        let message = format!(
+            "nobody looked for {gap}, as when the process is stopped: that time counts for nothing, and evidence begins anew"
+        );
+        self.state.tell(NewsKind::Unwatched, None, message)
     }
 
     /// Asks for a checkpoint when one is due and no move is under way, whose own record would be overwritten by it.

@@ -57,6 +57,7 @@ impl Errand {
 /// How far a list of errands has come. Kept over restarts; what ran when the process ended is run again, so hooks may be
 /// called twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Errands {
     /// How many are done, from the first.
     pub done: usize,

@@ -1,5 +1,7 @@
 //! Where a rollout is: all that a restart needs to go on where it was.
 //!
+//! A record of an earlier version may lack whatever has a default here; what another version adds is left out of account.
+//!
 //! Invariants: a step's place is below the number of the plan's steps; time served only grows while a step lasts, and is
 //! counted by the caller's monotonic ticks, so that a clock that is set cuts no hold short.
 
@@ -25,13 +27,16 @@ pub struct State {
     /// Where it is.
     pub phase: Phase,
     /// Since it began, pauses included.
-    #[serde(with = "duration_text")]
+    #[serde(default, with = "duration_text")]
     pub elapsed: Duration,
     /// How long each rule has been true.
+    #[serde(default)]
     pub clocks: Clocks,
     /// What it has cost.
+    #[serde(default)]
     pub spent: Spent,
     /// The deadline has passed and was acted upon.
+    #[serde(default)]
     pub overdue: bool,
     /// A move that waits to be durable. Never kept: what is kept is where it leads.
     #[serde(skip)]
@@ -50,13 +55,16 @@ pub struct Stay {
     /// The step's place in the plan, from 0.
     pub step: usize,
     /// Time spent at its weight, pauses left out.
-    #[serde(with = "duration_text")]
+    #[serde(default, with = "duration_text")]
     pub served: Duration,
     /// What is to be done before it is left.
+    #[serde(default)]
     pub errands: Errands,
     /// An operator wants to go on, whatever is missing.
+    #[serde(default)]
     pub hurried: bool,
     /// What somebody was told is missing: each lack is told once a stay, however often it comes and goes.
+    #[serde(default)]
     pub told: Vec<Lack>,
 }
 
@@ -138,6 +146,8 @@ pub enum Hold {
     Lack(Lack),
     /// A hook or check runs.
     Errand,
+    /// All is well, and the next step is on its way to the state file.
+    Writing,
     /// A required hook or check failed.
     ErrandFailed,
     /// The next step cannot be made durable.
@@ -150,6 +160,7 @@ impl Hold {
         match self {
             Self::Lack(lack) => lack.described(),
             Self::Errand => "hooks or checks are running",
+            Self::Writing => "the next step is being written to the state file",
             Self::ErrandFailed => "a required hook or check failed",
             Self::NotWritten => "the state file cannot be written",
         }

@@ -299,7 +299,7 @@ impl State {
         };
         if stay.errands.are_done(&list) {
             let effects = self.begin_move_unless_blocked(target);
-            let why = if self.blocked.is_some() { Hold::NotWritten } else { Hold::Errand };
+            let why = if self.blocked.is_some() { Hold::NotWritten } else { Hold::Writing };
             self.phase = Phase::Holding { stay, why };
             return effects;
         }
@@ -341,7 +341,7 @@ impl State {
                 true
             }
             Hold::ErrandFailed | Hold::NotWritten => true,
-            Hold::Errand => false,
+            Hold::Errand | Hold::Writing => false,
         };
         self.phase = Phase::Holding { stay, why };
         if is_news {

@@ -234,6 +234,7 @@ fn a_move_waits_until_it_is_durable() {
         }
     }
     let [Effect::Persist { ticket, state: kept }] = last.as_slice() else { panic!("{last:?}") };
+    assert!(matches!(state.phase, Phase::Holding { why: Hold::Writing, .. }), "{:?}", state.phase);
     assert_eq!(kept.phase, Phase::Baking(Stay::at(1)));
     assert!(!kept.is_moving() && state.is_moving());
     let mut failed = state.clone();

@@ -5,6 +5,7 @@
 //!
 //! Invariants: both sides have the same unit; what is displayed is parsed back to an equal condition.
 
+mod constant;
 mod fault;
 mod grammar;
 mod metric;
@@ -14,6 +15,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use constant::{Oddity, Purpose};
 pub use fault::ConditionFault;
 pub use grammar::Externals;
 pub use metric::{Gauge, Metric, Side};

@@ -30,6 +30,7 @@ pub struct Plan {
     /// The backend under trial.
     pub canary: BackendName,
     /// Begins by itself when the process starts or the plan appears.
+    #[serde(default)]
     pub auto_start: bool,
     /// Over which a rate or percentile is taken, unless a condition says its own.
     #[serde(with = "duration_text")]
@@ -40,22 +41,28 @@ pub struct Plan {
     #[serde(with = "duration_text")]
     pub settle: Duration,
     /// What happens when a step's time is over and there were too few requests.
+    #[serde(default)]
     pub on_thin_traffic: OnThinTraffic,
     /// What happens when the canary fails.
+    #[serde(default)]
     pub on_failure: OnFailure,
     /// What a metric source out of reach means.
+    #[serde(default)]
     pub external: ExternalSources,
     /// Longest time for the whole rollout, pauses included.
+    #[serde(default = "off")]
     pub deadline: Limit<Span>,
     /// In order; at least one.
     pub steps: Vec<Step>,
     /// Any of them turns back.
     pub rollback: Vec<Rule>,
     /// They say so and change nothing.
+    #[serde(default)]
     pub alerts: Vec<Alert>,
     /// The reflex that waits for no window.
     pub breaker: Breaker,
     /// Hard limits, held in the data path.
+    #[serde(default)]
     pub budget: Budget,
 }
 
@@ -70,6 +77,7 @@ pub struct Step {
     #[serde(with = "duration_text")]
     pub hold: Duration,
     /// Waits for an operator once the criteria are met.
+    #[serde(default)]
     pub gate: bool,
     /// All must be true at the end.
     pub require: Vec<Condition>,
@@ -84,6 +92,7 @@ pub struct Rule {
     #[serde(rename = "for", with = "duration_text")]
     pub lasting: Duration,
     /// Steps at which it is looked at; empty for all.
+    #[serde(default)]
     pub steps: Vec<StepName>,
 }
 
@@ -119,6 +128,7 @@ pub struct Breaker {
 
 /// Hard limits on what a rollout may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Budget {
     /// Failures of the canary; once spent it gets nothing more.
     pub max_bad_responses: Limit<u64>,
@@ -135,6 +145,11 @@ pub enum Limit<T> {
     Off,
     /// At most this.
     At(T),
+}
+
+/// What stands in for a limit that a kept plan lacks.
+const fn off() -> Limit<Span> {
+    Limit::Off
 }
 
 impl<T> Limit<T> {
@@ -177,7 +192,7 @@ impl<T: std::fmt::Display> std::fmt::Display for Limit<T> {
 macro_rules! choice {
     ($(#[$doc:meta])* $name:ident { $($(#[$about:meta])* $value:ident = $word:literal,)* }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum $name {
             $($(#[$about])* $value,)*
@@ -215,6 +230,7 @@ choice! {
     /// What happens when a step's time is over and there were too few requests.
     OnThinTraffic {
         /// The step goes on until there are enough.
+        #[default]
         Hold = "hold",
         /// The next step begins.
         Advance = "advance",
@@ -225,6 +241,7 @@ choice! {
     /// What happens when the canary fails.
     OnFailure {
         /// All traffic goes back to the baseline.
+        #[default]
         Rollback = "rollback",
         /// The weights stay as they are, for what cannot be undone.
         Pause = "pause",
@@ -235,6 +252,7 @@ choice! {
     /// What a metric source out of reach means.
     ExternalSources {
         /// Nothing goes forward without it.
+        #[default]
         Required = "required",
         /// Conditions on it are left out meanwhile.
         Optional = "optional",

@@ -7,7 +7,7 @@ use std::{fmt, time::Duration};
 use super::{Limit, Plan, Rule, Span};
 use crate::domain::{
     Condition,
-    condition::Externals,
+    condition::{Externals, Oddity, Purpose},
     duration::{format_duration, parse_duration},
     nearest,
 };
@@ -152,7 +152,8 @@ impl Plan {
             let (rest, index) = rest.rsplit_once('.')?;
             let name = rest.strip_suffix(".require")?;
             let step = self.steps.iter_mut().find(|step| step.name.as_str() == name)?;
-            return step.require.get_mut(index.parse::<usize>().ok()?).map(Slot::Condition);
+            let criterion = step.require.get_mut(index.parse::<usize>().ok()?);
+            return criterion.map(|condition| Slot::Condition(condition, Purpose::Criterion));
         }
         let (index, part) = rest.split_once('.')?;
         let index = index.parse::<usize>().ok()?;
@@ -163,7 +164,7 @@ impl Plan {
         };
         let Rule { when, lasting, steps: _ } = rule;
         match part {
-            "when" => Some(Slot::Condition(when)),
+            "when" => Some(Slot::Condition(when, Purpose::Rule)),
             "for" => Some(Slot::Duration { value: lasting, least: Duration::ZERO }),
             _ => None,
         }
@@ -195,7 +196,7 @@ enum Slot<'p> {
     Count(&'p mut u64),
     Limit(&'p mut Limit<u64>),
     Share(&'p mut f64),
-    Condition(&'p mut Condition),
+    Condition(&'p mut Condition, Purpose),
     OnThinTraffic(&'p mut super::OnThinTraffic),
     OnFailure(&'p mut super::OnFailure),
     External(&'p mut super::ExternalSources),
@@ -209,7 +210,7 @@ impl Slot<'_> {
             Self::Count(value) => value.to_string(),
             Self::Limit(value) => value.to_string(),
             Self::Share(value) => format!("{}%", **value * 100.0),
-            Self::Condition(value) => value.to_string(),
+            Self::Condition(value, _) => value.to_string(),
             Self::OnThinTraffic(value) => value.to_string(),
             Self::OnFailure(value) => value.to_string(),
             Self::External(value) => value.to_string(),
@@ -226,9 +227,13 @@ impl Slot<'_> {
             Self::Count(value) => **value = count(text)?,
             Self::Limit(value) => **value = limit(text, count)?,
             Self::Share(value) => **value = share(text)?,
-            Self::Condition(value) => {
-                let parsed = Condition::parse(text, externals);
-                **value = parsed.map_err(|fault| fault.to_string())?;
+            Self::Condition(value, purpose) => {
+                let parsed =
+                    Condition::parse(text, externals).map_err(|fault| fault.to_string())?;
+                if let Some(Oddity::Fault(fault)) = parsed.oddity(text, *purpose) {
+                    return Err(fault.to_string());
+                }
+                **value = parsed;
             }
             Self::OnThinTraffic(value) => {
                 let words = super::OnThinTraffic::WORDS;

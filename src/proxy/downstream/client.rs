@@ -14,8 +14,8 @@ use std::{
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::{
-    config::model::Listener,
-    proxy::{listener::Acceptor, socket::Socket, worker::Worker},
+    config::model::{Listener, Protocol},
+    proxy::{listener::Acceptor, socket::Socket, tunnel, worker::Worker},
 };
 
 /// The connection part of a client: one of it, however many requests share it.
@@ -81,6 +81,16 @@ impl Client {
         self.worker.is_draining() || self.acceptor.is_stopping()
     }
 
+    /// What the client speaks, as far as that is known before its first byte.
+    pub(in crate::proxy) fn protocol(&self) -> Option<Protocol> {
+        let socket = self.socket.borrow();
+        match &*self.listener.protocols {
+            [only] => Some(*only),
+            _ if socket.is_tls() => Some(socket.agreed().unwrap_or(Protocol::Http1)),
+            _ => None,
+        }
+    }
+
     /// Whether the client's connection is encrypted.
     pub(in crate::proxy) fn is_tls(&self) -> bool {
         self.socket.borrow().is_tls()
@@ -95,6 +105,11 @@ impl Client {
     /// Whether the client has closed its side.
     pub(in crate::proxy) fn has_left(&self) -> bool {
         self.left.get()
+    }
+
+    /// The client has closed its side.
+    pub(in crate::proxy) fn leave_off(&self) {
+        self.left.set(true);
     }
 
     /// The connection's task runs again; remembers it, since it stays the same.
@@ -113,7 +128,7 @@ impl Client {
         }
     }
 
-    pub(super) fn poll_socket(
+    pub(in crate::proxy) fn poll_socket(
         &self,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
@@ -127,8 +142,13 @@ impl Client {
     }
 
     /// Whether every byte written so far has gone to the kernel.
-    pub(super) fn has_sent_all(&self) -> bool {
+    pub(in crate::proxy) fn has_sent_all(&self) -> bool {
         self.flushed.get() && self.outbox.borrow().is_empty()
+    }
+
+    /// Lets the kernel ask now and then whether the client is still there.
+    pub(in crate::proxy) fn keep_alive(&self) -> io::Result<()> {
+        tunnel::keep_alive(self.socket.borrow().tcp())
     }
 
     /// Ends with a reset instead of an orderly close.

@@ -39,7 +39,13 @@ impl Downstream {
         self.silence.set(wait);
         self.expired.set(false);
         let until = now + wait;
-        self.deadline.set(self.total_deadline.get().map_or(until, |total| until.min(total)));
+        let deadline = self.total_deadline.get().map_or(until, |total| until.min(total));
+        self.deadline.set(deadline);
+        if let Some(stream) = &self.stream
+            && stream.is_before_timer(deadline)
+        {
+            self.client.wake();
+        }
     }
 
     /// What a passed deadline means; `None`: the connection goes on, and whoever waits may learn that its wait is over.
@@ -64,11 +70,15 @@ impl Downstream {
         /// Whoever waits gets the chance to say so; the next look is far off.
         const FAR: Duration = Duration::from_secs(60);
         let over = self.past_total(now);
-        if !over && self.progress.take() {
-            self.expect_within(now, self.silence.get());
-            return None;
-        }
-        if self.blocked.get() {
+        let blocked = match &self.stream {
+            Some(stream) => stream.is_stalled(),
+            None if !over && self.progress.take() => {
+                self.expect_within(now, self.silence.get());
+                return None;
+            }
+            None => self.blocked.get(),
+        };
+        if blocked {
             return Some(Overdue::Torn);
         }
         self.expired.set(true);

@@ -12,7 +12,7 @@ use std::{
 };
 
 use hyper::rt::{Read, ReadBufCursor, Write};
-use tokio::io::{AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 
 use super::{Downstream, Phase};
 use crate::{
@@ -44,11 +44,14 @@ pub(in crate::proxy) struct DownstreamIo {
     carry: Vec<u8>,
     /// The library asked for the next request while the last answer was on its way.
     waits_for_flush: bool,
+    /// The client may still begin with the preface of HTTP/2.
+    may_multiplex: bool,
 }
 
 impl DownstreamIo {
-    pub(in crate::proxy) const fn new(shared: Rc<Downstream>) -> Self {
+    pub(in crate::proxy) fn new(shared: Rc<Downstream>) -> Self {
         Self {
+            may_multiplex: shared.protocol().is_none(),
             shared,
             message: Message::Head { given: None },
             carry: Vec::new(),
@@ -110,7 +113,22 @@ impl DownstreamIo {
         };
         let mut head = self.shared.head.borrow_mut();
         let begins = head.is_empty();
-        let Some(taken) = head.push(input).map_err(refuse)? else {
+        let preface =
+            if self.may_multiplex { Preface::of(head.bytes(), input) } else { Preface::Other };
+        let pushed = match preface {
+            Preface::Whole => {
+                return Err(HeadEnd::Preface([head.bytes(), input].concat()));
+            }
+            Preface::Part => {
+                head.hold(input);
+                None
+            }
+            Preface::Other => {
+                self.may_multiplex = false;
+                head.push(input).map_err(refuse)?
+            }
+        };
+        let Some(taken) = pushed else {
             if begins {
                 self.shared.phase.set(Phase::Head);
                 let patience = self.shared.listener.header_timeout;
@@ -231,14 +249,26 @@ impl DownstreamIo {
         };
         self.shared.set_fault(fault);
     }
+}
 
-    fn wrote(&self, done: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.shared.blocked.set(done.is_pending());
-        self.shared.flushed.set(false);
-        if done.is_ready() {
-            self.shared.progress.set(true);
+/// Whether a client's first bytes are those of HTTP/2 (RFC 9113 §3.4).
+enum Preface {
+    Whole,
+    /// As far as they go.
+    Part,
+    Other,
+}
+
+impl Preface {
+    fn of(before: &[u8], input: &[u8]) -> Self {
+        const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        let expected = PREFACE.get(before.len()..).unwrap_or_default();
+        let compared = expected.len().min(input.len());
+        match PREFACE.starts_with(before) && expected[..compared] == input[..compared] {
+            false => Self::Other,
+            true if compared == expected.len() => Self::Whole,
+            true => Self::Part,
         }
-        done
     }
 }
 
@@ -247,6 +277,8 @@ impl DownstreamIo {
 pub(in crate::proxy) enum HeadEnd {
     /// It breaks the rules; the connection's fault says which.
     Refused,
+    /// It is none: the client speaks HTTP/2. What has been read of it.
+    Preface(Vec<u8>),
     /// The socket failed.
     Io(io::Error),
 }
@@ -280,7 +312,8 @@ impl Read for DownstreamIo {
                 Ok(true) => {}
                 Ok(false) => return Poll::Ready(Ok(())),
                 Err(HeadEnd::Io(error)) => return Poll::Ready(Err(error)),
-                Err(HeadEnd::Refused) => {
+                // Only a connection's first bytes can be a preface, and they are read before the library is there.
+                Err(HeadEnd::Refused | HeadEnd::Preface(_)) => {
                     return Poll::Ready(Err(io::Error::other("the request is refused")));
                 }
             }
@@ -306,11 +339,7 @@ impl Write for DownstreamIo {
             self.take_refusal(buf);
             return Poll::Ready(Ok(buf.len()));
         }
-        let done = match self.shared.poll_outbox(cx)? {
-            Poll::Ready(()) => Pin::new(&mut *self.shared.socket.borrow_mut()).poll_write(cx, buf),
-            Poll::Pending => Poll::Pending,
-        };
-        self.wrote(done)
+        self.shared.client().poll_say(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -322,16 +351,7 @@ impl Write for DownstreamIo {
             self.take_refusal(bufs.first().map_or(&[], |buf| buf));
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        if let Some(taken) = self.shared.client().leave(bufs) {
-            return self.wrote(Poll::Ready(Ok(taken)));
-        }
-        let done = match self.shared.poll_outbox(cx)? {
-            Poll::Ready(()) => {
-                Pin::new(&mut *self.shared.socket.borrow_mut()).poll_write_vectored(cx, bufs)
-            }
-            Poll::Pending => Poll::Pending,
-        };
-        self.wrote(done)
+        self.shared.client().poll_say(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -340,11 +360,7 @@ impl Write for DownstreamIo {
 
     // The library flushes once all its bytes are written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.shared.departing.get() {
-            ready!(self.shared.poll_out(cx))?;
-            self.shared.blocked.set(false);
-        }
-        self.shared.flushed.set(true);
+        ready!(self.shared.poll_said(cx))?;
         if std::mem::take(&mut self.waits_for_flush) {
             cx.waker().wake_by_ref();
         }

@@ -5,6 +5,7 @@ mod deadline;
 mod io;
 mod outbox;
 mod raw;
+mod stream;
 
 use std::{
     cell::{Cell, Ref, RefCell, RefMut},
@@ -18,11 +19,14 @@ pub(super) use self::{
     deadline::{Expiry, Overdue},
     io::{DownstreamIo, HeadEnd},
     raw::RawIo,
+    stream::Shared,
 };
+
+use self::stream::Stream;
 
 use super::{
     error::ProxyError,
-    head::{Head, HeadLimits, Side},
+    head::{Framing, Head, HeadLimits, Side},
     tunnel::Tunnel,
 };
 use crate::{domain::Moment, lifecycle::clock};
@@ -75,6 +79,12 @@ pub(super) struct Downstream {
     tunnel: RefCell<Option<Tunnel>>,
     /// Asked to give its buffers back.
     rest: Cell<bool>,
+    /// Something has changed that whoever waits should look at.
+    nudged: Cell<bool>,
+    /// The present request is a call of gRPC.
+    call: Cell<bool>,
+    /// It is one of many at its connection.
+    stream: Option<Stream>,
 }
 
 /// A request knows all that its connection knows.
@@ -106,6 +116,9 @@ impl Downstream {
             pipelined: Cell::new(false),
             tunnel: RefCell::default(),
             rest: Cell::new(false),
+            nudged: Cell::new(false),
+            call: Cell::new(false),
+            stream: None,
         }
     }
 
@@ -169,7 +182,47 @@ impl Downstream {
             let soon = clock::now() + self.patience_when_idle();
             self.deadline.set(self.deadline.get().min(soon));
         }
+        self.nudged.set(true);
         self.wake();
+    }
+
+    /// Whether it has been nudged since this was asked last.
+    pub(super) fn was_nudged(&self) -> bool {
+        self.nudged.take()
+    }
+
+    /// Says whether the present request is a call of gRPC.
+    pub(super) fn set_call(&self, is_call: bool) {
+        self.call.set(is_call);
+    }
+
+    /// Whether the present request is a call of gRPC.
+    pub(super) fn is_call(&self) -> bool {
+        self.call.get()
+    }
+
+    /// Wakes the task that waits for the request.
+    pub(super) fn wake(&self) {
+        match &self.stream {
+            None => self.client.wake(),
+            Some(stream) => stream.wake(),
+        }
+    }
+
+    /// Takes a head that did not come as bytes of HTTP/1.1: as it would have come.
+    pub(super) fn take_head(&self, bytes: Vec<u8>, framing: Framing) {
+        self.head.borrow_mut().adopt(bytes, framing);
+    }
+
+    /// Nothing is under way from `now` on.
+    pub(super) fn rest_from(&self, now: Moment) {
+        self.phase.set(Phase::Idle);
+        self.deadline.set(now + self.patience_when_idle());
+    }
+
+    /// Whether all of the answer has come.
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered.get().is_some()
     }
 
     /// Asks an idle connection to give back what only a busy one needs.

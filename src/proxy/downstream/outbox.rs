@@ -14,7 +14,7 @@ use crate::proxy::outgoing::Sender;
 
 impl Client {
     /// Leaves a small write for the end of the turn; `None` where it is better written at once.
-    pub(super) fn leave(self: &Rc<Self>, bufs: &[io::IoSlice<'_>]) -> Option<usize> {
+    fn leave(self: &Rc<Self>, bufs: &[io::IoSlice<'_>]) -> Option<usize> {
         const SMALL: usize = 4 * 1024;
         let departing = self.departing.get();
         let mut outbox = self.outbox.borrow_mut();
@@ -29,6 +29,43 @@ impl Client {
             self.worker.outgoing().add(Sender::Downstream(self.clone()));
         }
         Some(total)
+    }
+
+    /// Writes what a library of HTTP has to say: at the end of the turn where it is little, else at once.
+    pub(in crate::proxy) fn poll_say(
+        self: &Rc<Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let Some(taken) = self.leave(bufs) {
+            return self.said(Poll::Ready(Ok(taken)));
+        }
+        let done = match self.poll_outbox(cx)? {
+            Poll::Ready(()) => {
+                Pin::new(&mut *self.socket.borrow_mut()).poll_write_vectored(cx, bufs)
+            }
+            Poll::Pending => Poll::Pending,
+        };
+        self.said(done)
+    }
+
+    fn said(&self, done: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.blocked.set(done.is_pending());
+        self.flushed.set(false);
+        if done.is_ready() {
+            self.progress.set(true);
+        }
+        done
+    }
+
+    /// Waits until all that was written has gone, or goes at the end of the turn.
+    pub(in crate::proxy) fn poll_said(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.departing.get() {
+            ready!(self.poll_out(cx))?;
+            self.blocked.set(false);
+        }
+        self.flushed.set(true);
+        Poll::Ready(Ok(()))
     }
 
     /// Sends what has been left for the end of the turn.
@@ -83,7 +120,9 @@ impl Downstream {
         /// More than this a client that does not read is not owed.
         const MAX_OUTBOX: usize = 64 * 1024;
         let mut outbox = self.outbox.borrow_mut();
-        if self.head.borrow().is_http_10()
+        // A stream's would need a frame, which the library does not write.
+        if self.stream.is_some()
+            || self.head.borrow().is_http_10()
             || !self.flushed.get()
             || outbox.len() + head.len() > MAX_OUTBOX
         {

@@ -10,17 +10,9 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Client;
-use crate::proxy::tunnel;
 
 /// Reads and writes the socket as it is: for tunnels and for last words.
 pub(in crate::proxy) struct RawIo(pub(in crate::proxy) Rc<Client>);
-
-impl RawIo {
-    /// Lets the kernel ask now and then whether the client is still there.
-    pub(in crate::proxy) fn keep_alive(&self) -> io::Result<()> {
-        tunnel::keep_alive(self.0.socket.borrow().tcp())
-    }
-}
 
 impl AsyncRead for RawIo {
     fn poll_read(

@@ -21,6 +21,10 @@ impl Host {
         let named = match (hosts.next(), hosts.next()) {
             (Some(host), None) => Some(host),
             (None, _) if parts.version < Version::HTTP_11 => None,
+            // RFC 9113 §8.3.1: `:authority` takes its place.
+            (None, _) if parts.version == Version::HTTP_2 && parts.uri.authority().is_some() => {
+                None
+            }
             (None, _) => return Err(malformed("the host header is missing")),
             (Some(_), Some(_)) => return Err(malformed("more than one host header")),
         };

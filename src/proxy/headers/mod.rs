@@ -10,7 +10,7 @@ mod survey;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version,
-    header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE},
     request, response,
 };
 use smallvec::SmallVec;
@@ -50,6 +50,13 @@ pub(super) fn expects_continue(parts: &request::Parts, seen: Survey) -> Result<b
         return Ok(parts.version == Version::HTTP_11);
     }
     Err(ProxyError::new(ErrorReason::MalformedRequest, "an expectation other than 100-continue"))
+}
+
+/// Whether a message is one of gRPC. Its form for browsers (`grpc-web`) is plain HTTP, with its status in the body.
+pub(super) fn is_call(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| matches!(rest, [] | [b'+' | b';', ..]))
 }
 
 /// The items of a comma-separated header, over all its lines.

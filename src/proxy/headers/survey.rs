@@ -17,7 +17,8 @@ impl Survey {
     pub(super) const TRACE: u16 = 1 << 7;
     pub(super) const BUCKET: u16 = 1 << 8;
     pub(super) const LENGTH: u16 = 1 << 9;
-    pub(super) const MIRROR: u16 = 1 << 10;
+    pub(in crate::proxy) const CONTENT_TYPE: u16 = 1 << 10;
+    pub(super) const MIRROR: u16 = 1 << 11;
 
     /// Looks through `headers`.
     pub(in crate::proxy) fn of(headers: &HeaderMap) -> Self {
@@ -36,6 +37,7 @@ impl Survey {
             10 if name == "keep-alive" => Self::HOP_BY_HOP,
             10 if name == "tracestate" => Self::TRACE,
             11 if name == "traceparent" => Self::TRACE,
+            12 if name == "content-type" => Self::CONTENT_TYPE,
             12 if name == "x-request-id" => Self::REQUEST_ID,
             14 if name == "content-length" => Self::LENGTH,
             14 if name == "http2-settings" => Self::HOP_BY_HOP,
@@ -55,7 +57,7 @@ impl Survey {
         self.has(Self::MIRROR)
     }
 
-    pub(super) const fn has(self, bits: u16) -> bool {
+    pub(in crate::proxy) const fn has(self, bits: u16) -> bool {
         self.0 & bits != 0
     }
 }

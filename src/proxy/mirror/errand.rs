@@ -8,7 +8,7 @@ use hyper::body::{Body, Incoming};
 use super::{
     CopiedBody, Head,
     desk::Seat,
-    pipe::Pipe,
+    pipe::{Outlet, Pipe},
     witness::{Kept, Meeting, Taker},
 };
 use crate::{
@@ -106,7 +106,7 @@ impl Errand {
     ) -> Result<Kept, MirrorOutcome> {
         let live = &self.table.backends()[backend];
         let worker = &self.worker;
-        let pipe = body.as_ref().map(|(pipe, _)| pipe.clone());
+        let pipe = body.as_ref().map(|(pipe, _)| Outlet(pipe.clone()));
         let request = self.request(body);
         let (number, now) = (self.key.unwrap_or_else(|| worker.random()), clock::now());
         let asking = Asking { worker: worker.index(), now, number, tried: None };
@@ -124,7 +124,8 @@ impl Errand {
                 })?
             }
         };
-        let (kept, rest) = self.ask(&mut upstream, request, pipe.as_deref()).await?;
+        let (kept, rest) =
+            self.ask(&mut upstream, request, pipe.as_ref().map(|outlet| &*outlet.0)).await?;
         if upstream.finish(rest, clock::now()) {
             worker.pools().put(live, endpoint, upstream);
         }
@@ -147,7 +148,7 @@ impl Errand {
         request: Request<RequestBody>,
         pipe: Option<&Pipe>,
     ) -> Result<(Kept, Incoming), MirrorOutcome> {
-        upstream.shared().begin_apart(self.head.added.clone());
+        upstream.begin_apart(self.head.added.clone());
         let mut answer = pin!(upstream.send(request));
         let answer = poll_fn(|cx| match pipe.and_then(|pipe| pipe.watch(cx)) {
             Some(outcome) => Poll::Ready(Err(outcome)),

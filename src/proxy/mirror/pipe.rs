@@ -34,6 +34,8 @@ pub(super) struct Pipe {
     left: Cell<u64>,
     state: Cell<State>,
     task: Cell<Option<Waker>>,
+    /// Who sends the body, where that is another task.
+    sender: Cell<Option<Waker>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,6 +60,7 @@ impl Pipe {
             left: Cell::new(max_bytes),
             state: Cell::new(State::Flows),
             task: Cell::new(None),
+            sender: Cell::new(None),
         })
     }
 
@@ -71,9 +74,7 @@ impl Pipe {
     }
 
     fn wake(&self) {
-        if let Some(task) = self.task.take() {
-            task.wake();
-        }
+        [self.task.take(), self.sender.take()].into_iter().flatten().for_each(Waker::wake);
     }
 
     /// Ends the flow in `state`, and lets go of what is not wanted then.
@@ -138,7 +139,16 @@ impl Drop for Tee {
     }
 }
 
-/// The mirror's end. Whoever polls its connection also watches the pipe.
+/// Closes the pipe when the exchange is over, whoever still has the body.
+pub(super) struct Outlet(pub(super) Rc<Pipe>);
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        self.0.end(State::Closed);
+    }
+}
+
+/// The mirror's end, as the HTTP library takes it.
 pub(in crate::proxy) struct CopiedBody {
     pipe: Rc<Pipe>,
     /// Bytes still to come, where that is known.
@@ -159,7 +169,7 @@ impl Body for CopiedBody {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
         let part = {
             let mut pending = self.pipe.pending.borrow_mut();
@@ -172,7 +182,10 @@ impl Body for CopiedBody {
             return Poll::Ready(Some(Ok(Frame::data(part))));
         }
         match self.pipe.state.get() {
-            State::Flows => Poll::Pending,
+            State::Flows => {
+                self.pipe.sender.set(Some(cx.waker().clone()));
+                Poll::Pending
+            }
             State::Complete => {
                 let trailers = self.pipe.trailers.borrow_mut().take();
                 self.ended = trailers.is_none();

@@ -15,7 +15,11 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use super::io::{Upstream, UpstreamIo};
+use super::{
+    connection::{Remains, SendFault, Sent},
+    io::{Upstream, UpstreamIo},
+    pool::same_rules,
+};
 use crate::{
     domain::{ErrorReason, Moment},
     proxy::{body::RequestBody, error::ProxyError, socket::Socket, worker::Worker},
@@ -25,10 +29,7 @@ use crate::{
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http::{Request, Response};
-use hyper::{
-    body::Incoming,
-    client::conn::{TrySendError, http1},
-};
+use hyper::{body::Incoming, client::conn::http1};
 
 /// Bytes of an answer that the library holds; twice the largest head.
 const BUFFER: usize = 128 * 1024;
@@ -37,7 +38,7 @@ const BUFFER: usize = 128 * 1024;
 type Http = http1::Connection<UpstreamIo, RequestBody>;
 
 /// A connection to an endpoint that carries one request at a time.
-pub(in crate::proxy) struct UpstreamConnection {
+pub(in crate::proxy) struct Http1Connection {
     sender: http1::SendRequest<RequestBody>,
     http: Http,
     shared: Rc<Upstream>,
@@ -55,24 +56,7 @@ pub(in crate::proxy) struct UpstreamConnection {
     pub(super) home: Home,
 }
 
-/// A connection that has left HTTP.
-pub(in crate::proxy) struct Remains {
-    pub(in crate::proxy) socket: Socket,
-    /// What the endpoint sent after its head.
-    pub(in crate::proxy) read: Vec<u8>,
-    /// What it has not been sent of the request.
-    pub(in crate::proxy) unsent: Vec<u8>,
-}
-
-/// Why no answer came.
-pub(in crate::proxy) struct SendFault {
-    /// What went wrong.
-    pub(in crate::proxy) error: ProxyError,
-    /// The request, where no byte of it was written.
-    pub(in crate::proxy) unsent: Option<Box<Request<RequestBody>>>,
-}
-
-impl UpstreamConnection {
+impl Http1Connection {
     /// Takes a fresh socket, encrypted with `tls` if at all.
     pub(super) async fn new(
         socket: Socket,
@@ -104,11 +88,7 @@ impl UpstreamConnection {
 
     /// Whether a new connection would be made with the same certificates and rules.
     pub(super) fn is_made_with(&self, tls: Option<&Arc<ClientTls>>) -> bool {
-        match (&self.tls, tls) {
-            (None, None) => true,
-            (Some(own), Some(tls)) => Arc::ptr_eq(own, tls),
-            (None, Some(_)) | (Some(_), None) => false,
-        }
+        same_rules(self.tls.as_ref(), tls)
     }
 
     /// Whether it has carried a request before, and so may have died meanwhile.
@@ -120,8 +100,7 @@ impl UpstreamConnection {
     pub(in crate::proxy) fn send(
         &mut self,
         request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<>
-    {
+    ) -> impl Future<Output = Sent> + use<> {
         let _aside = self.relay.aside();
         self.sender.try_send_request(request)
     }
@@ -133,7 +112,7 @@ impl UpstreamConnection {
         cx: &Context<'_>,
     ) -> Poll<Result<Response<Incoming>, SendFault>>
     where
-        F: Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>,
+        F: Future<Output = Sent>,
     {
         self.drive(cx);
         // The connection alone moves the response on, and it has just been polled with a waker that lasts.
@@ -141,11 +120,12 @@ impl UpstreamConnection {
             Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
             Poll::Ready(Err(mut failed)) => {
                 let unsent = failed.take_message().map(Box::new);
-                Poll::Ready(Err(SendFault { error: self.explain(failed.error()), unsent }))
+                let error = self.explain(failed.error());
+                Poll::Ready(Err(SendFault { error, unsent, refused: false }))
             }
             Poll::Pending if self.ended => {
                 let error = ProxyError::new(ErrorReason::UpstreamReset, "the connection closed");
-                Poll::Ready(Err(SendFault { error, unsent: None }))
+                Poll::Ready(Err(error.into()))
             }
             Poll::Pending => Poll::Pending,
         }

@@ -6,15 +6,16 @@ use rustls::CertificateError;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, TlsStream};
 
-use super::UpstreamConnection;
+use super::{UpstreamConnection, client::Http1Connection, http2::Http2Connection};
 use crate::{
+    config::model::{BackendProtocol, Protocol},
     domain::{EndpointAddress, ErrorReason},
     proxy::{
         error::ProxyError,
         socket::{Socket, Wire},
         worker::Worker,
     },
-    routing::{Backend, Endpoint, Home},
+    routing::{Backend, Endpoint, EndpointId, Home},
     tls::ClientTls,
 };
 
@@ -28,11 +29,74 @@ pub(in crate::proxy) async fn connect(
     backend: &Backend,
     endpoint: &Endpoint,
     timeout: Duration,
-) -> Result<Box<UpstreamConnection>, ProxyError> {
+) -> Result<UpstreamConnection, ProxyError> {
+    match backend.protocol {
+        BackendProtocol::Http1 | BackendProtocol::Auto => {
+            open_own(worker, backend, endpoint, timeout).await
+        }
+        BackendProtocol::Http2 => Box::pin(open_or_join(worker, backend, endpoint, timeout)).await,
+    }
+}
+
+/// Many requests fit into one connection: who comes while one is being opened waits for that, rather than opening another.
+async fn open_or_join(
+    worker: &Rc<Worker>,
+    backend: &Backend,
+    endpoint: &Endpoint,
+    timeout: Duration,
+) -> Result<UpstreamConnection, ProxyError> {
+    /// Connections that a request waits for in vain, full or failed, before it opens its own.
+    const ROUNDS: usize = 4;
+    let waiting = async {
+        for _ in 0..ROUNDS {
+            let opened = worker.pools().opening(endpoint)?;
+            opened.notified().await;
+            // As good as one of its own: it has just been opened.
+            if let Some(shared) = worker.pools().room(backend, endpoint) {
+                return Some(UpstreamConnection::Http2(shared.stream(false)));
+            }
+        }
+        None
+    };
+    let joined = tokio::time::timeout(timeout, waiting).await.map_err(|_| SLOW)?;
+    if let Some(joined) = joined {
+        return Ok(joined);
+    }
+    let _opening = Opening::begin(worker, endpoint);
+    open_own(worker, backend, endpoint, timeout).await
+}
+
+/// Says for as long as it lives that a connection is being opened.
+struct Opening {
+    worker: Rc<Worker>,
+    endpoint: EndpointId,
+}
+
+impl Opening {
+    fn begin(worker: &Rc<Worker>, endpoint: &Endpoint) -> Self {
+        worker.pools().begin_opening(endpoint.id());
+        Self { worker: worker.clone(), endpoint: endpoint.id() }
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.worker.pools().end_opening(self.endpoint);
+    }
+}
+
+const SLOW: ProxyError =
+    ProxyError::new(ErrorReason::ConnectTimeout, "the endpoint could not be reached");
+
+async fn open_own(
+    worker: &Rc<Worker>,
+    backend: &Backend,
+    endpoint: &Endpoint,
+    timeout: Duration,
+) -> Result<UpstreamConnection, ProxyError> {
     let own =
         ProxyError::new(ErrorReason::Internal, "no descriptor or port is left to connect from");
     let failed = ProxyError::new(ErrorReason::ConnectFailed, "the endpoint refused the connection");
-    let slow = ProxyError::new(ErrorReason::ConnectTimeout, "the endpoint could not be reached");
     let open = async {
         let opened = open(endpoint, timeout).await;
         let (socket, home) = opened.map_err(|error| {
@@ -40,7 +104,7 @@ pub(in crate::proxy) async fn connect(
             if is_own(&error) {
                 own
             } else if is_slow {
-                slow
+                SLOW
             } else {
                 failed
             }
@@ -51,9 +115,29 @@ pub(in crate::proxy) async fn connect(
         };
         Ok((socket, home))
     };
-    let (socket, home) = tokio::time::timeout(timeout, open).await.map_err(|_| slow)??;
+    let (socket, home) = tokio::time::timeout(timeout, open).await.map_err(|_| SLOW)??;
     let tls = backend.tls.clone();
-    UpstreamConnection::new(socket, home, tls, worker.clone()).await.map_err(|_| failed)
+    if speaks_http2(&socket, backend.protocol)? {
+        let opened = Box::pin(Http2Connection::new(socket, home, tls, worker));
+        let shared = opened.await.map_err(|_| failed)?;
+        worker.pools().share(endpoint, &shared);
+        return Ok(UpstreamConnection::Http2(shared.stream(false)));
+    }
+    let own = Http1Connection::new(socket, home, tls, worker.clone()).await.map_err(|_| failed)?;
+    Ok(UpstreamConnection::Http1(own))
+}
+
+/// What the endpoint speaks: in the clear what the configuration says, else what the handshake agreed on.
+fn speaks_http2(socket: &Socket, wanted: BackendProtocol) -> Result<bool, ProxyError> {
+    if wanted == BackendProtocol::Http2 && socket.is_tls() && socket.agreed().is_none() {
+        let why = "the endpoint does not speak HTTP/2 over TLS";
+        return Err(ProxyError::new(ErrorReason::TlsFailed, why));
+    }
+    Ok(match wanted {
+        BackendProtocol::Http1 => false,
+        BackendProtocol::Http2 => true,
+        BackendProtocol::Auto => socket.agreed() == Some(Protocol::Http2),
+    })
 }
 
 async fn encrypt(

@@ -1,11 +1,14 @@
-//! The application's side: connections to endpoints, kept per worker, one request at a time each.
+//! The application's side: connections to endpoints, kept per worker. Of HTTP/1.1 each carries one request at a time, of
+//! HTTP/2 many.
 
 mod client;
+mod connection;
 mod connector;
+mod http2;
 mod io;
 mod pool;
 
-pub(super) use client::{Remains, SendFault, UpstreamConnection};
+pub(super) use connection::{Remains, SendFault, UpstreamConnection};
 pub(super) use connector::connect;
 pub(super) use io::Upstream;
 pub(super) use pool::Pools;

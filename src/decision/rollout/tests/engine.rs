@@ -6,9 +6,9 @@ use super::{super::*, news, weights};
 use crate::{
     decision::{judge::Sample, stats::Totals},
     domain::{
-        Moment, Plan, Verdict, Weight,
+        Condition, Moment, Plan, Verdict, Weight,
         condition::Externals,
-        plan::{Limit, tests::plan},
+        plan::{Breaker, Limit, Rule, Span, tests::plan},
         verdict::{CauseKind, Lack},
     },
 };
@@ -49,8 +49,21 @@ impl Bench {
         more
     }
 
-    /// A tick after `millis`, with so many more good and bad attempts of the canary.
+    /// A tick after `millis`, with so many more good and bad attempts of the canary, and ticks without any before it, so
+    /// that all the time is watched.
     fn tick(&mut self, millis: u64, good: u64, bad: u64) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for _ in 0..millis.saturating_sub(1) / 2_000 {
+            self.now = self.now + Duration::from_secs(2);
+            effects.extend(self.engine.tick(self.now, &self.sample));
+        }
+        let rest = millis - millis.saturating_sub(1) / 2_000 * 2_000;
+        effects.extend(self.tick_at_once(rest, good, bad));
+        effects
+    }
+
+    /// One tick, with nobody looking for `millis` before it.
+    fn tick_at_once(&mut self, millis: u64, good: u64, bad: u64) -> Vec<Effect> {
         self.now = self.now + Duration::from_millis(millis);
         self.sample.canary.success += good;
         self.sample.canary.failure += bad;
@@ -107,6 +120,51 @@ fn evidence_of_another_weight_is_left_behind() {
     bench.tick(2_000, 0, 0);
     bench.tick(1_000, 40, 0);
     assert_eq!(*bench.verdict(), Verdict::Inconclusive(Lack::Traffic));
+}
+
+/// The process was stopped, or its machine: what happened meanwhile is no evidence, for nobody looked.
+#[test]
+fn a_time_that_nobody_watched_serves_no_hold_and_makes_no_rule_true() {
+    let lasting = Plan {
+        rollback: vec![Rule {
+            when: Condition::parse("requests[1m] > 40", Externals::Unchecked).unwrap(),
+            lasting: Duration::from_mins(5),
+            steps: Vec::new(),
+        }],
+        deadline: Limit::At(Span(Duration::from_hours(1))),
+        breaker: Breaker { of_at_least: 1_000_000, ..plan().breaker },
+        ..plan()
+    };
+    let mut bench = Bench::started(lasting);
+    bench.tick(2_000, 0, 0);
+    bench.tick(2_000, 50, 0);
+    bench.tick(60_000 - 4_000, 50, 0);
+    let before = bench.engine.state().clone();
+    assert!(before.clocks.rollback[0].is_true);
+    let told = bench.tick_at_once(3_600_000, 500, 500);
+    let after = bench.engine.state();
+    assert_eq!(news(&told), [NewsKind::Unwatched], "{told:?}");
+    assert_eq!((after.left(), &after.clocks), (before.left(), &before.clocks));
+    assert_eq!(after.elapsed, before.elapsed, "nor does it count for the deadline");
+    assert_eq!(*bench.verdict(), Verdict::Inconclusive(Lack::Settling));
+    bench.tick(2_000, 0, 0);
+    bench.tick(1_000, 1, 0);
+    let requests = &bench.engine.judgement().rules[0].reading;
+    assert_eq!(requests.left, Some(1.0), "evidence began anew, after settling");
+}
+
+#[test]
+fn a_look_that_is_a_little_late_counts_and_the_time_before_a_start_is_not_the_runs() {
+    let mut bench = Bench::started(plan());
+    let served = bench.engine.state().left();
+    assert_eq!(news(&bench.tick_at_once(2_000, 0, 0)), []);
+    assert_eq!(bench.engine.state().left(), served.map(|left| left - Duration::from_secs(2)));
+    let command = |verb| Command { verb, actor: "x".into(), reason: String::new() };
+    bench.engine.command(command(Verb::Rollback)).unwrap();
+    bench.now = bench.now + Duration::from_hours(9);
+    bench.engine.command(command(Verb::Start)).unwrap();
+    assert_eq!(bench.tick(0, 0, 0), []);
+    assert_eq!(bench.engine.state().elapsed, Duration::ZERO);
 }
 
 #[test]

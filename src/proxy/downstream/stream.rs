@@ -1,0 +1,111 @@
+//! A request that shares its connection with others: one stream of HTTP/2.
+//!
+//! Each has a task of its own, and a deadline; the connection has one timer for all of them.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    task::{Context, Waker},
+};
+
+use super::{Client, Downstream};
+use crate::{
+    domain::Moment,
+    proxy::{error::ProxyError, http2::Budget},
+};
+
+/// What the streams of a connection share.
+#[derive(Default)]
+pub(in crate::proxy) struct Shared {
+    /// When the connection's timer fires.
+    pub(in crate::proxy) armed: Cell<Moment>,
+    pub(in crate::proxy) budget: Budget,
+}
+
+/// What is special about a request that is a stream.
+pub(super) struct Stream {
+    shared: Rc<Shared>,
+    task: RefCell<Option<Waker>>,
+    /// It was given a part of its answer and has not come back for the next: the client leaves no room for it.
+    stalled: Cell<bool>,
+    /// Its task is to end, and with it the stream.
+    abandoned: Cell<bool>,
+}
+
+impl Stream {
+    pub(super) fn wake(&self) {
+        if let Some(task) = self.task.borrow().as_ref() {
+            task.wake_by_ref();
+        }
+    }
+
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled.get()
+    }
+
+    /// Whether the connection's timer would miss `deadline`.
+    pub(super) fn is_before_timer(&self, deadline: Moment) -> bool {
+        deadline < self.shared.armed.get()
+    }
+}
+
+impl Downstream {
+    /// A new stream of `client`'s connection.
+    pub(in crate::proxy) fn of_stream(client: Rc<Client>, shared: Rc<Shared>) -> Rc<Self> {
+        let (task, stalled, abandoned) = <(RefCell<_>, Cell<_>, Cell<_>)>::default();
+        let stream = Some(Stream { shared, task, stalled, abandoned });
+        Rc::new(Self { stream, ..Self::new(client) })
+    }
+
+    /// The stream's task runs.
+    pub(in crate::proxy) fn begin_stream_turn(&self, cx: &Context<'_>) {
+        if let Some(stream) = &self.stream {
+            let mut task = stream.task.borrow_mut();
+            if !task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+                *task = Some(cx.waker().clone());
+            }
+        }
+    }
+
+    /// The stream is a tunnel from here on, which no silence ends.
+    pub(in crate::proxy) fn begin_tunnel(&self) {
+        self.deadline.set(Moment::from_nanos(u64::MAX));
+    }
+
+    /// The answer's next part is asked for.
+    pub(in crate::proxy) fn asks_for_more(&self) {
+        if let Some(stream) = &self.stream {
+            stream.stalled.set(false);
+        }
+    }
+
+    /// A part of the answer is on its way to the client.
+    pub(in crate::proxy) fn gave_part(&self) {
+        if let Some(stream) = &self.stream {
+            stream.stalled.set(true);
+            stream.shared.budget.earn();
+        }
+    }
+
+    /// Lets the stream's task end as soon as it runs.
+    pub(in crate::proxy) fn abandon(&self) {
+        if let Some(stream) = &self.stream {
+            stream.abandoned.set(true);
+            stream.wake();
+        }
+    }
+
+    pub(in crate::proxy) fn is_abandoned(&self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| stream.abandoned.get())
+    }
+
+    /// Whether no further request may come after the answer to one that went wrong.
+    pub(in crate::proxy) fn closes_after(&self, error: ProxyError) -> bool {
+        self.stream.is_none() && (error.closes() || self.is_closing())
+    }
+
+    /// Whether the answer should say that no further request may come: in HTTP/2 the connection says so itself.
+    pub(in crate::proxy) fn says_close(&self) -> bool {
+        self.stream.is_none() && self.is_closing()
+    }
+}

@@ -1,0 +1,153 @@
+//! A connection to an endpoint as one request sees it: its own for a while, or a stream of one that many share.
+
+use std::{
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures_util::future::Either;
+use http::{Request, Response};
+use hyper::{
+    body::{Frame, Incoming},
+    client::conn::TrySendError,
+};
+
+use super::{Upstream, client::Http1Connection, http2::Http2Stream};
+use crate::{
+    domain::Moment,
+    proxy::{body::RequestBody, downstream::Downstream, error::ProxyError, socket::Socket},
+};
+
+/// How a request reaches its endpoint.
+pub(in crate::proxy) enum UpstreamConnection {
+    /// Over a connection of HTTP/1.1.
+    Http1(Box<Http1Connection>),
+    /// As a stream of HTTP/2.
+    Http2(Box<Http2Stream>),
+}
+
+/// A connection that has left HTTP.
+pub(in crate::proxy) struct Remains {
+    pub(in crate::proxy) socket: Socket,
+    /// What the endpoint sent after its head.
+    pub(in crate::proxy) read: Vec<u8>,
+    /// What it has not been sent of the request.
+    pub(in crate::proxy) unsent: Vec<u8>,
+}
+
+/// What comes of a request that was handed over.
+pub(super) type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+
+/// Why no answer came.
+pub(in crate::proxy) struct SendFault {
+    /// What went wrong.
+    pub(in crate::proxy) error: ProxyError,
+    /// The request, where no byte of it was written.
+    pub(in crate::proxy) unsent: Option<Box<Request<RequestBody>>>,
+    /// The endpoint says that it has not looked at the request.
+    pub(in crate::proxy) refused: bool,
+}
+
+impl From<ProxyError> for SendFault {
+    fn from(error: ProxyError) -> Self {
+        Self { error, unsent: None, refused: false }
+    }
+}
+
+impl UpstreamConnection {
+    /// A request of `client` is about to go out, with the lines that Tidegate adds.
+    pub(in crate::proxy) fn begin(&mut self, client: Rc<Downstream>) {
+        match self {
+            Self::Http1(own) => own.shared().begin(client),
+            Self::Http2(stream) => stream.begin(client),
+        }
+    }
+
+    /// A request without a client is about to go out, with the lines that Tidegate adds.
+    pub(in crate::proxy) fn begin_apart(&mut self, added: Vec<u8>) {
+        match self {
+            Self::Http1(own) => own.shared().begin_apart(added),
+            Self::Http2(stream) => stream.begin_apart(added),
+        }
+    }
+
+    /// Who tells when a body that is held back may go, if anybody does.
+    pub(in crate::proxy) fn continues(&self) -> Option<Rc<Upstream>> {
+        match self {
+            Self::Http1(own) => Some(own.shared().clone()),
+            Self::Http2(_) => None,
+        }
+    }
+
+    /// Whether it has carried a request before, and so may have died meanwhile.
+    pub(in crate::proxy) fn is_reused(&self) -> bool {
+        match self {
+            Self::Http1(own) => own.is_reused(),
+            Self::Http2(stream) => stream.is_reused(),
+        }
+    }
+
+    /// Whether any byte of an answer has come.
+    pub(in crate::proxy) fn has_answered(&self) -> bool {
+        match self {
+            Self::Http1(own) => own.shared().has_answered(),
+            Self::Http2(stream) => stream.has_answered(),
+        }
+    }
+
+    /// Hands the request over; [`Self::poll_response`] then moves it on.
+    pub(in crate::proxy) fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Sent> + use<> {
+        match self {
+            Self::Http1(own) => Either::Left(own.send(request)),
+            Self::Http2(stream) => Either::Right(stream.send(request)),
+        }
+    }
+
+    /// Looks whether the answer's head is there.
+    pub(in crate::proxy) fn poll_response<F: Future<Output = Sent>>(
+        &mut self,
+        response: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<Incoming>, SendFault>> {
+        match self {
+            Self::Http1(own) => own.poll_response(response, cx),
+            Self::Http2(stream) => stream.poll_response(response, cx),
+        }
+    }
+
+    /// Reads the next part of an answer's body.
+    pub(in crate::proxy) fn poll_frame(
+        &mut self,
+        body: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        match self {
+            Self::Http1(own) => own.poll_frame(body, cx),
+            Self::Http2(_) => Http2Stream::poll_frame(body, cx),
+        }
+    }
+
+    /// Ends an exchange with the rest of its answer; true when the connection can carry another and has to be kept.
+    pub(in crate::proxy) fn finish(&mut self, body: Incoming, now: Moment) -> bool {
+        match self {
+            Self::Http1(own) => own.finish(body, now),
+            Self::Http2(_) => false,
+        }
+    }
+
+    /// What is left after a switch of protocols; `None` if the socket has failed meanwhile.
+    pub(in crate::proxy) fn into_remains(self) -> Option<Remains> {
+        match self {
+            Self::Http1(own) => {
+                own.shared().end();
+                own.into_remains()
+            }
+            Self::Http2(_) => None,
+        }
+    }
+}

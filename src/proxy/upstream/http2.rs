@@ -1,0 +1,344 @@
+//! Connections to endpoints that speak HTTP/2. Many requests share one, and a task of its own drives it.
+
+use std::{
+    cell::Cell,
+    error::Error as _,
+    future::poll_fn,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderName, HeaderValue, Request, Response, Uri, Version,
+    header::{CONNECTION, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE},
+    uri::{Authority, PathAndQuery, Scheme},
+};
+use hyper::{
+    body::{Body, Frame, Incoming},
+    client::conn::http2::{self, SendRequest},
+    rt::Executor,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+
+use super::connection::{SendFault, Sent};
+use crate::{
+    domain::{ErrorReason, Moment},
+    lifecycle::{Tasks, clock},
+    proxy::{
+        body::RequestBody, downstream::Downstream, error::ProxyError, socket::Socket,
+        worker::Worker,
+    },
+    routing::{Endpoint, Home},
+    tls::ClientTls,
+};
+
+/// Requests under way at once over one connection, if its endpoint takes so many.
+const MAX_STREAMS: usize = 100;
+/// What may be on its way to us over one stream before its client takes it; and over all of a connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// What of a request's body waits for an endpoint that does not take it.
+const SEND_BUFFER: usize = 128 * 1024;
+/// Largest head of an answer.
+const MAX_HEAD: u32 = 64 * 1024;
+/// An endpoint with requests under way is asked so often whether it is still there, and has so long to say so.
+const ASK_EVERY: Duration = Duration::from_secs(10);
+const ASK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Name of the tasks that drive connections.
+const TASK: &str = "upstream connection";
+
+/// One connection.
+pub(super) struct Http2Connection {
+    sender: SendRequest<RequestBody>,
+    /// What it was encrypted with.
+    tls: Option<Arc<ClientTls>>,
+    /// Requests under way.
+    open: Cell<usize>,
+    /// As many as its endpoint takes.
+    most: Rc<Cell<usize>>,
+    idle_since: Cell<Moment>,
+    /// Where it leads.
+    home: Cell<Home>,
+}
+
+impl Http2Connection {
+    /// Takes a fresh socket.
+    pub(super) async fn new(
+        socket: Socket,
+        home: Home,
+        tls: Option<Arc<ClientTls>>,
+        worker: &Worker,
+    ) -> hyper::Result<Rc<Self>> {
+        let tasks = worker.tasks().clone();
+        let (sender, mut http) = http2::Builder::new(Spawner(tasks.clone()))
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
+            .max_header_list_size(MAX_HEAD)
+            .keep_alive_interval(ASK_EVERY)
+            .keep_alive_timeout(ASK_PATIENCE)
+            .handshake(TokioIo::new(socket))
+            .await?;
+        let most = Rc::new(Cell::new(MAX_STREAMS));
+        let told = most.clone();
+        tasks.spawn_local(TASK, async move {
+            // Why it ended, its requests tell.
+            let _ = poll_fn(|cx| {
+                let ended = Pin::new(&mut http).poll(cx);
+                told.set(http.current_max_send_streams().min(MAX_STREAMS));
+                ended
+            })
+            .await;
+        });
+        let idle_since = Cell::new(clock::now());
+        let (open, home) = (Cell::new(0), Cell::new(home));
+        Ok(Rc::new(Self { sender, tls, open, most, idle_since, home }))
+    }
+
+    /// Whether it takes another request.
+    pub(super) fn has_room(&self) -> bool {
+        self.is_open() && self.open.get() < self.most.get()
+    }
+
+    /// Whether it takes requests at all.
+    pub(super) fn is_open(&self) -> bool {
+        !self.sender.is_closed()
+    }
+
+    /// Whether the endpoint's name still stands for where it leads.
+    pub(super) fn leads_to(&self, endpoint: &Endpoint) -> bool {
+        let mut home = self.home.get();
+        let leads = endpoint.addresses().has(&mut home);
+        if leads {
+            self.home.set(home);
+        }
+        leads
+    }
+
+    /// What it was encrypted with.
+    pub(super) const fn tls(&self) -> Option<&Arc<ClientTls>> {
+        self.tls.as_ref()
+    }
+
+    /// Whether requests are under way, or were so recently.
+    pub(super) fn is_in_use(&self, now: Moment, timeout: Duration) -> bool {
+        self.open.get() > 0 || now.since(self.idle_since.get()) < timeout
+    }
+
+    /// Takes a place for one request.
+    pub(super) fn stream(self: &Rc<Self>, reused: bool) -> Box<Http2Stream> {
+        self.open.set(self.open.get() + 1);
+        let sender = self.sender.clone();
+        let connection = self.clone();
+        Box::new(Http2Stream {
+            connection,
+            sender,
+            reused,
+            answered: false,
+            client: None,
+            apart: Vec::new(),
+        })
+    }
+}
+
+/// One request's place at a connection.
+pub(in crate::proxy) struct Http2Stream {
+    connection: Rc<Http2Connection>,
+    sender: SendRequest<RequestBody>,
+    reused: bool,
+    answered: bool,
+    client: Option<Rc<Downstream>>,
+    /// What Tidegate adds to a request that has no client.
+    apart: Vec<u8>,
+}
+
+impl Drop for Http2Stream {
+    fn drop(&mut self) {
+        let open = &self.connection.open;
+        open.set(open.get() - 1);
+        if open.get() == 0 {
+            self.connection.idle_since.set(clock::now());
+        }
+    }
+}
+
+impl Http2Stream {
+    pub(super) fn begin(&mut self, client: Rc<Downstream>) {
+        self.answered = false;
+        self.client = Some(client);
+    }
+
+    pub(super) fn begin_apart(&mut self, added: Vec<u8>) {
+        self.answered = false;
+        self.apart = added;
+    }
+
+    pub(super) const fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    pub(super) const fn has_answered(&self) -> bool {
+        self.answered
+    }
+
+    pub(super) fn send(
+        &mut self,
+        mut request: Request<RequestBody>,
+    ) -> impl Future<Output = Sent> + use<> {
+        let scheme = if self.connection.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+        match &self.client {
+            Some(client) => prepare(&mut request, &client.added(), scheme),
+            None => prepare(&mut request, &self.apart, scheme),
+        }
+        self.sender.try_send_request(request)
+    }
+
+    pub(super) fn poll_response<F: Future<Output = Sent>>(
+        &mut self,
+        response: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<Incoming>, SendFault>> {
+        response.poll(cx).map(|sent| match sent {
+            Ok(response) => {
+                self.answered = true;
+                Ok(response)
+            }
+            Err(mut failed) => {
+                let mut unsent = failed.take_message().map(Box::new);
+                if let (Some(request), Some(client)) = (&mut unsent, &self.client) {
+                    restore(request, &client.added());
+                }
+                let error = failed.error();
+                Err(SendFault { error: explain(error), unsent, refused: is_refused(error) })
+            }
+        })
+    }
+
+    pub(super) fn poll_frame(
+        body: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        let frame = Pin::new(body).poll_frame(cx);
+        frame.map(|frame| frame.map(|frame| frame.map_err(|error| explain(&error))))
+    }
+}
+
+/// A request as HTTP/2 has it: the host in the target, no word about the connection, and the added lines among the others.
+fn prepare(request: &mut Request<RequestBody>, added: &[u8], scheme: Scheme) {
+    let host = request.headers_mut().remove(HOST);
+    let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let path = request.uri().path_and_query().cloned();
+    if let Some(authority) = authority {
+        let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build();
+        // Built of parts that are valid; without a host the library refuses the request.
+        if let Ok(uri) = uri {
+            *request.uri_mut() = uri;
+        }
+    }
+    *request.version_mut() = Version::HTTP_2;
+    let headers = request.headers_mut();
+    for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, EXPECT] {
+        headers.remove(name);
+    }
+    headers.extend(lines(added));
+}
+
+/// A request that was not sent, as it was before.
+fn restore(request: &mut Request<RequestBody>, added: &[u8]) {
+    let host = request.uri().authority().map(|authority| authority.as_str().to_owned());
+    if let Some(path) = request.uri().path_and_query().cloned() {
+        *request.uri_mut() = path.into();
+    }
+    *request.version_mut() = Version::HTTP_11;
+    let headers = request.headers_mut();
+    lines(added).for_each(|(name, _)| drop(headers.remove(name)));
+    if let Some(host) = host.and_then(|host| HeaderValue::try_from(host).ok()) {
+        headers.insert(HOST, host);
+    }
+    if headers.contains_key(TE) {
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+}
+
+/// The header lines that Tidegate adds.
+fn lines(added: &[u8]) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    added.split(|byte| *byte == b'\n').filter_map(|line| {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
+        let name = HeaderName::from_bytes(name).ok()?;
+        Some((name, HeaderValue::from_bytes(value[1..].trim_ascii()).ok()?))
+    })
+}
+
+fn cause(error: &hyper::Error) -> Option<&h2::Error> {
+    error.source().and_then(|source| source.downcast_ref())
+}
+
+/// Whether the endpoint says that it has not looked at the request (RFC 9113 §8.7): then it may be sent again, whatever it is.
+fn is_refused(error: &hyper::Error) -> bool {
+    cause(error).is_some_and(|cause| {
+        let refused = cause.reason() == Some(h2::Reason::REFUSED_STREAM);
+        // Of a GOAWAY only those requests learn that come after the last one it names.
+        cause.is_remote() && (refused || cause.is_go_away())
+    })
+}
+
+fn explain(error: &hyper::Error) -> ProxyError {
+    let ours = cause(error).filter(|cause| cause.is_library());
+    if ours.and_then(h2::Error::reason) == Some(h2::Reason::PROTOCOL_ERROR) {
+        return ProxyError::new(ErrorReason::MalformedResponse, "the answer breaks HTTP/2");
+    }
+    ProxyError::new(ErrorReason::UpstreamReset, "the endpoint ended the request's stream")
+}
+
+/// Runs what the library wants run: bodies on their way.
+#[derive(Clone)]
+struct Spawner(Tasks);
+
+impl<F: Future<Output = ()> + 'static> Executor<F> for Spawner {
+    fn execute(&self, future: F) {
+        self.0.spawn_local(TASK, future);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_made_into_one_of_http_2() {
+        let mut request = Request::builder()
+            .uri("/a?b=%20")
+            .header(HOST, "example.test:80")
+            .header(CONNECTION, "te")
+            .header("te", "trailers")
+            .header(TRANSFER_ENCODING, "chunked")
+            .body(RequestBody::empty())
+            .unwrap();
+        prepare(&mut request, b"x-a: 1\r\nx-b: 2: 3\r\n", Scheme::HTTP);
+        assert_eq!(request.uri(), "http://example.test:80/a?b=%20");
+        let headers = request.headers();
+        assert_eq!(
+            (&headers["te"], &headers["x-a"], &headers["x-b"]),
+            (
+                &HeaderValue::from_static("trailers"),
+                &HeaderValue::from_static("1"),
+                &HeaderValue::from_static("2: 3"),
+            )
+        );
+        assert_eq!(headers.len(), 3);
+        restore(&mut request, b"x-a: 1\r\nx-b: 2: 3\r\n");
+        assert_eq!(
+            (request.uri().path(), &request.headers()[HOST]),
+            ("/a", &HeaderValue::from_static("example.test:80"))
+        );
+        assert_eq!(request.headers().len(), 3);
+    }
+}

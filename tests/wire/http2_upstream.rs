@@ -1,0 +1,203 @@
+//! Endpoints that speak HTTP/2, and those that do so badly.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use crate::support::{
+    frames::{
+        DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, RST_STREAM, SETTINGS, block,
+        frame,
+    },
+    gate::Gate,
+    setup::{NONE, Setup},
+};
+
+/// What an endpoint does with a connection, by its number.
+type Script = fn(usize, &mut Frames);
+
+/// An endpoint that runs `script` for each connection, by its number, after the settings have been exchanged.
+fn endpoint(settings: &'static [u8], script: Script) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = Arc::<AtomicUsize>::default();
+    let count = connections.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let number = count.fetch_add(1, Relaxed);
+            std::thread::spawn(move || {
+                let Some(mut frames) = Frames::accept(stream) else { return };
+                frames.send(&frame(SETTINGS, 0, 0, settings));
+                script(number, &mut frames);
+            });
+        }
+    });
+    (address, connections)
+}
+
+fn gate(address: SocketAddr) -> Gate {
+    let setup = Setup::empty().backend("blue", address, "protocol = \"h2\"").route(
+        "app",
+        "split = { blue = 100 }",
+        NONE,
+    );
+    Gate::start(&setup)
+}
+
+/// The next frame that begins a request.
+fn request(frames: &mut Frames) -> Option<Frame> {
+    loop {
+        match frames.next()? {
+            begun if begun.kind == HEADERS => return Some(begun),
+            _ => {}
+        }
+    }
+}
+
+/// Status 200 from the static table.
+const OK: u8 = 0x88;
+
+fn answer(frames: &mut Frames, stream: u32, body: &[u8]) {
+    let head = frame(HEADERS, END_HEADERS, stream, &[OK]);
+    frames.try_send(&[head, frame(DATA, END_STREAM, stream, body)].concat()).ok();
+}
+
+fn answer_all(_: usize, frames: &mut Frames) {
+    while let Some(begun) = request(frames) {
+        answer(frames, begun.stream, b"ok");
+    }
+}
+
+const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
+
+#[test]
+fn requests_one_after_the_other_share_a_connection() {
+    let (address, connections) = endpoint(&[], answer_all);
+    let gate = gate(address);
+    for _ in 0..10 {
+        assert_eq!(gate.client().get("/").text(), "ok");
+    }
+    assert_eq!(connections.load(Relaxed), 1);
+    gate.await_count("tidegate_requests_total", &[("class", "success")], 10);
+}
+
+#[test]
+fn a_request_that_was_not_looked_at_is_sent_again_whatever_it_is() {
+    let scripts: [(&str, Script); 2] = [
+        ("refused", |number, frames| {
+            let Some(begun) = request(frames) else { return };
+            if number == 0 {
+                frames.send(&frame(RST_STREAM, 0, begun.stream, &[0, 0, 0, 7]));
+                request(frames);
+            } else {
+                answer(frames, begun.stream, b"ok");
+                answer_all(number, frames);
+            }
+        }),
+        ("goodbye", |number, frames| {
+            let Some(begun) = request(frames) else { return };
+            if number == 0 {
+                frames.send(&frame(GOAWAY, 0, 0, &[0; 8]));
+                frames.end();
+            } else {
+                answer(frames, begun.stream, b"ok");
+                answer_all(number, frames);
+            }
+        }),
+    ];
+    for (name, script) in scripts {
+        let (address, _) = endpoint(&[], script);
+        let gate = gate(address);
+        let mut client = gate.client();
+        client.send(POST);
+        assert_eq!(client.answer().text(), "ok", "{name}");
+        gate.await_count("tidegate_requests_total", &[("class", "success")], 1);
+        assert!(gate.metric("tidegate_requests_total", &[("class", "failure")]) < 0.5, "{name}");
+        assert!(gate.metric("tidegate_retries_total", &[]) > 0.5, "{name}");
+    }
+}
+
+#[test]
+fn an_endpoint_that_refuses_for_ever_fails_the_request() {
+    let (address, _) = endpoint(&[], |_, frames| {
+        while let Some(begun) = request(frames) {
+            frames.try_send(&frame(RST_STREAM, 0, begun.stream, &[0, 0, 0, 7])).ok();
+        }
+    });
+    let gate = gate(address);
+    assert_eq!(gate.client().get("/").status(), 502);
+    gate.await_count("tidegate_requests_total", &[("class", "failure")], 1);
+}
+
+#[test]
+fn a_broken_answer_is_the_endpoints_failure() {
+    let scripts: [(&str, Script); 4] = [
+        ("reset", |_, frames| {
+            let Some(begun) = request(frames) else { return };
+            frames.send(&frame(RST_STREAM, 0, begun.stream, &[0, 0, 0, 2]));
+            frames.end();
+        }),
+        ("a word about the connection", |_, frames| {
+            let Some(begun) = request(frames) else { return };
+            let bad = [&[OK][..], &block(&[(b"connection", b"close")])].concat();
+            frames.send(&frame(HEADERS, END_HEADERS | END_STREAM, begun.stream, &bad));
+            frames.end();
+        }),
+        ("no status", |_, frames| {
+            let Some(begun) = request(frames) else { return };
+            let bad = block(&[(b"a", b"b")]);
+            frames.send(&frame(HEADERS, END_HEADERS | END_STREAM, begun.stream, &bad));
+            frames.end();
+        }),
+        ("HTTP/1.1", |_, frames| {
+            if request(frames).is_some() {
+                frames.try_send(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").ok();
+            }
+        }),
+    ];
+    for (name, script) in scripts {
+        let (address, _) = endpoint(&[], script);
+        let gate = gate(address);
+        let mut client = gate.client();
+        client.send(POST);
+        assert_eq!(client.answer().status(), 502, "{name}");
+        gate.await_count("tidegate_requests_total", &[("class", "failure")], 1);
+    }
+}
+
+#[test]
+fn an_answer_cut_short_is_not_passed_on_as_whole() {
+    let (address, _) = endpoint(&[], |_, frames| {
+        let Some(begun) = request(frames) else { return };
+        frames.send(&frame(HEADERS, END_HEADERS, begun.stream, &[OK]));
+        frames.send(&frame(DATA, 0, begun.stream, b"half"));
+        frames.send(&frame(RST_STREAM, 0, begun.stream, &[0, 0, 0, 2]));
+        frames.end();
+    });
+    let gate = gate(address);
+    assert!(gate.client().try_get("/", "").is_err());
+    gate.await_count("tidegate_requests_total", &[("class", "failure")], 1);
+}
+
+#[test]
+fn an_endpoint_gets_no_more_at_once_than_it_takes() {
+    // SETTINGS_MAX_CONCURRENT_STREAMS is 1, and a second request before the first is answered breaks it.
+    let (address, _) = endpoint(&[0, 3, 0, 0, 0, 1], |_, frames| {
+        while let Some(begun) = request(frames) {
+            answer(frames, begun.stream, b"ok");
+        }
+    });
+    let gate = gate(address);
+    assert_eq!(gate.client().get("/").text(), "ok");
+    let mut clients: Vec<_> = (0..8).map(|_| gate.client()).collect();
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    }
+    for client in &mut clients {
+        assert_eq!(client.answer().text(), "ok");
+    }
+}
