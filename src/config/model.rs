@@ -1,5 +1,6 @@
 //! The configuration as the rest of Tidegate sees it: valid by construction, made only by `validate`.
 
+mod mirror;
 mod outside;
 mod resilience;
 mod rollout;
@@ -9,6 +10,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
+pub use self::mirror::Mirror;
 pub use self::outside::{
     Address, Check, CheckAction, CheckRequest, CheckTarget, Email, Expectations, Hook, HookAction,
     Metric, MetricUnit, Sink, SinkKind, SmtpSecurity, StatusSet,
@@ -16,7 +18,7 @@ pub use self::outside::{
 pub use self::resilience::{Ejection, HealthCheck, Probe, Retry, RetryCause};
 pub use self::rollout::Rollout;
 pub use self::tls::{BackendTls, CertificateFiles, ClientAuth, ListenerTls};
-use crate::domain::{BackendName, Balance, EndpointAddress, MirrorDepth, RouteName, Split, Weight};
+use crate::domain::{BackendName, Balance, EndpointAddress, RouteName, Split, Weight};
 
 /// One whole, checked configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -254,29 +256,6 @@ pub struct Route {
     pub fallback: Option<Fallback>,
     /// Copies of requests for another backend.
     pub mirror: Option<Mirror>,
-}
-
-/// `[route.mirror]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mirror {
-    /// The backend that gets the copies; need not be in the split.
-    pub to: BackendName,
-    /// Share of the route's requests.
-    pub share: Weight,
-    /// Largest request body that is copied, in bytes.
-    pub max_body: u64,
-    /// How far its answers are compared.
-    pub compare: MirrorDepth,
-    /// Methods of requests that are copied.
-    pub methods: Vec<http::Method>,
-    /// Share of compared requests that are sent a second time to the backend that answered; zero: no noise is learnt.
-    pub noise: Weight,
-    /// Places that are never compared, as differences name them.
-    pub ignore: Vec<Box<str>>,
-    /// A copy ends after this.
-    pub timeout: Duration,
-    /// Copies under way at once on each worker.
-    pub max_in_flight: u32,
 }
 
 /// `[route.fallback]` that asks for something.
