@@ -1,35 +1,38 @@
 //! The composition root: [`App::build`] makes and binds everything and may fail; [`App::run`] starts it, waits for the end,
 //! and cannot.
 
+mod life;
+mod shared_workers;
+mod takeover;
+mod upgrade;
+
 use std::{
     io::{self, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     thread,
-    time::Duration,
 };
 
 use tokio::sync::watch;
 
+use self::{
+    life::{begin, until_stopped},
+    shared_workers::SharedWorkers,
+    takeover::{Succession, Takeover},
+    upgrade::Estate,
+};
 use crate::{
     admin::{self, AdminError},
-    config::{self, Config, ConfigErrors, Loaded, model::Listener},
-    control::{
-        ControlError, ControlHandle, Controller, DataPlane, ListenChange, ListenError, Outside,
-        SIGNAL_ACTOR, Setup, check_files, watch_config,
-    },
-    domain::Moment,
+    config::{self, Config, ConfigErrors, Loaded},
+    control::{ControlError, ControlHandle, Controller, Outside, Setup, check_files, watch_config},
     lifecycle::{Drain, Signal, Signals, TaskFailure, Tasks, clock, descriptors},
     proxy::{self, Workers, WorkersParts},
     telemetry::{
-        self, Event, EventKind, EventSink, ListenerGauge, Recorder,
+        self, Event, EventKind, EventSink, Recorder,
         logging::{self, LogControl},
     },
 };
-
-/// Time between two looks at whether the workers have ended.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Why the proxy does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +52,9 @@ pub enum Error {
     /// The log cannot be written.
     #[error(transparent)]
     Telemetry(#[from] telemetry::Error),
+    /// Sockets that it was started with cannot be taken.
+    #[error("what this process was started with cannot be used: {0}")]
+    Passed(io::Error),
     /// The system gives no threads, sockets or signals.
     #[error("the system refuses: {0}")]
     System(#[from] io::Error),
@@ -67,6 +73,7 @@ impl Error {
                 AdminError::Socket { .. } | AdminError::Listen { .. } | AdminError::Metrics(_),
             )
             | Self::Telemetry(_)
+            | Self::Passed(_)
             | Self::System(_) => 71,
         }
     }
@@ -77,7 +84,11 @@ impl Error {
 /// # Errors
 /// [`Error`] as [`run`] would have it.
 pub fn check(path: &Path) -> Result<(Loaded, Vec<String>), Error> {
-    let (loaded, warnings) = check_files(config::load(path)?)?;
+    check_all(config::load(path)?)
+}
+
+fn check_all(loaded: Loaded) -> Result<(Loaded, Vec<String>), Error> {
+    let (loaded, warnings) = check_files(loaded)?;
     if let Some(file) = &loaded.config.admin.token_file {
         admin::check_token(file)?;
     }
@@ -92,7 +103,8 @@ pub fn run(path: &Path) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let mut signals = Signals::catch()?;
-        let app = App::build(path)?;
+        let takeover = Takeover::begin().map_err(Error::Passed)?;
+        let app = App::build_from(path, takeover)?;
         let listening: Vec<_> = app.addresses().iter().map(SocketAddr::to_string).collect();
         let (listening, admin) = (listening.join(", "), app.socket().display());
         // The proxy serves whether or not somebody reads that it does.
@@ -118,6 +130,9 @@ pub struct App {
     log: LogControl,
     events: EventSink,
     tasks: Tasks,
+    heritage: admin::Heritage,
+    /// Who served before.
+    predecessor: Option<Succession>,
 }
 
 /// Gets as many open files as there are to be had, and says so when they are too few for the clients that may come.
@@ -142,11 +157,15 @@ impl App {
     /// # Errors
     /// [`Error`] when it cannot serve.
     pub fn build(path: &Path) -> Result<Self, Error> {
+        Self::build_from(path, Takeover::default())
+    }
+
+    fn build_from(path: &Path, takeover: Takeover) -> Result<Self, Error> {
         let loaded = config::load(path)?;
         let count = loaded.config.process.workers.unwrap_or_else(cores);
         let recorder = Arc::new(Recorder::new(count));
         let log = logging::install(&loaded.config.log, recorder.clone())?;
-        Self::assemble(loaded, count, recorder, log.clone()).inspect_err(|_| log.drain())
+        Self::assemble(loaded, count, recorder, log.clone(), takeover).inspect_err(|_| log.drain())
     }
 
     fn assemble(
@@ -154,8 +173,14 @@ impl App {
         count: usize,
         recorder: Arc<Recorder>,
         log: LogControl,
+        mut takeover: Takeover,
     ) -> Result<Self, Error> {
         let config = loaded.config.clone();
+        if takeover.predecessor().is_some() {
+            // What can be found wrong is found before anything is let go of for it.
+            check_all(loaded.clone())?;
+        }
+        let drained = takeover.await_state().map_err(Error::Passed)?;
         allow_connections(&config);
         let (events, inbox) = EventSink::new(recorder.clone());
         let tasks = tasks(events.clone());
@@ -170,13 +195,11 @@ impl App {
             outside: Outside::new(tasks.clone(), events.clone(), recorder.clone()),
         };
         let (controller, handle) = Controller::new(setup)?;
+        controller.keep_drained(&drained);
         let table = controller.table();
         let parts =
             WorkersParts { count, table, recorder, events: events.clone(), tasks: tasks.clone() };
-        let mut workers = Workers::start(&parts)?;
-        workers.listen(&config.listeners)?;
-        let addresses = workers.addresses().collect();
-        let workers = SharedWorkers(Arc::new(Mutex::new(workers)));
+        let workers = SharedWorkers::new(Workers::start(&parts)?);
         let socket = config.admin.socket;
         let settings = admin::Settings {
             socket: socket.clone(),
@@ -187,8 +210,13 @@ impl App {
             hosts: config.admin.hosts,
         };
         let seen = workers.clone();
-        let admin =
-            admin::Server::bind(&settings, handle.clone(), Box::new(move || seen.connections()))?;
+        let connections = Box::new(move || seen.connections());
+        let passed = &mut takeover.sockets;
+        let admin = admin::Server::bind(&settings, handle.clone(), connections, passed)?;
+        let heritage = admin.heritage(&socket, settings.listen)?;
+        // The last thing that can fail: from here on clients are accepted.
+        let addresses = workers.accept(&config.listeners, passed)?;
+        let predecessor = takeover.finish();
         Ok(Self {
             controller,
             handle,
@@ -200,6 +228,8 @@ impl App {
             log,
             events,
             tasks,
+            heritage,
+            predecessor,
         })
     }
 
@@ -216,6 +246,7 @@ impl App {
     /// Serves until `next_signal` says to stop, and drains. A future that it makes may be dropped before its end.
     pub async fn run(self, next_signal: impl AsyncFnMut() -> Signal) {
         let Self { controller, handle, workers, admin, drain, log, events, tasks, .. } = self;
+        let (heritage, predecessor) = (self.heritage, self.predecessor);
         let work = tasks.spawn("controller", controller.run(Box::new(workers.clone())));
         let api = tasks.clone();
         tasks.spawn("admin", async move {
@@ -226,48 +257,12 @@ impl App {
         let watched = handle.clone();
         tasks.keep("config watcher", move || watch_config(watched.clone()));
         tasks.spawn("log level", follow_level(handle.config(), log.clone()));
-        report(&events, EventKind::Started, "serving");
-        // Without systemd there is nobody to tell.
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        until_stopped(next_signal, &handle, &drain, &events, &workers, &tasks).await;
+        begin(predecessor, &events, &tasks);
+        let estate = Estate { handle, workers, admin: heritage, tasks };
+        until_stopped(next_signal, &estate, &drain, &events).await;
         drain.hurry(clock::now());
         let _ = work.await;
         log.drain();
-    }
-}
-
-async fn until_stopped(
-    mut next_signal: impl AsyncFnMut() -> Signal,
-    handle: &ControlHandle,
-    drain: &Drain,
-    events: &EventSink,
-    workers: &SharedWorkers,
-    tasks: &Tasks,
-) {
-    let mut over = drain.watch();
-    let mut looks = tokio::time::interval(LOOK_EVERY);
-    loop {
-        tokio::select! {
-            signal = next_signal() => match signal {
-                Signal::Reload => reload(handle.clone(), tasks),
-                Signal::Other(name) => tracing::warn!(signal = name, "this signal means nothing"),
-                Signal::Stop => {
-                    report(events, EventKind::Stopping, "draining");
-                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-                    let patience = handle.config().borrow().process.shutdown_timeout;
-                    let now = clock::now();
-                    drain.begin(now, patience);
-                    workers.drain(now + patience);
-                }
-                Signal::StopNow => return,
-            },
-            () = over.over() => return,
-            _ = looks.tick(), if drain.watch().is_draining() => {
-                if workers.have_ended() {
-                    return;
-                }
-            }
-        }
     }
 }
 
@@ -279,18 +274,6 @@ async fn follow_level(mut config: watch::Receiver<Arc<Config>>, log: LogControl)
             tracing::warn!(%error, "the log's level stays as it was");
         }
     }
-}
-
-fn reload(handle: ControlHandle, tasks: &Tasks) {
-    tasks.spawn("reload", async move {
-        if let Err(error) = handle.reload(SIGNAL_ACTOR).await {
-            tracing::warn!(%error, "the reload asked for by HUP was not done");
-        }
-    });
-}
-
-fn report(events: &EventSink, kind: EventKind, message: &str) {
-    events.report(Event::new(kind, clock::wall_millis(), "", message));
 }
 
 fn tasks(events: EventSink) -> Tasks {
@@ -308,43 +291,6 @@ fn tasks(events: EventSink) -> Tasks {
 
 fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// The workers, asked by the controller, the metrics and the drain alike.
-#[derive(Debug, Clone)]
-struct SharedWorkers(Arc<Mutex<Workers>>);
-
-impl SharedWorkers {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Workers> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn connections(&self) -> Vec<ListenerGauge> {
-        let gauge = |(bind, gauge): (_, Arc<crate::routing::WorkerGauge>)| ListenerGauge {
-            bind,
-            open: gauge.total().into(),
-        };
-        self.lock().connections().map(gauge).collect()
-    }
-
-    fn drain(&self, deadline: Moment) {
-        self.lock().drain(deadline);
-    }
-
-    fn have_ended(&self) -> bool {
-        self.lock().have_ended()
-    }
-}
-
-impl DataPlane for SharedWorkers {
-    fn listen(&mut self, listeners: &[Listener]) -> Result<ListenChange, ListenError> {
-        let change = self.lock().listen(listeners).map_err(|error| ListenError(error.into()))?;
-        Ok(ListenChange { added: change.added, removed: change.removed })
-    }
-
-    fn address(&self) -> Option<SocketAddr> {
-        self.lock().entrance()
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 mod api;
 mod auth;
+mod door;
 mod fault;
 mod reserve;
 mod rollouts;
@@ -12,4 +13,5 @@ mod socket_file;
 mod stream;
 pub mod wire;
 
-pub use server::{AdminError, Connections, Server, Settings, check_token};
+pub use door::DoorKeeper;
+pub use server::{AdminError, Connections, Heritage, Server, Settings, check_token};

@@ -3,7 +3,9 @@
 use std::{
     io,
     net::SocketAddr,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -24,13 +26,14 @@ use tokio_rustls::TlsAcceptor;
 use super::{
     api::{self, Api},
     auth::{Admission, Peer, Token},
+    door::{Door, DoorKeeper},
     reserve::Reserve,
     socket_file::SocketFile,
     stream::Streams,
 };
 use crate::{
     control::ControlHandle,
-    lifecycle::{Tasks, read_regular},
+    lifecycle::{PassedSockets, PassedUnix, Tasks, handover::SocketName, read_regular},
     telemetry::{self, Exporter, ListenerGauge},
     tls::ServerTls,
 };
@@ -42,6 +45,8 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 const MAX_HEAD: usize = 32 << 10;
 /// Pause when the system gives no more connections.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time for the answer that is under way when a successor takes over.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
 const MIN_TOKEN: usize = 8;
 const MAX_TOKEN: u64 = 4 << 10;
 
@@ -105,7 +110,17 @@ pub struct Server {
     router: Router,
     reserve: Arc<Reserve>,
     socket_file: SocketFile,
+    keeper: DoorKeeper,
     certificates: Option<Certificates>,
+}
+
+/// What a successor of this process takes over.
+#[derive(Debug)]
+pub struct Heritage {
+    /// The sockets.
+    pub sockets: Vec<(SocketName, OwnedFd)>,
+    /// Says who takes new connections.
+    pub door: DoorKeeper,
 }
 
 /// What TCP is encrypted with: the newest that there is.
@@ -123,7 +138,7 @@ impl Certificates {
 }
 
 impl Server {
-    /// Binds what `settings` asks for.
+    /// Binds what `settings` asks for and is not among `passed`.
     ///
     /// # Errors
     /// [`AdminError`] when a socket, the token or the metrics are not to be had.
@@ -131,12 +146,20 @@ impl Server {
         settings: &Settings,
         control: ControlHandle,
         connections: Connections,
+        passed: &mut PassedSockets,
     ) -> Result<Self, AdminError> {
         let token = settings.token_file.as_deref().map(read_token).transpose()?;
-        let (socket_file, unix) = SocketFile::listen(&settings.socket, settings.socket_mode)
-            .map_err(|error| socket_error(&settings.socket, &error))?;
+        let (socket_file, unix) = match passed.take_unix(&settings.socket) {
+            Some(PassedUnix { path, lent, socket }) => (SocketFile::passed(&path, lent), socket),
+            None => SocketFile::listen(&settings.socket, settings.socket_mode)
+                .map_err(|error| socket_error(&settings.socket, &error))?,
+        };
         unix.set_nonblocking(true).map_err(|error| socket_error(&settings.socket, &error))?;
-        let tcp = settings.listen.map(listen_tcp).transpose()?;
+        let tcp = settings.listen.map(|address| match passed.take_admin(address) {
+            Some(socket) => Ok(socket),
+            None => listen_tcp(address),
+        });
+        let tcp = tcp.transpose()?;
         let first = control.table().tls().admin().filter(|_| settings.tls).cloned();
         let certificates = first.map(|first| Certificates { control: control.clone(), first });
         let seen = control.clone();
@@ -146,8 +169,22 @@ impl Server {
             Api { control, exporter, streams: Streams::new() },
             Admission { token, hosts: settings.hosts.clone() },
         );
-        let reserve = Arc::new(Reserve::new());
-        Ok(Self { unix, tcp, router, reserve, socket_file, certificates })
+        let (reserve, keeper) = (Arc::new(Reserve::new()), DoorKeeper::new());
+        Ok(Self { unix, tcp, router, reserve, socket_file, keeper, certificates })
+    }
+
+    /// What a successor would take over; `listen` is the TCP address that the configuration gives.
+    ///
+    /// # Errors
+    /// The system's, when it gives no more descriptors.
+    pub fn heritage(&self, socket: &Path, listen: Option<SocketAddr>) -> io::Result<Heritage> {
+        let lent = self.socket_file.is_managers();
+        let name = SocketName::Admin { path: socket.to_owned(), lent };
+        let mut sockets = vec![(name, self.unix.try_clone()?.into())];
+        if let (Some(address), Some(tcp)) = (listen, &self.tcp) {
+            sockets.push((SocketName::AdminListen(address), tcp.try_clone()?.into()));
+        }
+        Ok(Heritage { sockets, door: self.keeper.clone() })
     }
 
     /// Where the TCP side listens, port 0 resolved.
@@ -155,23 +192,25 @@ impl Server {
         self.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok())
     }
 
-    /// Answers until it is dropped.
+    /// Answers until it is dropped, or a successor does.
     ///
     /// # Errors
     /// The system's, when the runtime cannot take the sockets.
     pub async fn serve(self, tasks: Tasks) -> io::Result<()> {
-        let Self { unix, tcp, router, reserve, socket_file, certificates } = self;
+        let Self { unix, tcp, router, reserve, socket_file, keeper, certificates } = self;
         let unix = UnixListener::from_std(unix)?;
         let tcp = tcp.map(TcpListener::from_std).transpose()?;
-        let _removed_at_the_end = socket_file;
-        let host = Host { router, tasks, reserve };
+        // Removed at the end, unless it is left.
+        let mut socket_file = socket_file;
+        socket_file.claim();
+        let host = Host { router, tasks, reserve, door: keeper.door() };
         let over_tcp = async {
-            match tcp {
-                Some(tcp) => accept_tcp(tcp, certificates.as_ref(), &host).await,
-                None => std::future::pending().await,
+            if let Some(tcp) = tcp {
+                accept_tcp(tcp, certificates.as_ref(), &host).await;
             }
         };
         tokio::join!(accept_unix(unix, &host), over_tcp);
+        socket_file.leave();
         Ok(())
     }
 }
@@ -179,7 +218,7 @@ impl Server {
 async fn accept_unix(listener: UnixListener, host: &Host) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     while let Ok(slot) = slots.clone().acquire_owned().await {
-        let accepted = listener.accept().await;
+        let Some(accepted) = host.admit(|| listener.accept()).await else { return };
         let peer = accepted.and_then(|(stream, _)| {
             let uid = stream.peer_cred()?.uid();
             Ok((stream, Peer::Unix { uid }))
@@ -194,7 +233,7 @@ async fn accept_unix(listener: UnixListener, host: &Host) {
 async fn accept_tcp(listener: TcpListener, certificates: Option<&Certificates>, host: &Host) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     while let Ok(slot) = slots.clone().acquire_owned().await {
-        let accepted = listener.accept().await;
+        let Some(accepted) = host.admit(|| listener.accept()).await else { return };
         let peer = accepted.and_then(|(stream, from)| {
             let to = stream.local_addr()?;
             Ok((stream, Peer::Tcp { from: from.ip(), to }))
@@ -215,9 +254,24 @@ struct Host {
     router: Router,
     tasks: Tasks,
     reserve: Arc<Reserve>,
+    door: Door,
 }
 
 impl Host {
+    /// What `accept` gives while the door is open; `None` once it has been left.
+    async fn admit<F: Future>(&self, accept: impl Fn() -> F) -> Option<F::Output> {
+        let mut door = self.door.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = door.shut() => if !door.opens().await {
+                    return None;
+                },
+                accepted = accept() => return Some(accepted),
+            }
+        }
+    }
+
     fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         &self,
         stream: S,
@@ -228,9 +282,21 @@ impl Host {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(MAX_HEAD);
         let connection = http.serve_connection(TokioIo::new(stream), service);
-        let reserve = self.reserve.clone();
+        let (reserve, mut door) = (self.reserve.clone(), self.door.clone());
+        let served = async move {
+            let mut connection = pin!(connection);
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = door.left() => {
+                    connection.as_mut().graceful_shutdown();
+                    // What follows events has no end of its own.
+                    tokio::time::timeout(LAST_ANSWER, connection).await.unwrap_or(Ok(()))
+                }
+            }
+        };
         self.tasks.spawn("admin connection", async move {
-            if let Err(error) = connection.await {
+            // Its descriptor is free when this has ended, for the reserve before anybody else.
+            if let Err(error) = served.await {
                 tracing::debug!(%error, "a connection of the admin API ended early");
             }
             reserve.fill();

@@ -9,11 +9,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Removes the file when it goes, if it is still the one that was made.
+/// Removes the file when it goes, if it is this process's and still the one that was made.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
-    identity: Identity,
+    owner: Owner,
+}
+
+/// Whose the file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// This process's.
+    Us(Identity),
+    /// Another process's that still serves.
+    Predecessor,
+    /// The service manager's.
+    Manager,
 }
 
 /// Inode and time of making: an inode's number alone may be given again at once.
@@ -40,13 +51,39 @@ impl SocketFile {
         let listener = UnixListener::bind(path)?;
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
         let identity = identity(path)?;
-        Ok((Self { path: path.to_owned(), identity }, listener))
+        Ok((Self { path: path.to_owned(), owner: Owner::Us(identity) }, listener))
+    }
+
+    /// The file of a socket that was passed: by the service manager, who keeps it, or by a predecessor, whose it is for now.
+    pub(super) fn passed(path: &Path, by_manager: bool) -> Self {
+        let owner = if by_manager { Owner::Manager } else { Owner::Predecessor };
+        Self { path: path.to_owned(), owner }
+    }
+
+    /// A predecessor has left it.
+    pub(super) fn claim(&mut self) {
+        if self.owner == Owner::Predecessor
+            && let Ok(identity) = identity(&self.path)
+        {
+            self.owner = Owner::Us(identity);
+        }
+    }
+
+    /// Whether it is the service manager's.
+    pub(super) fn is_managers(&self) -> bool {
+        self.owner == Owner::Manager
+    }
+
+    /// Leaves the file to another process.
+    pub(super) fn leave(mut self) {
+        self.owner = Owner::Predecessor;
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let ours = identity(&self.path).is_ok_and(|found| found == self.identity);
+        let Owner::Us(made) = self.owner else { return };
+        let ours = identity(&self.path).is_ok_and(|found| found == made);
         if ours && let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(%error, socket = %self.path.display(), "the socket's file stays behind");
         }
@@ -95,6 +132,26 @@ mod tests {
         drop(file);
         assert!(path.exists(), "what belongs to the second stays when the first goes");
         drop(second);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_outlives_whoever_left_it_and_goes_with_its_heir() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let (file, _listener) = SocketFile::listen(&path, 0o600).unwrap();
+        drop(SocketFile::passed(&path, false));
+        assert!(path.exists(), "an heir that did not get so far");
+        let mut heir = SocketFile::passed(&path, file.is_managers());
+        file.leave();
+        heir.claim();
+        assert!(path.exists());
+        let mut guest = SocketFile::passed(&path, true);
+        guest.claim();
+        assert!(guest.is_managers());
+        drop(guest);
+        assert!(path.exists(), "who made it removes it");
+        drop(heir);
         assert!(!path.exists());
     }
 

@@ -101,9 +101,14 @@ impl Facts for Listener {
             max_header_bytes,
             max_headers,
             protocols,
+            max_connections_per_client,
+            proxy_protocol,
+            min_rate,
             tls: _,
             redirect_to_https: _,
         } = self;
+        let each = max_connections_per_client.map_or("off".to_owned(), |most| most.to_string());
+        let rate = min_rate.map_or("off".to_owned(), format_size);
         let mut facts = vec![
             fact("bind", bind),
             fact("max_connections", max_connections),
@@ -113,6 +118,9 @@ impl Facts for Listener {
             fact("max_header_bytes", &format_size(*max_header_bytes as u64)),
             fact("max_headers", max_headers),
             fact("protocols", &list(protocols.iter().map(|protocol| protocol.name()))),
+            fact("max_connections_per_client", &each),
+            fact("proxy_protocol", proxy_protocol),
+            fact("min_rate", &rate),
         ];
         facts.extend(tls::facts(self));
         facts

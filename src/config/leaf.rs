@@ -201,6 +201,29 @@ impl Leaf for SizeOrUnlimited {
     }
 }
 
+/// A number of bytes; `None` is `"off"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SizeOrOff(pub(super) Option<u64>);
+
+type SomeSize = Size<1, { 1 << 40 }>;
+
+impl Leaf for SizeOrOff {
+    fn parse(value: &DeValue<'_>) -> Result<Self, Refusal> {
+        match value.as_str() {
+            Some("off") => Ok(Self(None)),
+            _ => SomeSize::parse(value).map(|size| Self(Some(size.0))),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "oneOf": [{ "const": "off" }, <SomeSize as Leaf>::schema()] })
+    }
+
+    fn json(&self) -> Json {
+        self.0.map_or_else(|| "off".into(), |size| format_size(size).into())
+    }
+}
+
 impl Leaf for bool {
     fn parse(value: &DeValue<'_>) -> Result<Self, Refusal> {
         value.as_bool().ok_or_else(|| expected("true or false", value))

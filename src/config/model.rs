@@ -6,7 +6,12 @@ mod resilience;
 mod rollout;
 mod tls;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
@@ -120,6 +125,8 @@ pub struct Listener {
     pub bind: SocketAddr,
     /// Connections open at once, over all workers.
     pub max_connections: u32,
+    /// Connections open at once from one client.
+    pub max_connections_per_client: Option<u32>,
     /// Peers whose `X-Forwarded-*` and `Forwarded` are believed.
     pub trusted_proxies: Arc<[IpNet]>,
     /// A request's head must be complete this long after it began.
@@ -132,6 +139,10 @@ pub struct Listener {
     pub max_headers: usize,
     /// What clients may speak; at least one, each once.
     pub protocols: Arc<[Protocol]>,
+    /// Connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+    /// Bytes a second that a client sends and takes at least.
+    pub min_rate: Option<u64>,
     /// Encryption, where the listener has certificates.
     pub tls: Option<ListenerTls>,
     /// Every request is answered with a redirect to https at this port.
@@ -139,6 +150,12 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Whether `address` is one of its trusted proxies.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.trusted_proxies.iter().any(|net| net.contains(&address))
+    }
+
     /// Whether Tidegate's own requests can come in here: others speak another version of HTTP, are sent
     /// elsewhere, or asked for a certificate.
     pub fn is_for_checks(&self) -> bool {

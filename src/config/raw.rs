@@ -10,14 +10,17 @@ use super::{
     collection::{List, Named},
     defaults,
     fallback::HeaderOrNone,
-    leaf::{DurationOrOff, Line, Mode, Size, SizeOrUnlimited, Whole, Workers},
+    leaf::{DurationOrOff, Line, Mode, Size, SizeOrOff, SizeOrUnlimited, Whole, Workers},
     model::{
         BackendProtocol, FallbackCause, HostPattern, LogFormat, LogLevel, PathPattern, Protocol,
     },
     outside::raw::{MAX_OUTSIDE, Metric, Notify},
     patterns::HostName,
     resilience::{CountOrUnlimited, Ejection, HealthCheck, Retry},
-    rollout::raw::{MAX_ROLLOUTS, Rollout},
+    rollout::{
+        leaf::CountOrOff,
+        raw::{MAX_ROLLOUTS, Rollout},
+    },
     section::section,
     tls::raw as tls,
     words::AffinityBy,
@@ -124,8 +127,14 @@ section! {
         required bind: SocketAddr;
         /// Connections open at once, over all workers.
         default max_connections: Whole<1, 1_000_000> = Whole(defaults::MAX_CONNECTIONS);
+        /// Connections open at once from one client, which is an IPv4 address or an IPv6 network of
+        /// 64 bits; trusted proxies are no clients.
+        default max_connections_per_client: CountOrOff = CountOrOff(None);
         /// Networks of peers whose X-Forwarded-* and Forwarded headers are believed.
         default trusted_proxies: List<IpNet, 0, 1_000> = List::unwritten([]);
+        /// Each connection begins with a header of the PROXY protocol, version 1 or 2, that names the
+        /// client. With trusted_proxies, theirs alone is believed; without, everyone's.
+        default proxy_protocol: bool = false;
         /// The head of a request must be complete this long after it began.
         default header_timeout: Duration = defaults::HEADER_TIMEOUT;
         /// A keep-alive connection without a request is closed after this.
@@ -137,6 +146,9 @@ section! {
         /// What clients may speak; without TLS, "h2" is for those that begin with it (prior
         /// knowledge).
         default protocols: List<Protocol, 1, 2> = List::unwritten([Protocol::Http1, Protocol::Http2]);
+        /// Bytes a second that a client must send of a body that is waited for, and take of an answer
+        /// that waits for it; measured over ten seconds of such waiting.
+        default min_rate: SizeOrOff = SizeOrOff(None);
         /// Certificates: with one or more the listener speaks TLS 1.2 and 1.3. A client is shown
         /// the one that has the name it asks for, else the first. The files are watched.
         default certificate: List<tls::Certificate, 0, 100> = List::unwritten([]);
@@ -150,9 +162,6 @@ section! {
         default redirect_to_https: bool = false;
         /// The port that it leads to, as clients see it.
         default https_port: Whole<1, 65_535> = Whole(defaults::HTTPS_PORT);
-    }
-    later {
-        "proxy_protocol" = "false";
     }
 }
 

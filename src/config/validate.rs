@@ -194,6 +194,13 @@ fn listeners(
             max_header_bytes: section.max_header_bytes.value.0 as usize,
             max_headers: section.max_headers.value.0 as usize,
             protocols: section.protocols.value.into_values(),
+            max_connections_per_client: section
+                .max_connections_per_client
+                .value
+                .0
+                .map(|n| n as u32),
+            proxy_protocol: section.proxy_protocol.value,
+            min_rate: section.min_rate.value.0,
         });
     }
     listeners

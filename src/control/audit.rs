@@ -136,10 +136,11 @@ impl Audit {
 }
 
 /// The trail is also in the log, for those who have only that.
-fn log(event: &Event) {
+pub(super) fn log(event: &Event) {
     let Event { kind, actor, subject, message, .. } = event;
     match kind {
         EventKind::Started
+        | EventKind::UpgradeStarted
         | EventKind::Stopping
         | EventKind::SplitChanged
         | EventKind::SplitSuperseded
@@ -170,6 +171,7 @@ fn log(event: &Event) {
         | EventKind::CheckEnded
         | EventKind::StateRecovered => tracing::info!(%kind, actor, subject, "{message}"),
         EventKind::ReloadRejected
+        | EventKind::UpgradeFailed
         | EventKind::EndpointUnhealthy
         | EventKind::EndpointEjected
         | EventKind::EjectionWithheld

@@ -38,10 +38,6 @@ use crate::{
 const BEAT: Duration = Duration::from_secs(1);
 /// What tasks have to say may wait here; each task waits for its own place.
 const REPLIES: usize = 64;
-/// How long the end of the process waits for the last notifications.
-const LAST_WORD: Duration = Duration::from_secs(2);
-/// How long the end of the process waits for the state file.
-const LAST_WRITE: Duration = Duration::from_secs(2);
 
 /// What the control plane begins with.
 #[derive(Debug)]
@@ -92,18 +88,20 @@ pub struct Controller {
     /// Whether the state file took what it was last given.
     pub(super) disk_writes: bool,
     pub(super) replies: mpsc::Sender<Reply>,
-    heard: mpsc::Receiver<Reply>,
+    /// Held by each task that calls hooks.
+    pub(super) hooks: Arc<()>,
+    pub(super) heard: mpsc::Receiver<Reply>,
     pub(super) store: Store,
     late_read: LateRead,
     pub(super) audit: Audit,
     pub(super) recorder: Arc<Recorder>,
     rates: watch::Sender<Arc<Rates>>,
     endpoint_news: EndpointNews,
-    mailbox: mpsc::Receiver<Command>,
+    pub(super) mailbox: mpsc::Receiver<Command>,
     /// The way to itself, for what looks at the process as an operator would.
     itself: (mpsc::WeakSender<Command>, Arc<Path>),
-    inbox: mpsc::Receiver<Event>,
-    drain: DrainWatch,
+    pub(super) inbox: mpsc::Receiver<Event>,
+    pub(super) drain: DrainWatch,
     pub(super) outside: Outside,
 }
 
@@ -144,6 +142,7 @@ impl Controller {
             process: ProcessMeter::default(),
             disk_writes: true,
             replies,
+            hooks: Arc::default(),
             heard,
             store,
             late_read,
@@ -185,6 +184,11 @@ impl Controller {
             let (alarm, busy) = (self.alarm(), self.has_busy_rollouts());
             tokio::select! {
                 command = self.mailbox.recv() => match command {
+                    Some(Command::Lend(loan)) => {
+                        if let Some(heir) = self.lend(loan).await {
+                            return self.tell_heir(heir).await;
+                        }
+                    }
                     Some(command) => self.obey(command, data_plane.as_mut()),
                     None => break,
                 },
@@ -205,22 +209,8 @@ impl Controller {
         self.finish().await;
     }
 
-    async fn finish(mut self) {
-        self.keep_reported();
-        self.give_leases_back();
-        let told = tokio::time::timeout(LAST_WORD, self.outside.notifier.drained());
-        let kept = tokio::time::timeout(LAST_WRITE, self.store.close());
-        let (told, kept) = tokio::join!(told, kept);
-        if kept != Ok(true) {
-            tracing::warn!("the last events and splits could not be written to the state file");
-        }
-        if told.is_err() {
-            tracing::warn!("the last notifications could not be delivered");
-        }
-    }
-
     /// Keeps the events that have been reported so far.
-    fn keep_reported(&mut self) {
+    pub(super) fn keep_reported(&mut self) {
         while let Ok(event) = self.inbox.try_recv() {
             self.hear(event);
         }
@@ -268,6 +258,8 @@ impl Controller {
             Command::SetThresholds(wish, answer) => {
                 drop(answer.send(self.set_thresholds(&wish)));
             }
+            // The loop sees to it, since it waits.
+            Command::Lend(_) => {}
             Command::Take { read, actor, answer } => {
                 let taken = self.take(read, &actor, data_plane);
                 self.show_standing(|standing| standing.listener = data_plane.address());

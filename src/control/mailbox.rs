@@ -14,6 +14,7 @@ use super::{
     report::{self, Report},
     rollouts::{Board, RolloutStatus, Shown, Verb},
     status::{self, EndpointStatus, Rate, Rates, ReloadOutcome, RouteStatus, Standing, Status},
+    succession::Loan,
 };
 use crate::{
     config::{Config, model::Rollout},
@@ -151,6 +152,7 @@ pub(super) enum Command {
     SetEndpoint(SetEndpoint, Answer<EndpointStatus>),
     Operate(Operate, Answer<RolloutStatus>),
     SetThresholds(SetThresholds, Answer<RolloutStatus>),
+    Lend(Loan),
     Take { read: Result<Box<Candidate>, Refused>, actor: String, answer: Answer<Reloaded> },
 }
 
@@ -234,6 +236,7 @@ impl ControlHandle {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: clock::now().since(Moment::default()).as_secs(),
+            process_id: std::process::id(),
             draining: self.drain.is_draining(),
             config: standing.config.clone(),
             routes: status::routes(&table, &standing.hand, &self.board.borrow()),

@@ -29,6 +29,7 @@ pub mod rollouts;
 mod shares;
 pub mod status;
 mod store;
+mod succession;
 mod watcher;
 
 pub use audit::Audit;
@@ -47,6 +48,7 @@ pub use outbound::Outbound;
 pub use outside::Outside;
 pub use resolver::Resolver;
 pub use store::{Kept, LateRead, Past, Store, StoreError};
+pub use succession::{DrainedEndpoint, LentState};
 pub use watcher::watch_config;
 
 #[cfg(test)]

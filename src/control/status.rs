@@ -27,6 +27,9 @@ pub struct Status {
     pub version: String,
     /// Seconds since it began.
     pub uptime_s: u64,
+    /// The process that serves; another one after an upgrade.
+    #[serde(default)]
+    pub process_id: u32,
     /// Whether it takes no new work and is about to end.
     pub draining: bool,
     /// The configuration in force.

@@ -40,6 +40,7 @@ pub const fn of_error(reason: ErrorReason) -> (Class, Option<Blame>) {
         | ErrorReason::BodyTimeout
         | ErrorReason::BodyTooLarge
         | ErrorReason::NoRoute
+        | ErrorReason::ProxyHeader
         | ErrorReason::ClientGone => (Class::Excluded, Some(Blame::Downstream)),
         ErrorReason::TooManyInFlight | ErrorReason::Internal => {
             (Class::Excluded, Some(Blame::Internal))
@@ -81,6 +82,7 @@ mod tests {
     fn neither_clients_nor_our_own_limits_count_against_the_backend() {
         let excluded = [
             ErrorReason::ClientGone,
+            ErrorReason::ProxyHeader,
             ErrorReason::BodyTimeout,
             ErrorReason::MalformedRequest,
             ErrorReason::TooManyInFlight,

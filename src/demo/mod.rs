@@ -103,14 +103,14 @@ async fn play(
         if ending.is_some() {
             return match signals.next().await {
                 Signal::Stop | Signal::StopNow => Signal::StopNow,
-                other @ (Signal::Reload | Signal::Other(_)) => other,
+                other @ (Signal::Reload | Signal::Upgrade | Signal::Other(_)) => other,
             };
         }
         let ended = tokio::select! {
             ended = &mut act => ended,
             signal = signals.next() => match signal {
                 Signal::Stop | Signal::StopNow => Ok(Ending::Stopped),
-                other @ (Signal::Reload | Signal::Other(_)) => return other,
+                other @ (Signal::Reload | Signal::Upgrade | Signal::Other(_)) => return other,
             },
         };
         // A load that does not end must not keep the demo from ending.

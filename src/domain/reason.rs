@@ -37,13 +37,15 @@ pub enum ErrorReason {
     MalformedResponse,
     /// The client went away.
     ClientGone,
+    /// The connection did not begin with a header of the PROXY protocol that is believed.
+    ProxyHeader,
     /// A fault of Tidegate's own.
     Internal,
 }
 
 impl ErrorReason {
     /// Every reason, in the order of its index.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::MalformedRequest,
         Self::HeadTooLarge,
         Self::HeadTimeout,
@@ -61,6 +63,7 @@ impl ErrorReason {
         Self::UpstreamReset,
         Self::MalformedResponse,
         Self::ClientGone,
+        Self::ProxyHeader,
         Self::Internal,
     ];
 
@@ -89,6 +92,7 @@ impl ErrorReason {
             Self::UpstreamReset => "upstream_reset",
             Self::MalformedResponse => "malformed_response",
             Self::ClientGone => "client_gone",
+            Self::ProxyHeader => "proxy_header",
             Self::Internal => "internal",
         }
     }
@@ -99,6 +103,8 @@ impl ErrorReason {
 pub enum Queue {
     /// Connections of a listener: `max_connections`.
     Connections,
+    /// Connections of one client: `max_connections_per_client`.
+    ClientConnections,
     /// TLS handshakes of a listener: `max_handshakes`.
     Handshakes,
     /// Requests under way at a backend: `max_in_flight`.
@@ -127,8 +133,9 @@ pub enum Queue {
 
 impl Queue {
     /// Every queue, in the order of its index.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Connections,
+        Self::ClientConnections,
         Self::Handshakes,
         Self::InFlight,
         Self::Events,
@@ -152,6 +159,7 @@ impl Queue {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Connections => "connections",
+            Self::ClientConnections => "client_connections",
             Self::Handshakes => "handshakes",
             Self::InFlight => "in_flight",
             Self::Events => "events",

@@ -3,11 +3,14 @@
 pub mod clock;
 pub mod descriptors;
 mod drain;
+pub mod handover;
+mod passed;
 mod regular_file;
 mod signal;
 mod tasks;
 
 pub use drain::{Drain, DrainState, DrainWatch};
+pub use passed::{PassedSockets, PassedUnix};
 pub use regular_file::read_regular;
 pub use signal::{Signal, Signals};
 pub use tasks::{TaskEnd, TaskFailure, Tasks};

@@ -13,6 +13,8 @@ pub enum Signal {
     StopNow,
     /// HUP: read the configuration again.
     Reload,
+    /// USR2: start a successor, and hand over to it.
+    Upgrade,
     /// One of the others by which operators steer servers, and which would end the process if nobody caught it.
     Other(&'static str),
 }
@@ -51,7 +53,7 @@ impl Signals {
             _ = self.interrupt.recv() => self.stop(),
             _ = self.hangup.recv() => Signal::Reload,
             _ = self.user_1.recv() => Signal::Other("USR1"),
-            _ = self.user_2.recv() => Signal::Other("USR2"),
+            _ = self.user_2.recv() => Signal::Upgrade,
         }
     }
 
@@ -84,6 +86,8 @@ mod tests {
         assert_eq!(signals.next().await, Signal::Reload);
         send("-USR1");
         assert_eq!(signals.next().await, Signal::Other("USR1"));
+        send("-USR2");
+        assert_eq!(signals.next().await, Signal::Upgrade);
         send("-TERM");
         assert_eq!(signals.next().await, Signal::Stop);
         send("-INT");

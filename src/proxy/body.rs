@@ -1,7 +1,8 @@
 //! Bodies on their way: never held, only watched.
 
+mod progress;
+
 use std::{
-    cell::Cell,
     future::Future,
     pin::Pin,
     rc::Rc,
@@ -12,12 +13,14 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
+pub(super) use self::progress::BodyProgress;
 use super::{
     downstream::{Downstream, Expiry},
     error::ProxyError,
     headers,
     measure::Attempt,
     mirror::{CopiedBody, Tee, Witness},
+    pace::Pace,
     upstream::{Upstream, UpstreamConnection},
 };
 use crate::{
@@ -25,33 +28,6 @@ use crate::{
     lifecycle::clock,
     routing::LocalTable,
 };
-
-/// How far a request's body has come; `forward` reads it when something goes wrong.
-#[derive(Default)]
-pub(super) struct BodyProgress {
-    /// A part of it was handed to the endpoint's connection.
-    begun: Cell<bool>,
-    /// All of it was.
-    complete: Cell<bool>,
-    /// The client's next part is waited for.
-    starving: Cell<bool>,
-    fault: Cell<Option<ProxyError>>,
-}
-
-impl BodyProgress {
-    pub(super) fn has_begun(&self) -> bool {
-        self.begun.get()
-    }
-
-    pub(super) fn fault(&self) -> Option<ProxyError> {
-        self.fault.get()
-    }
-
-    /// Whether it is the client that keeps the others waiting.
-    pub(super) fn is_starving(&self) -> bool {
-        self.starving.get() && !self.complete.get()
-    }
-}
 
 /// A request's body on its way to an endpoint.
 ///
@@ -78,6 +54,7 @@ struct Streaming {
     first_byte: Duration,
     hold: Option<Hold>,
     tee: Option<Tee>,
+    pace: Pace,
 }
 
 /// Holds a body back until the endpoint asks for it (`expect: 100-continue`), or long enough.
@@ -127,6 +104,7 @@ impl RequestBody {
             first_byte: rules.first_byte,
             hold: None,
             tee: rules.tee,
+            pace: Pace::default(),
         }))))
     }
 
@@ -159,6 +137,12 @@ impl Streaming {
         self.allowed = allowed;
         self.tee.iter().for_each(|tee| tee.copy(&frame));
         let now = clock::now();
+        if let Some(least) = self.downstream.listener.min_rate
+            && !self.pace.pass(size, now, least)
+        {
+            let why = "the request's body comes too slowly";
+            return Err(ProxyError::new(ErrorReason::BodyTimeout, why));
+        }
         if self.incoming.is_end_stream() {
             self.tee.iter().for_each(Tee::end);
             self.progress.complete.set(true);
@@ -196,6 +180,9 @@ impl Body for RequestBody {
         }
         let frame = match Pin::new(&mut body.incoming).poll_frame(cx) {
             Poll::Pending => {
+                if body.downstream.listener.min_rate.is_some() {
+                    body.pace.wait(clock::now());
+                }
                 body.progress.starving.set(true);
                 return Poll::Pending;
             }

@@ -32,7 +32,7 @@ impl ProxyError {
     /// Status code of the answer.
     pub(super) const fn status(self) -> StatusCode {
         match self.reason {
-            ErrorReason::MalformedRequest => StatusCode::BAD_REQUEST,
+            ErrorReason::MalformedRequest | ErrorReason::ProxyHeader => StatusCode::BAD_REQUEST,
             ErrorReason::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             ErrorReason::HeadTimeout | ErrorReason::BodyTimeout | ErrorReason::ClientGone => {
                 StatusCode::REQUEST_TIMEOUT
@@ -73,6 +73,7 @@ impl ProxyError {
             ErrorReason::HeadTooLarge | ErrorReason::BodyTooLarge => RESOURCE_EXHAUSTED,
             ErrorReason::NoRoute => UNIMPLEMENTED,
             ErrorReason::MalformedRequest
+            | ErrorReason::ProxyHeader
             | ErrorReason::MalformedResponse
             | ErrorReason::Internal => INTERNAL,
             ErrorReason::NoEndpoint
@@ -93,6 +94,7 @@ impl ProxyError {
             | ErrorReason::BodyTimeout
             | ErrorReason::BodyTooLarge
             | ErrorReason::ClientGone
+            | ErrorReason::ProxyHeader
             | ErrorReason::Internal => true,
             ErrorReason::NoRoute
             | ErrorReason::NoEndpoint

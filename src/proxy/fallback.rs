@@ -173,6 +173,7 @@ const fn causes(reason: ErrorReason) -> &'static [FallbackCause] {
         | ErrorReason::TooManyInFlight
         | ErrorReason::IdleTimeout
         | ErrorReason::TotalTimeout
+        | ErrorReason::ProxyHeader
         | ErrorReason::ClientGone
         | ErrorReason::Internal => &[],
     }

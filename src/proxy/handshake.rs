@@ -1,6 +1,6 @@
 //! From a client's TCP connection to one under TLS: bounded in time and in number.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use rustls::HandshakeKind;
 use tokio::{
@@ -10,9 +10,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use super::{
-    connection,
-    downstream::{Client, Downstream},
-    listener::{Acceptor, Place},
+    listener::Acceptor,
     socket::{Socket, Wire},
     worker::Worker,
 };
@@ -21,38 +19,20 @@ use crate::{
     domain::{Handshake, Queue},
 };
 
-/// A connection that has just been accepted.
-pub(super) struct Arrival {
-    pub(super) acceptor: Rc<Acceptor>,
-    pub(super) settings: Arc<Listener>,
-    pub(super) stream: TcpStream,
-    pub(super) peer: SocketAddr,
-    pub(super) place: Place,
-}
-
-/// Begins the handshake, unless too many are under way: then the connection is closed, before it has cost anything.
-pub(super) fn begin(arrival: Arrival, worker: &Rc<Worker>, name: &'static str) {
-    let Some(turn) = arrival.acceptor.begin_handshake(worker.index(), &arrival.settings) else {
+/// Goes through the handshake, unless too many are under way: then the connection is closed, before it has cost anything.
+pub(super) async fn run(
+    stream: TcpStream,
+    acceptor: &Acceptor,
+    settings: &Listener,
+    worker: &Worker,
+) -> Option<Socket> {
+    let Some(turn) = acceptor.begin_handshake(worker.index(), settings) else {
         worker.shard().overflow(Queue::Handshakes);
-        return;
+        return None;
     };
-    // A drain waits for it: its client may have sent a request already.
-    let registration = worker.register();
-    let worker = worker.clone();
-    let tasks = worker.tasks().clone();
-    tasks.spawn_local(name, async move {
-        let Arrival { acceptor, settings, stream, peer, place } = arrival;
-        let shaken = Box::pin(shake(stream, &settings, &worker)).await;
-        drop(turn);
-        if let Some(socket) = shaken {
-            let client = Client::new(worker, settings, acceptor, peer, socket);
-            let downstream = Rc::new(Downstream::new(client));
-            registration.show(&downstream);
-            downstream.nudge();
-            connection::run(downstream).await;
-        }
-        drop((registration, place));
-    });
+    let shaken = shake(stream, settings, worker).await;
+    drop(turn);
+    shaken
 }
 
 /// The connection once it is encrypted; `None` when nothing came of it.

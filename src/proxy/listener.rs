@@ -16,11 +16,10 @@ use tokio::{
 };
 
 use super::{
-    connection,
-    downstream::{Client, Downstream},
-    handshake::{self, Arrival},
+    arrival::{self, Arrival},
+    clients::Clients,
     headers::RequestId,
-    respond, socket,
+    respond,
     worker::Worker,
 };
 use crate::{
@@ -53,6 +52,18 @@ pub(super) fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<std::n
     Ok(sockets)
 }
 
+/// Sockets for each worker: every socket has a worker, and every worker a socket. Where there are too few, workers share.
+pub(super) fn spread(
+    sockets: &[std::net::TcpListener],
+    workers: usize,
+) -> io::Result<Vec<Vec<std::net::TcpListener>>> {
+    let mut spread: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+    for place in 0..workers.max(sockets.len()) {
+        spread[place % workers].push(sockets[place % sockets.len()].try_clone()?);
+    }
+    Ok(spread)
+}
+
 fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -72,12 +83,14 @@ pub(super) struct ListenerGauges {
     pub(super) connections: Arc<WorkerGauge>,
     /// TLS handshakes.
     handshakes: Arc<WorkerGauge>,
+    /// Connections by client.
+    clients: Arc<Clients>,
 }
 
 impl ListenerGauges {
     pub(super) fn new(workers: usize) -> Self {
         let gauge = || Arc::new(WorkerGauge::new(workers));
-        Self { connections: gauge(), handshakes: gauge() }
+        Self { connections: gauge(), handshakes: gauge(), clients: Arc::default() }
     }
 }
 
@@ -86,6 +99,8 @@ pub(super) struct Acceptor {
     settings: RefCell<Arc<Listener>>,
     gauges: ListenerGauges,
     stopping: Cell<bool>,
+    /// What the kernel has accepted is another process's.
+    leaving: Cell<bool>,
     stop: Notify,
 }
 
@@ -95,6 +110,7 @@ impl Acceptor {
             settings: RefCell::new(settings),
             gauges,
             stopping: Cell::new(false),
+            leaving: Cell::new(false),
             stop: Notify::new(),
         })
     }
@@ -110,9 +126,20 @@ impl Acceptor {
         self.stop.notify_one();
     }
 
+    /// Takes no more at once: whoever has the socket now goes on.
+    pub(super) fn leave(&self) {
+        self.leaving.set(true);
+        self.stop();
+    }
+
     /// Whether connections accepted here should end soon.
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.get()
+    }
+
+    /// The listener's connections by client.
+    pub(super) const fn clients(&self) -> &Arc<Clients> {
+        &self.gauges.clients
     }
 
     /// A place among the handshakes under way, if there is one.
@@ -124,7 +151,7 @@ impl Acceptor {
 
     /// Accepts until stopped.
     pub(super) async fn run(self: Rc<Self>, worker: Rc<Worker>, socket: TcpListener) {
-        loop {
+        while !self.leaving.get() {
             let accepted = tokio::select! {
                 biased;
                 accepted = socket.accept() => accepted,
@@ -153,20 +180,8 @@ impl Acceptor {
         // Only a socket that is gone already refuses, and its first read tells.
         let _ = stream.set_nodelay(true);
         let place = Place::enter(self.gauges.connections.clone(), worker.index());
-        if settings.tls.is_some() {
-            let acceptor = self.clone();
-            let arrival = Arrival { acceptor, settings, stream, peer, place };
-            return handshake::begin(arrival, worker, CONNECTION_TASK);
-        }
-        let socket = socket::Socket::Plain(stream);
-        let client = Client::new(worker.clone(), settings, self.clone(), peer, socket);
-        let downstream = Rc::new(Downstream::new(client));
-        let registration = worker.register();
-        registration.show(&downstream);
-        worker.tasks().spawn_local(CONNECTION_TASK, async move {
-            connection::run(downstream).await;
-            drop((registration, place));
-        });
+        let arrival = Arrival { acceptor: self.clone(), settings, stream, peer, place };
+        arrival::begin(arrival, worker, CONNECTION_TASK);
     }
 }
 
@@ -214,5 +229,24 @@ mod tests {
         let address = ours[0].local_addr().unwrap();
         assert_eq!(ours[1].local_addr().unwrap(), address);
         assert_eq!(bind(address, 2).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn no_socket_is_left_out_and_no_worker() {
+        for (sockets, workers, each) in
+            [(1, 3, vec![1, 1, 1]), (3, 2, vec![2, 1]), (2, 5, vec![1; 5]), (2, 2, vec![1, 1])]
+        {
+            let bound = bind("127.0.0.1:0".parse().unwrap(), sockets).unwrap();
+            let spread = spread(&bound, workers).unwrap();
+            assert_eq!(spread.iter().map(Vec::len).collect::<Vec<_>>(), each);
+            // Connections tell the sockets apart: each that is in a queue is found by somebody.
+            let address = bound[0].local_addr().unwrap();
+            let clients: Vec<_> =
+                (0..20).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+            let all = spread.iter().flatten();
+            let taken: usize =
+                all.map(|socket| socket.incoming().map_while(Result::ok).count()).sum();
+            assert_eq!(taken, clients.len());
+        }
     }
 }

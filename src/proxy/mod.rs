@@ -4,8 +4,11 @@
 //! request's way: `pipeline` lists its chapters.
 
 mod affinity;
+mod announced;
+mod arrival;
 mod body;
 mod chunks;
+mod clients;
 mod connection;
 mod context;
 mod downstream;
@@ -22,7 +25,9 @@ mod listener;
 mod measure;
 mod mirror;
 mod outgoing;
+mod pace;
 mod pipeline;
+pub mod proxy_header;
 mod replay;
 mod respond;
 mod retry;

@@ -47,7 +47,11 @@ pub(super) enum Order {
     /// No new clients there; those that are idle go, the others finish.
     Unlisten { bind: SocketAddr },
     /// Take nothing new, finish what runs, end at the deadline.
-    Drain { deadline: Moment },
+    Drain {
+        deadline: Moment,
+        /// Another process has the listeners' sockets, and takes what the kernel has accepted.
+        handed_over: bool,
+    },
 }
 
 /// What a worker is made of, handed to its thread.
@@ -236,13 +240,13 @@ async fn obey(mut parts: Parts) {
     let bell = worker.table.borrow().bell().clone();
     let mut sweeps = tokio::time::interval(SWEEP);
     let mut turn = 0;
-    let deadline = loop {
+    let (deadline, handed_over) = loop {
         tokio::select! {
             order = parts.orders.recv() => match order {
-                Some(Order::Drain { deadline }) => break deadline,
+                Some(Order::Drain { deadline, handed_over }) => break (deadline, handed_over),
                 Some(order) => acceptors.obey(order),
                 // Nobody is left to give orders: the process is ending.
-                None => break clock::now(),
+                None => break (clock::now(), false),
             },
             // A rollout is over: whoever waits for its canary looks whether it still should.
             () = bell.notified() => worker.each_connection(Downstream::nudge),
@@ -253,7 +257,7 @@ async fn obey(mut parts: Parts) {
         }
     };
     worker.draining.set(true);
-    acceptors.stop_all().await;
+    acceptors.stop_all(handed_over).await;
     worker.each_connection(Downstream::nudge);
     while !worker.connections.borrow().is_empty() && clock::now() < deadline {
         tokio::select! {
@@ -298,10 +302,14 @@ impl Acceptors {
         }
     }
 
-    /// Ends all listeners, and waits until what the kernel had accepted for them is ours.
-    async fn stop_all(&mut self) {
+    /// Ends all listeners, and waits until what the kernel had accepted for them is ours, unless it was `handed_over`.
+    async fn stop_all(&mut self, handed_over: bool) {
         for (_, acceptor, task) in self.open.drain(..) {
-            acceptor.stop();
+            if handed_over {
+                acceptor.leave();
+            } else {
+                acceptor.stop();
+            }
             // A listener that failed has been reported, and is as closed as one that ended.
             let _ = task.await;
         }

@@ -1,6 +1,11 @@
 //! All data-plane threads, as the rest of the process sees them.
 
-use std::{io, net::SocketAddr, sync::Arc, thread};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    thread,
+};
 
 use tokio::sync::mpsc;
 
@@ -40,6 +45,8 @@ pub struct Workers {
     threads: Vec<thread::JoinHandle<io::Result<()>>>,
     orders: Vec<mpsc::Sender<Order>>,
     listeners: Vec<Listening>,
+    /// Sockets of another's making, by the addresses that the configuration gives them; the first listeners take them.
+    passed: Vec<(SocketAddr, TcpListener)>,
     draining: bool,
 }
 
@@ -49,6 +56,8 @@ struct Listening {
     /// Where it really listens; differs from the settings with port 0.
     address: SocketAddr,
     gauges: ListenerGauges,
+    /// The sockets of which the workers have copies.
+    sockets: Vec<TcpListener>,
 }
 
 /// What a change of the listeners did.
@@ -89,6 +98,7 @@ impl Workers {
             threads: Vec::new(),
             orders: Vec::new(),
             listeners: Vec::new(),
+            passed: Vec::new(),
             draining: false,
         };
         for index in 0..parts.count {
@@ -108,6 +118,24 @@ impl Workers {
         Ok(workers)
     }
 
+    /// Has the next listeners take `sockets`, by address, before any is bound for them.
+    pub fn take_over(&mut self, sockets: Vec<(SocketAddr, TcpListener)>) {
+        self.passed = sockets;
+    }
+
+    /// Closes the passed sockets that no listener has taken, and says where they listened.
+    pub fn close_unused(&mut self) -> Vec<SocketAddr> {
+        self.passed.drain(..).map(|(address, _)| address).collect()
+    }
+
+    /// The listeners' sockets, by the addresses that the configuration gives them.
+    pub fn sockets(&self) -> impl Iterator<Item = (SocketAddr, &TcpListener)> {
+        let of = |open: &'_ Listening| open.settings.bind;
+        self.listeners
+            .iter()
+            .flat_map(move |open| open.sockets.iter().map(move |socket| (of(open), socket)))
+    }
+
     /// Makes the open listeners be those of `wanted`: all of them, or no change at all.
     ///
     /// # Errors
@@ -117,16 +145,16 @@ impl Workers {
             return Err(ListenError::Draining);
         }
         // Room for one order to each listener there is or will be: what has begun is not stopped half-way.
-        let most = wanted.len() + self.listeners.len();
+        let most = wanted.len() + self.listeners.len() + self.passed.len();
         if self.orders.iter().any(|orders| orders.capacity() < most || orders.is_closed()) {
             return Err(ListenError::Deaf);
         }
-        let is_open = |bind| self.listeners.iter().any(|open| open.settings.bind == bind);
+        let open: Vec<_> = self.listeners.iter().map(|open| open.settings.bind).collect();
         let mut fresh = Vec::new();
-        for settings in wanted.iter().filter(|settings| !is_open(settings.bind)) {
+        for settings in wanted.iter().filter(|settings| !open.contains(&settings.bind)) {
             let address = settings.bind;
-            let sockets = listener::bind(address, self.orders.len())
-                .map_err(|source| ListenError::Bind { address, source })?;
+            let sockets = self.sockets_for(address);
+            let sockets = sockets.map_err(|source| ListenError::Bind { address, source })?;
             fresh.push((Arc::new(settings.clone()), sockets));
         }
         let mut changes = ListenerChanges::default();
@@ -153,20 +181,34 @@ impl Workers {
         self.order_all(|| Order::Adjust { settings: settings.clone() })
     }
 
+    /// The passed sockets of `address`, or new ones; and copies of them for the workers.
+    fn sockets_for(&mut self, address: SocketAddr) -> io::Result<Sockets> {
+        let passed = self.passed.extract_if(.., |(known, _)| *known == address);
+        let mut own: Vec<_> = passed.map(|(_, socket)| socket).collect();
+        if own.is_empty() {
+            own = listener::bind(address, self.orders.len())?;
+        }
+        let copies = listener::spread(&own, self.orders.len())?;
+        Ok(Sockets { own, copies })
+    }
+
     fn open(
         &mut self,
         settings: Arc<Listener>,
-        sockets: Vec<std::net::TcpListener>,
+        sockets: Sockets,
     ) -> Result<SocketAddr, ListenError> {
         let gauges = ListenerGauges::new(self.orders.len());
-        let mut address = settings.bind;
-        for (orders, socket) in self.orders.iter().zip(sockets) {
-            address = socket.local_addr().unwrap_or(address);
-            let (settings, gauges) = (settings.clone(), gauges.clone());
-            let order = Order::Listen { socket, settings, gauges };
-            orders.try_send(order).map_err(|_| ListenError::Deaf)?;
+        let Sockets { own, copies } = sockets;
+        let address = own.first().and_then(|socket| socket.local_addr().ok());
+        let address = address.unwrap_or(settings.bind);
+        for (orders, copies) in self.orders.iter().zip(copies) {
+            for socket in copies {
+                let (settings, gauges) = (settings.clone(), gauges.clone());
+                let order = Order::Listen { socket, settings, gauges };
+                orders.try_send(order).map_err(|_| ListenError::Deaf)?;
+            }
         }
-        self.listeners.push(Listening { settings, address, gauges });
+        self.listeners.push(Listening { settings, address, gauges, sockets: own });
         Ok(address)
     }
 
@@ -193,15 +235,24 @@ impl Workers {
         self.listeners.iter().map(|open| (open.address, open.gauges.connections.clone()))
     }
 
-    /// Takes no new clients, lets running requests finish, and cuts off what is left at `deadline`.
-    pub fn drain(&mut self, deadline: Moment) {
+    /// Takes no new clients, lets running requests finish, and cuts off what is left at `deadline`. What the kernel has
+    /// accepted is taken too, unless another process has the sockets now.
+    pub fn drain(&mut self, deadline: Moment, handed_over: bool) {
         self.draining = true;
+        // With the workers' copies they close: nothing shall wait in the queue of a socket that nobody accepts from.
+        self.listeners.iter_mut().for_each(|open| open.sockets.clear());
         // A worker that cannot be told has ended, or ends with its order channel.
-        let _ = self.order_all(|| Order::Drain { deadline });
+        let _ = self.order_all(|| Order::Drain { deadline, handed_over });
     }
 
     /// Whether every worker has ended.
     pub fn have_ended(&self) -> bool {
         self.threads.iter().all(thread::JoinHandle::is_finished)
     }
+}
+
+/// A listener's sockets, and the workers' copies of them.
+struct Sockets {
+    own: Vec<TcpListener>,
+    copies: Vec<Vec<TcpListener>>,
 }

@@ -44,6 +44,10 @@ kinds! {
     Started = "started",
     /// The process drains and ends.
     Stopping = "stopping",
+    /// A successor was started, to take over.
+    UpgradeStarted = "upgrade_started",
+    /// No successor took over; this process goes on.
+    UpgradeFailed = "upgrade_failed",
     /// A route's weights were set.
     SplitChanged = "split_changed",
     /// Weights set by hand gave way to the configuration's.

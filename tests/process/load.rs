@@ -198,9 +198,10 @@ fn ask_until(stop: &AtomicBool, address: SocketAddr, keeps: bool) -> Tally {
         match asked {
             Ok((client, answer)) if answer.status() == 200 => {
                 tally.answered += 1;
-                if keeps {
+                // A draining process says with its last answer that there is none to come.
+                if keeps && answer.headers.only("connection") != Some("close") {
                     kept = Some(client);
-                } else {
+                } else if !keeps {
                     // New connections at a steady pace, so that the machine's ports last.
                     std::thread::sleep(Duration::from_millis(1));
                 }

@@ -38,3 +38,4 @@ mod state;
 mod steering;
 mod stuck;
 mod tls;
+mod upgrade;

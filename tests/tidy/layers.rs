@@ -45,6 +45,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("hyper", &["proxy", "admin", "cli", "demo"]),
     ("hyper_util", &["proxy", "admin", "cli", "demo"]),
     ("lettre", &["control"]),
+    ("listenfd", &["lifecycle"]),
     ("notify", &["control"]),
     ("prometheus", &["telemetry"]),
     ("reqwest", &["control"]),

@@ -126,7 +126,9 @@ impl Controller {
         let context = drive.hook_context(step);
         let (number, rollout) = (drive.number, name.clone());
         let (replies, outbound) = (self.replies.clone(), self.outside.outbound.clone());
+        let running = self.hooks.clone();
         self.outside.tasks.spawn("rollout hooks", async move {
+            let _running = running;
             let (told, mut results) = tokio::sync::mpsc::channel(MAX_HOOKS);
             let mut failed = String::new();
             let calls = async {

@@ -65,10 +65,21 @@ pub(super) struct Errand {
     pub(super) adopted: bool,
     pub(super) reads: Vec<Read>,
     pub(super) flushes: Vec<oneshot::Sender<bool>>,
+    /// The file goes to another process, or comes back from it.
+    pub(super) loan: Option<Loan>,
     /// There is more than this batch.
     pub(super) more: bool,
     /// Nobody will ask for anything more.
     pub(super) closed: bool,
+}
+
+/// A word about who has the file.
+#[derive(Debug)]
+pub(super) enum Loan {
+    /// Let another process have it once all is written; the answer says whether it can.
+    Lend(oneshot::Sender<bool>),
+    /// It is ours again.
+    Return,
 }
 
 /// The desk itself.
@@ -86,6 +97,7 @@ struct Papers {
     samples: VecDeque<KeptSample>,
     reads: Vec<Read>,
     flushes: Vec<oneshot::Sender<bool>>,
+    loan: Option<Loan>,
     adopted: bool,
     closed: bool,
 }
@@ -158,6 +170,12 @@ impl Desk {
         }
     }
 
+    /// Says who shall have the file.
+    pub(super) fn put_loan(&self, loan: Loan) {
+        self.papers().loan = Some(loan);
+        self.bell.notify_one();
+    }
+
     /// Says that nothing more will come, and, if asked, when all is written and the file is closed.
     pub(super) fn close(&self, answer: Option<oneshot::Sender<bool>>) {
         let mut papers = self.papers();
@@ -172,7 +190,8 @@ impl Desk {
     pub(super) fn take(&self, patience: Option<Duration>, busy: bool) -> Errand {
         let idle = |papers: &mut Papers| {
             let written = busy || papers.are_written();
-            written && papers.reads.is_empty() && papers.flushes.is_empty() && !papers.closed
+            let asked = !papers.flushes.is_empty() || papers.loan.is_some() || papers.closed;
+            written && papers.reads.is_empty() && !asked
         };
         let papers = self.papers();
         let mut papers = match patience {
@@ -217,6 +236,7 @@ impl Papers {
             adopted: self.adopted,
             reads: std::mem::take(&mut self.reads),
             flushes: std::mem::take(&mut self.flushes),
+            loan: self.loan.take(),
             more: !self.are_written(),
             closed: self.closed,
         }

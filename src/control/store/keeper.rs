@@ -4,10 +4,13 @@
 //! NeverRead ── read ──► what the file held is handed to the controller ──► Open
 //! Open ── write fails ──► Away (in memory; retried with growing pauses) ── write succeeds ──► Open
 //!   ├──── damaged ──► set aside, begin anew with what is in memory ──► Open
-//!   └──── deleted or replaced ──► begin anew with what is in memory ──► Open
+//!   ├──── deleted or replaced ──► begin anew with what is in memory ──► Open
+//!   └──── lent to a successor ──► Lent (in memory, never tried) ── returned ──► Away, tried at once
 //! ```
 //!
 //! Invariant: memory goes over a file only after that file has been read; until then what it holds comes first.
+
+mod loan;
 
 use std::{
     fs::File,
@@ -58,6 +61,8 @@ enum FileState {
     Away(Outage),
     /// It could not be read yet since the process began.
     NeverRead(Outage),
+    /// Another process may have it.
+    Lent,
 }
 
 impl Keeper {
@@ -109,19 +114,23 @@ impl Keeper {
 
     /// Works until the desk is closed.
     pub(super) fn work(&mut self, desk: &Desk) {
-        let mut flushes = Vec::new();
+        let (mut flushes, mut lent) = (Vec::new(), None);
         loop {
-            let Errand { batch, adopted, reads, flushes: asked, more, closed } =
+            let Errand { batch, adopted, reads, flushes: asked, loan, more, closed } =
                 desk.take(self.patience(), !self.unwritten.is_empty());
             flushes.extend(asked);
+            lent = self.heed(loan).or(lent);
             self.accept(batch, adopted);
-            let written = self.settle(!flushes.is_empty() || closed);
+            let written = self.settle(!flushes.is_empty() || lent.is_some() || closed);
             reads.into_iter().for_each(|read| self.answer(read));
             if written && more {
                 continue;
             }
             if closed {
                 self.let_go();
+            }
+            if let Some(answer) = lent.take() {
+                self.lend(written, answer);
             }
             for flush in flushes.drain(..) {
                 let _ = flush.send(written);
@@ -166,7 +175,7 @@ impl Keeper {
 
     fn patience(&self) -> Option<Duration> {
         match self.file {
-            FileState::Open(..) => None,
+            FileState::Open(..) | FileState::Lent => None,
             FileState::Away(outage) | FileState::NeverRead(outage) => Some(outage.patience()),
         }
     }
@@ -175,6 +184,7 @@ impl Keeper {
     pub(super) fn settle(&mut self, asked: bool) -> bool {
         match &mut self.file {
             FileState::Open(..) => {}
+            FileState::Lent => return false,
             FileState::Away(outage) | FileState::NeverRead(outage) => {
                 if !outage.ends_pause(asked) {
                     return false;
@@ -223,7 +233,10 @@ impl Keeper {
                 // Should it fail, the next file is found damaged, and begun anew.
                 let _ = database.gather();
             }
-            FileState::Open(..) | FileState::Away(_) | FileState::NeverRead(_) => return Ok(()),
+            FileState::Open(..)
+            | FileState::Away(_)
+            | FileState::NeverRead(_)
+            | FileState::Lent => return Ok(()),
         }
         self.interrupt();
         let message = "the state file was deleted or replaced while in use; the file that has its name now gets all \
@@ -235,7 +248,7 @@ impl Keeper {
     fn write(&mut self) -> Result<(), DatabaseError> {
         match &mut self.file {
             FileState::Open(database, _) => database.write(&self.unwritten),
-            FileState::Away(_) | FileState::NeverRead(_) => {
+            FileState::Away(_) | FileState::NeverRead(_) | FileState::Lent => {
                 Err(DatabaseError::Unavailable("not open".to_owned()))
             }
         }
@@ -246,7 +259,7 @@ impl Keeper {
         let (file, mut kept) = self.begin()?;
         let late = match self.file {
             FileState::NeverRead(_) => true,
-            FileState::Open(..) | FileState::Away(_) => false,
+            FileState::Open(..) | FileState::Away(_) | FileState::Lent => false,
         };
         if let FileState::Open(database, _) = &file
             && (!late || kept.cookie_secret.is_empty())
@@ -322,7 +335,7 @@ impl Keeper {
     fn answer(&self, read: Read) {
         let database = match &self.file {
             FileState::Open(database, _) => Some(database),
-            FileState::Away(_) | FileState::NeverRead(_) => None,
+            FileState::Away(_) | FileState::NeverRead(_) | FileState::Lent => None,
         };
         // Nobody hears the answer when whoever asked has left.
         match read {

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(in crate::control) use self::{desk::Story, runs::UnreadableRun};
 use self::{
-    desk::{Desk, Read},
+    desk::{Desk, Loan, Read},
     keeper::Keeper,
     runs::KeptSample,
 };
@@ -192,6 +192,19 @@ impl Store {
         let (answer, answered) = oneshot::channel();
         self.0.0.put_flush(answer);
         answered.await.unwrap_or(false)
+    }
+
+    /// Writes what was kept and lets another process have the file; what comes later stays in memory. `false`, and the file
+    /// is kept, when the disk did not take all.
+    pub async fn lend(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.0.0.put_loan(Loan::Lend(answer));
+        answered.await.unwrap_or(false)
+    }
+
+    /// Takes a file back that was lent: what is in memory goes over it.
+    pub fn take_back(&self) {
+        self.0.0.put_loan(Loan::Return);
     }
 
     /// Writes what was kept and closes the file; what comes later is not kept. `false` when the disk did not take all.

@@ -250,6 +250,35 @@ async fn without_a_disk_it_runs_in_memory_and_writes_all_when_it_can() {
     assert_eq!(store.events(Some(0), 10).await, Some(vec![event(1)]));
 }
 
+#[tokio::test]
+async fn a_file_that_is_lent_is_another_process_s_until_it_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let (store, first, mut said) = open(&path);
+    assert!(store.keep(event(1), Some(hand_splits())));
+    assert!(store.lend().await, "all of it is written");
+    assert!(store.keep(event(2), None), "kept in memory meanwhile");
+    assert!(!store.flush().await);
+
+    let (other, kept, _said) = open(&path);
+    assert_eq!((kept.splits, kept.last_event), (hand_splits(), 1));
+    assert_eq!(kept.cookie_secret, first.cookie_secret);
+    assert!(other.keep(event(2), None), "it has begun to write, and does not make it");
+    close(other).await;
+
+    store.take_back();
+    assert!(store.keep(event(3), Some(HandSplits::new())));
+    assert!(store.flush().await);
+    assert!(matches!(Store::open(path.clone(), sink().0), Err(StoreError::InUse(_))));
+    close(store).await;
+    assert!(said.try_recv().is_err(), "nothing went wrong");
+    let (store, kept, _said) = open(&path);
+    assert_eq!((kept.splits.len(), kept.last_event), (0, 4));
+    let events = store.events(Some(0), 10).await.unwrap();
+    let told: Vec<_> = events.iter().map(|kept| kept.message.as_str()).collect();
+    assert_eq!(told, ["number 1", "number 2", "number 2", "number 3"]);
+}
+
 #[test]
 fn a_full_disk_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();

@@ -15,7 +15,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::{
     config::model::{Listener, Protocol},
-    proxy::{listener::Acceptor, socket::Socket, tunnel, worker::Worker},
+    lifecycle::clock,
+    proxy::{listener::Acceptor, pace::Pace, socket::Socket, tunnel, worker::Worker},
 };
 
 /// The connection part of a client: one of it, however many requests share it.
@@ -33,6 +34,8 @@ pub(in crate::proxy) struct Client {
     pub(super) progress: Cell<bool>,
     /// The client does not take what is written.
     pub(super) blocked: Cell<bool>,
+    /// How fast it takes what is written, where that is held against it.
+    pace: Cell<Pace>,
     /// All that the library wrote has left.
     pub(super) flushed: Cell<bool>,
     /// The client has closed its side.
@@ -63,6 +66,7 @@ impl Client {
             dry: Cell::new(false),
             progress: Cell::new(false),
             blocked: Cell::new(false),
+            pace: Cell::default(),
             flushed: Cell::new(true),
             left: Cell::new(false),
             outbox: RefCell::default(),
@@ -98,8 +102,7 @@ impl Client {
 
     /// Whether the peer is one of the proxies whose word about the client is taken.
     pub(in crate::proxy) fn is_trusted(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.listener.trusted_proxies.iter().any(|net| net.contains(&address))
+        self.listener.trusts(address)
     }
 
     /// Whether the client has closed its side.
@@ -149,6 +152,25 @@ impl Client {
     /// Lets the kernel ask now and then whether the client is still there.
     pub(in crate::proxy) fn keep_alive(&self) -> io::Result<()> {
         tunnel::keep_alive(self.socket.borrow().tcp())
+    }
+
+    /// Whether a client that takes what is written, or does not, is fast enough.
+    pub(super) fn keeps_pace(&self, done: &Poll<io::Result<usize>>) -> bool {
+        let Some(least) = self.listener.min_rate else { return true };
+        let mut pace = self.pace.get();
+        let now = clock::now();
+        let enough = match done {
+            Poll::Pending => {
+                pace.wait(now);
+                true
+            }
+            Poll::Ready(written) => {
+                let bytes = written.as_ref().map_or(0, |bytes| *bytes as u64);
+                pace.pass(bytes, now, least)
+            }
+        };
+        self.pace.set(pace);
+        enough
     }
 
     /// Ends with a reset instead of an orderly close.

@@ -249,6 +249,15 @@ impl DownstreamIo {
         };
         self.shared.set_fault(fault);
     }
+
+    /// Ends a connection whose client takes its answer too slowly.
+    fn keep_pace(&self, done: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if !self.shared.keeps_pace(&done) {
+            self.shared.tear();
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        done
+    }
 }
 
 /// Whether a client's first bytes are those of HTTP/2 (RFC 9113 §3.4).
@@ -339,7 +348,8 @@ impl Write for DownstreamIo {
             self.take_refusal(buf);
             return Poll::Ready(Ok(buf.len()));
         }
-        self.shared.client().poll_say(cx, &[io::IoSlice::new(buf)])
+        let done = self.shared.client().poll_say(cx, &[io::IoSlice::new(buf)]);
+        self.keep_pace(done)
     }
 
     fn poll_write_vectored(
@@ -351,7 +361,8 @@ impl Write for DownstreamIo {
             self.take_refusal(bufs.first().map_or(&[], |buf| buf));
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        self.shared.client().poll_say(cx, bufs)
+        let done = self.shared.client().poll_say(cx, bufs);
+        self.keep_pace(done)
     }
 
     fn is_write_vectored(&self) -> bool {

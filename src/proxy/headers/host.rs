@@ -1,6 +1,6 @@
 //! Whose request it is: the one host that it names.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::Ipv6Addr};
 
 use http::{HeaderValue, Version, header::HOST, request};
 
@@ -70,11 +70,11 @@ fn is_authority(text: &[u8]) -> bool {
     };
     let bracketed = text.first() == Some(&b'[');
     let named = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-    let inside = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
     let host_is_plain = if bracketed {
-        !host.is_empty() && host.iter().all(inside)
+        std::str::from_utf8(host).is_ok_and(|host| host.parse::<Ipv6Addr>().is_ok())
     } else {
-        host.iter().all(named)
+        // Without a name there is no port either.
+        host.iter().all(named) && (port.is_empty() || !host.is_empty())
     };
     let port_is_plain = match port {
         [] => true,
