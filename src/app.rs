@@ -152,6 +152,19 @@ fn allow_connections(config: &Config) {
     }
 }
 
+/// What the operator's API is made with.
+fn admin_settings(config: &Config) -> admin::Settings {
+    let admin = config.admin.clone();
+    admin::Settings {
+        socket: admin.socket,
+        socket_mode: admin.socket_mode,
+        listen: admin.listen,
+        token_file: admin.token_file,
+        tls: admin.tls.is_some(),
+        hosts: admin.hosts,
+    }
+}
+
 impl App {
     /// Makes and binds everything that the configuration at `path` asks for; needs a runtime.
     ///
@@ -208,20 +221,13 @@ impl App {
             access: Some(access.clone()),
         };
         let workers = SharedWorkers::new(Workers::start(&parts)?);
-        let socket = config.admin.socket;
-        let settings = admin::Settings {
-            socket: socket.clone(),
-            socket_mode: config.admin.socket_mode,
-            listen: config.admin.listen,
-            token_file: config.admin.token_file,
-            tls: config.admin.tls.is_some(),
-            hosts: config.admin.hosts,
-        };
+        let settings = admin_settings(&config);
+        let (socket, listen) = (settings.socket.clone(), settings.listen);
         let seen = workers.clone();
         let connections = Box::new(move || seen.connections());
         let passed = &mut takeover.sockets;
         let admin = admin::Server::bind(&settings, handle.clone(), connections, passed)?;
-        let heritage = admin.heritage(&socket, settings.listen)?;
+        let heritage = admin.heritage(&socket, listen)?;
         // The last thing that can fail: from here on clients are accepted.
         let addresses = workers.accept(&config.listeners, passed)?;
         let predecessor = takeover.finish();

@@ -89,6 +89,24 @@ pub(super) const ALGORITHMS: [Algorithm; 3] = [Algorithm::Zstd, Algorithm::Brotl
 /// Below, an answer fits one packet either way.
 pub(super) const COMPRESS_MIN_SIZE: u64 = KIB;
 
+/// Enough to find a difference that one request in a hundred has within minutes, at little load.
+pub(super) const MIRROR_SHARE: Weight = Weight::TWENTIETH;
+
+/// Documents and small uploads; copies of larger ones would only compete with their originals.
+pub(super) const MIRROR_MAX_BODY: u64 = 1024 * KIB;
+
+/// Those that RFC 9110 §9.2.1 calls safe: a copy that writes must be asked for.
+pub(super) const MIRROR_METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
+
+/// Half a percent of the requests at the default share: the backend hardly notices.
+pub(super) const MIRROR_NOISE: Weight = Weight::TENTH;
+
+/// Twice the default wait for a first byte: whoever takes longer has failed its users.
+pub(super) const MIRROR_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a healthy mirror needs at thousands of requests a second; a hanging one holds no more.
+pub(super) const MIRROR_IN_FLIGHT: u64 = 64;
+
 /// Prometheus itself scrapes every 15 s or more: asking more often would repeat the answer.
 pub(super) const METRIC_INTERVAL: Duration = Duration::from_secs(10);
 

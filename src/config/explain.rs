@@ -32,6 +32,11 @@ pub fn explain(config: &Config) -> String {
         Some(vec![route.name.to_string(), rules.to_string()])
     });
     table(&mut out, "Fallbacks, from canary to baseline", fallbacks);
+    let mirrors = config.routes.iter().filter_map(|route| {
+        let mirror = route.mirror.as_ref()?;
+        Some(vec![route.name.to_string(), mirror.to_string()])
+    });
+    table(&mut out, "Mirrors, which no client waits for", mirrors);
     table(&mut out, "Rollouts", config.rollouts.iter().map(rollout::explain::row));
     table(&mut out, "Steps", config.rollouts.iter().flat_map(rollout::explain::steps));
     table(

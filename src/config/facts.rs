@@ -187,6 +187,7 @@ impl Facts for Route {
             retry,
             fallback,
             edge,
+            mirror,
         } = self;
         let Edge { headers, rewrite, redirect, rate_limit, compress } = edge;
         let Timeouts { connect, first_byte, idle, total } = timeouts;
@@ -209,6 +210,7 @@ impl Facts for Route {
             fact("redirect", &list(redirect.iter())),
             fact("rate_limit", &list(rate_limit.iter())),
             fact("compress", &list(compress.iter())),
+            fact("mirror", &list(mirror.iter())),
         ]
     }
 }

@@ -15,6 +15,7 @@ mod fault;
 mod json_path;
 mod leaf;
 mod load;
+mod mirror;
 pub mod model;
 mod outside;
 mod patterns;

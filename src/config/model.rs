@@ -1,7 +1,9 @@
 //! The configuration as the rest of Tidegate sees it: valid by construction, made only by `validate`.
 
 mod edge;
+mod mirror;
 mod outside;
+mod protocol;
 mod resilience;
 mod rollout;
 mod tls;
@@ -20,10 +22,12 @@ pub use self::edge::{
     HeaderRules, LimitKey, RateLimit, Redirect, Rewrite, Segment, StatusPattern, Template,
     Variable,
 };
+pub use self::mirror::Mirror;
 pub use self::outside::{
     Address, Check, CheckAction, CheckRequest, CheckTarget, Email, Expectations, Hook, HookAction,
     Metric, MetricUnit, Sink, SinkKind, SmtpSecurity, StatusSet,
 };
+pub use self::protocol::{BackendProtocol, Protocol};
 pub use self::resilience::{Ejection, HealthCheck, Probe, Retry, RetryCause};
 pub use self::rollout::Rollout;
 pub use self::tls::{BackendTls, CertificateFiles, ClientAuth, ListenerTls};
@@ -175,56 +179,6 @@ impl Listener {
     }
 }
 
-/// A version of HTTP, as `protocols` names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// `"http/1.1"`
-    Http1,
-    /// `"h2"`
-    Http2,
-}
-
-impl Protocol {
-    /// The file's word, which is also the name that TLS knows it by (RFC 7301).
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Http1 => "http/1.1",
-            Self::Http2 => "h2",
-        }
-    }
-}
-
-/// What a backend's endpoints speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum BackendProtocol {
-    /// `"http/1.1"`
-    Http1,
-    /// `"h2"`
-    Http2,
-    /// `"auto"`: as the TLS handshake says.
-    Auto,
-}
-
-impl BackendProtocol {
-    /// The file's word.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Http1 => "http/1.1",
-            Self::Http2 => "h2",
-            Self::Auto => "auto",
-        }
-    }
-
-    /// The versions of HTTP that it stands for, the best first.
-    pub const fn versions(self) -> &'static [Protocol] {
-        match self {
-            Self::Http1 => &[Protocol::Http1],
-            Self::Http2 => &[Protocol::Http2],
-            Self::Auto => &[Protocol::Http2, Protocol::Http1],
-        }
-    }
-}
-
 /// `[backend.NAME]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Backend {
@@ -283,6 +237,8 @@ pub struct Route {
     pub fallback: Option<Fallback>,
     /// What it does to heads and bodies on their way.
     pub edge: Edge,
+    /// Copies of requests for another backend.
+    pub mirror: Option<Mirror>,
 }
 
 /// `[route.fallback]` that asks for something.

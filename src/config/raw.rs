@@ -27,7 +27,8 @@ use super::{
     words::AffinityBy,
 };
 use crate::domain::{
-    BackendName, Balance, EndpointAddress, MetricName, RolloutName, RouteName, SinkName, Weight,
+    BackendName, Balance, EndpointAddress, MetricName, MirrorDepth, RolloutName, RouteName,
+    SinkName, Weight,
 };
 
 /// Most backends in one file.
@@ -242,8 +243,9 @@ section! {
         optional rate_limit: RateLimit;
         /// Answers made smaller.
         optional compress: Compress;
+        /// Copies of requests for another backend.
+        optional mirror: Mirror;
     }
-    later { "mirror"; }
 }
 
 section! {
@@ -309,5 +311,34 @@ section! {
         default methods: List<Method, 1, 20> = List::unwritten(defaults::FALLBACK_METHODS);
         /// Largest share of the route's requests that the baseline takes over.
         default budget: Weight = defaults::FALLBACK_BUDGET;
+    }
+}
+
+section! {
+    /// Copies of requests for another backend, whose answers are dropped. Clients never wait for
+    /// them, and they are never measured as traffic.
+    Mirror {
+        /// The backend that gets them; requests that go there anyway are not copied.
+        required to: BackendName;
+        /// Share of the route's requests, whole sessions where something names them.
+        default share: Weight = defaults::MIRROR_SHARE;
+        /// Largest request body that is copied; one that turns out larger ends its copy.
+        default max_body: Size<0, 1_073_741_824> = Size(defaults::MIRROR_MAX_BODY);
+        /// How far answers are compared with the client's: "off", "status", "headers" (and status),
+        /// "body" (and both; JSON by its structure).
+        default compare: MirrorDepth = MirrorDepth::Off;
+        /// Methods of requests that are copied; the mirror carries writes out as well.
+        default methods: List<Method, 1, 20> = List::unwritten(defaults::MIRROR_METHODS);
+        /// Share of compared requests that are also sent a second time to the backend that answered,
+        /// to learn which differences are noise; only requests that change nothing and have no body.
+        /// "0%": every difference counts.
+        default noise: Weight = defaults::MIRROR_NOISE;
+        /// Places that are never compared: "header x-version", or a path such as "$.build" with all
+        /// below it.
+        default ignore: List<Line, 0, 100> = List::unwritten([]);
+        /// A copy ends after this, answered or not.
+        default timeout: Duration = defaults::MIRROR_TIMEOUT;
+        /// Copies under way at once, on each data-plane thread.
+        default max_in_flight: Whole<1, 10_000> = Whole(defaults::MIRROR_IN_FLIGHT);
     }
 }

@@ -119,6 +119,8 @@ fn route(
         compress: section.compress,
     };
     let edge = edge::rules(wishes, &section.path.value, key, reader);
+    let mirror =
+        section.mirror.and_then(|mirror| super::mirror::mirror(mirror, key, backends, reader));
     Some(model::Route {
         name: section.name?.value,
         hosts: section.host.value.into_values(),
@@ -137,6 +139,7 @@ fn route(
         retry,
         fallback,
         edge,
+        mirror,
     })
 }
 

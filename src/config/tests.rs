@@ -2,6 +2,7 @@
 //! wrong.
 
 mod faults;
+mod mirror;
 
 use super::{Config, ConfigErrors, Fault, diff, explain, parse, schema, warnings};
 
@@ -49,6 +50,7 @@ fn the_examples_are_good_and_give_no_warning() {
         include_str!("../../config/examples/phased-with-fallback.toml"),
         include_str!("../../config/examples/feature-flags.toml"),
         include_str!("../../config/examples/blue-green.toml"),
+        include_str!("../../config/examples/mirror.toml"),
         include_str!("../../config/examples/https.toml"),
     ] {
         assert_eq!(warnings(&config(text)), []);

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt};
 
 use super::{
-    Config,
+    Config, mirror,
     model::{Backend, HostPattern, Listener, PathPattern},
     rollout,
 };
@@ -29,6 +29,7 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
     open.chain(trusts_any_certificate(config))
         .chain(unused_backends(config))
         .chain(unreachable_routes(config))
+        .chain(mirror::warnings(config))
         .chain(rollout::warning::warnings(config))
         .collect()
 }
@@ -63,6 +64,7 @@ fn unused_backends(config: &Config) -> impl Iterator<Item = Warning> {
     for route in &config.routes {
         used.extend(route.split.shares().iter().map(|(name, _)| name));
         used.extend(route.overrides.iter().map(|exception| &exception.backend));
+        used.extend(route.mirror.iter().map(|mirror| &mirror.to));
     }
     for rollout in &config.rollouts {
         used.extend([&rollout.plan.baseline, &rollout.plan.canary]);

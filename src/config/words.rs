@@ -15,7 +15,7 @@ use super::{
     rollout::leaf::GateWord,
 };
 use crate::domain::{
-    Balance, CheckCategory, CheckStage, HookPoint, NotificationKind, Severity,
+    Balance, CheckCategory, CheckStage, HookPoint, MirrorDepth, NotificationKind, Severity,
     plan::{ExternalSources, OnFailure, OnThinTraffic},
 };
 
@@ -98,6 +98,12 @@ words! {
         "connect" => RetryCause::Connect,
         "refused" => RetryCause::Refused,
         "reset_before_response" => RetryCause::ResetBeforeResponse,
+    } later [];
+    MirrorDepth {
+        "off" => MirrorDepth::Off,
+        "status" => MirrorDepth::Status,
+        "headers" => MirrorDepth::Headers,
+        "body" => MirrorDepth::Body,
     } later [];
     AffinityBy {
         "cookie" => AffinityBy::Cookie,

@@ -187,6 +187,7 @@ pub(super) fn log(event: &Event) {
         | EventKind::RolloutStateLost
         | EventKind::StateDamaged
         | EventKind::StateWriteFailed
+        | EventKind::MirrorDiffers
         | EventKind::ConnectionPanicked
         | EventKind::AcceptFailed
         | EventKind::NotifyFailed

@@ -144,11 +144,15 @@ fn build(
     let mut fallbacks = |route: &_, from: &_, to: &_| {
         materials.recorder.fallback(route, from, to).map_err(|error| error.to_string())
     };
+    let mut mirrors = |route: &_, backend: &_| {
+        materials.recorder.mirror(route, backend).map_err(|error| error.to_string())
+    };
     let ingredients = Ingredients {
         splits: &splits,
         secret: &mut secret,
         series: &mut series,
         fallbacks: &mut fallbacks,
+        mirrors: &mut mirrors,
         previous,
         pages: &secrets.pages,
         tls: &secrets.tls,
@@ -161,6 +165,8 @@ fn build(
 /// Lets `/metrics` show the counters of `table`, and no others.
 fn show_series(recorder: &Recorder, table: &Table) {
     let targets = table.routes().iter().flat_map(|route| &route.targets);
-    let live: HashSet<_> = targets.map(|target| target.series).collect();
+    let mirrors = table.routes().iter().filter_map(|route| route.mirror.as_ref());
+    let live = targets.map(|target| target.series).chain(mirrors.map(|mirror| mirror.series));
+    let live: HashSet<_> = live.collect();
     recorder.retain(&live);
 }

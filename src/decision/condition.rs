@@ -28,6 +28,13 @@ pub enum Missing {
         /// How many it takes.
         need: u64,
     },
+    /// Too few answers of a mirror were compared.
+    Comparisons {
+        /// Those in the window.
+        have: u64,
+        /// How many it takes.
+        need: u64,
+    },
     /// The weight has only just changed.
     Settling,
     /// A source outside does not answer.
@@ -45,6 +52,9 @@ impl fmt::Display for Missing {
                     Side::Baseline => "baseline",
                 };
                 write!(f, "{have} of {need} requests on the {side}")
+            }
+            Self::Comparisons { have, need } => {
+                write!(f, "{have} of {need} mirrored answers compared")
             }
             Self::Settling => f.write_str("the weight has only just changed"),
             Self::Source(name) => write!(f, "{name} does not answer"),

@@ -7,6 +7,7 @@ pub mod affinity;
 pub mod breaker;
 pub mod classify;
 pub mod condition;
+pub mod difference;
 pub mod ewma;
 pub mod health;
 pub mod judge;

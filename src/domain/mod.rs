@@ -8,6 +8,7 @@ mod ejection;
 mod handshake;
 mod hook;
 mod id;
+mod mirror;
 mod moment;
 mod notification;
 mod outcome;
@@ -28,6 +29,7 @@ pub use hook::{HookPoint, HookResult};
 pub use id::{
     BackendName, InvalidName, MetricName, RolloutName, RouteName, SeriesId, SinkName, StepName,
 };
+pub use mirror::{MirrorDepth, MirrorOutcome, MirrorResult};
 pub use moment::Moment;
 pub use notification::{Notification, NotificationKind, Severity};
 pub use outcome::{Blame, Class, Outcome};

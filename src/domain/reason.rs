@@ -123,6 +123,8 @@ pub enum Queue {
     Log,
     /// Notifications on their way to a sink.
     Notifications,
+    /// Requests to be mirrored, of one worker.
+    Mirror,
     /// Frames of HTTP/2 by which a client asks for nothing.
     Http2Control,
     /// Requests of HTTP/2 that a client takes back.
@@ -139,7 +141,7 @@ pub enum Queue {
 
 impl Queue {
     /// Every queue, in the order of its index.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Connections,
         Self::ClientConnections,
         Self::Handshakes,
@@ -149,6 +151,7 @@ impl Queue {
         Self::EventStream,
         Self::Log,
         Self::Notifications,
+        Self::Mirror,
         Self::Http2Control,
         Self::Http2Resets,
         Self::Http2Heads,
@@ -174,6 +177,7 @@ impl Queue {
             Self::EventStream => "event_stream",
             Self::Log => "log",
             Self::Notifications => "notifications",
+            Self::Mirror => "mirror",
             Self::Http2Control => "http2_control",
             Self::Http2Resets => "http2_resets",
             Self::Http2Heads => "http2_heads",

@@ -40,6 +40,10 @@ impl Weight {
     pub const ZERO: Self = Self(0);
     /// One in five.
     pub const FIFTH: Self = Self(2_000);
+    /// Ten percent.
+    pub const TENTH: Self = Self(1_000);
+    /// Five percent.
+    pub const TWENTIETH: Self = Self(500);
     /// Half of everything.
     pub const HALF: Self = Self(5_000);
     /// Everything.

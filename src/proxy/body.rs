@@ -1,9 +1,9 @@
 //! Bodies on their way: never held, only watched.
 
 mod progress;
+mod request;
 
 use std::{
-    future::Future,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -13,7 +13,10 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-pub(super) use self::progress::BodyProgress;
+pub(super) use self::{
+    progress::BodyProgress,
+    request::{BodyRules, RequestBody},
+};
 use super::{
     access::Entry,
     downstream::{Downstream, Expiry},
@@ -21,191 +24,14 @@ use super::{
     error::ProxyError,
     headers,
     measure::Attempt,
-    pace::Pace,
-    upstream::{Upstream, UpstreamConnection},
+    mirror::Witness,
+    upstream::UpstreamConnection,
 };
 use crate::{
     domain::{ErrorReason, Moment},
     lifecycle::clock,
     routing::LocalTable,
 };
-
-/// A request's body on its way to an endpoint.
-///
-/// Most requests have none, and all are moved a good many times within the library: so it is small.
-pub(super) struct RequestBody(Option<Box<Source>>);
-
-enum Source {
-    Streaming(Streaming),
-    /// All of it, kept to be sent more than once.
-    Kept(Bytes),
-}
-
-struct Streaming {
-    incoming: Incoming,
-    downstream: Rc<Downstream>,
-    progress: Rc<BodyProgress>,
-    /// Bytes that may still come.
-    allowed: u64,
-    /// Longest silence within the body.
-    idle: Duration,
-    /// Longest silence after it.
-    first_byte: Duration,
-    hold: Option<Hold>,
-    pace: Pace,
-}
-
-/// Holds a body back until the endpoint asks for it (`expect: 100-continue`), or long enough.
-struct Hold {
-    upstream: Rc<Upstream>,
-    patience: Pin<Box<tokio::time::Sleep>>,
-}
-
-/// What a body on its way must obey.
-pub(super) struct BodyRules {
-    pub(super) max_bytes: Option<u64>,
-    pub(super) idle: Duration,
-    pub(super) first_byte: Duration,
-}
-
-impl RequestBody {
-    /// No body.
-    pub(super) const fn empty() -> Self {
-        Self(None)
-    }
-
-    /// A body that is here already.
-    pub(super) fn kept(bytes: Bytes) -> Self {
-        Self((!bytes.is_empty()).then(|| Box::new(Source::Kept(bytes))))
-    }
-
-    /// The client's body as it comes.
-    pub(super) fn streaming(
-        incoming: Incoming,
-        downstream: Rc<Downstream>,
-        progress: Rc<BodyProgress>,
-        rules: &BodyRules,
-    ) -> Self {
-        Self(Some(Box::new(Source::Streaming(Streaming {
-            incoming,
-            downstream,
-            progress,
-            allowed: rules.max_bytes.unwrap_or(u64::MAX),
-            idle: rules.idle,
-            first_byte: rules.first_byte,
-            hold: None,
-            pace: Pace::default(),
-        }))))
-    }
-
-    /// Waits with the body until `upstream` has asked for it. RFC 9110 §10.1.1: but not for ever, it may be too old to.
-    pub(super) fn hold_for(&mut self, upstream: Rc<Upstream>) {
-        const PATIENCE: Duration = Duration::from_secs(1);
-        if let Some(Source::Streaming(streaming)) = self.0.as_deref_mut() {
-            let patience = Box::pin(tokio::time::sleep(PATIENCE));
-            streaming.hold = Some(Hold { upstream, patience });
-        }
-    }
-}
-
-impl Streaming {
-    fn is_held(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(hold) = &mut self.hold else { return false };
-        if !hold.upstream.has_continued() && hold.patience.as_mut().poll(cx).is_pending() {
-            return true;
-        }
-        self.hold = None;
-        false
-    }
-
-    fn take_frame(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, ProxyError> {
-        self.progress.begun.set(true);
-        let size = frame.data_ref().map_or(0, |data| data.len() as u64);
-        let Some(allowed) = self.allowed.checked_sub(size) else {
-            return Err(ProxyError::new(ErrorReason::BodyTooLarge, "the body is too large"));
-        };
-        self.allowed = allowed;
-        let now = clock::now();
-        if let Some(least) = self.downstream.listener.min_rate
-            && !self.pace.pass(size, now, least)
-        {
-            let why = "the request's body comes too slowly";
-            return Err(ProxyError::new(ErrorReason::BodyTimeout, why));
-        }
-        if self.incoming.is_end_stream() {
-            self.progress.complete.set(true);
-            self.downstream.expect_within(now, self.first_byte);
-        } else {
-            self.downstream.expect_within(now, self.idle);
-        }
-        Ok(match frame.into_trailers() {
-            Ok(trailers) => Frame::trailers(headers::clean_trailers(trailers)),
-            Err(data) => data,
-        })
-    }
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = ProxyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
-        let Some(source) = self.0.as_deref_mut() else { return Poll::Ready(None) };
-        let body = match source {
-            Source::Streaming(body) => body,
-            Source::Kept(bytes) => {
-                let bytes = std::mem::take(bytes);
-                self.0 = None;
-                return Poll::Ready(Some(Ok(Frame::data(bytes))));
-            }
-        };
-        if body.is_held(cx) {
-            return Poll::Pending;
-        }
-        let frame = match Pin::new(&mut body.incoming).poll_frame(cx) {
-            Poll::Pending => {
-                if body.downstream.listener.min_rate.is_some() {
-                    body.pace.wait(clock::now());
-                }
-                body.progress.starving.set(true);
-                return Poll::Pending;
-            }
-            Poll::Ready(None) => {
-                body.progress.complete.set(true);
-                body.downstream.expect_within(clock::now(), body.first_byte);
-                return Poll::Ready(None);
-            }
-            Poll::Ready(Some(Ok(frame))) => body.take_frame(frame),
-            Poll::Ready(Some(Err(_))) => Err(body.downstream.body_fault().unwrap_or_else(|| {
-                ProxyError::new(ErrorReason::ClientGone, "the client went away within its body")
-            })),
-        };
-        body.progress.starving.set(false);
-        if let Err(fault) = &frame {
-            body.progress.fault.set(Some(*fault));
-        }
-        Poll::Ready(Some(frame))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self.0.as_deref() {
-            None => true,
-            Some(Source::Streaming(body)) => body.incoming.is_end_stream(),
-            Some(Source::Kept(_)) => false,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self.0.as_deref() {
-            None => SizeHint::with_exact(0),
-            Some(Source::Streaming(body)) => body.incoming.size_hint(),
-            Some(Source::Kept(bytes)) => SizeHint::with_exact(bytes.len() as u64),
-        }
-    }
-}
 
 /// An answer's body on its way to the client. Its end, however it comes, is the end of the request.
 pub(super) struct ResponseBody {
@@ -239,6 +65,8 @@ pub(super) struct Proxied {
     pub(super) home: (LocalTable, usize, usize),
     /// Longest silence.
     pub(super) idle: Duration,
+    /// Sees it for a mirror.
+    pub(super) witness: Option<Box<Witness>>,
 }
 
 impl ResponseBody {
@@ -270,10 +98,10 @@ impl ResponseBody {
     fn complete(&mut self, now: Moment) {
         self.downstream.answered_at(now);
         let kind = std::mem::replace(&mut self.kind, Kind::Ended);
-        let Kind::Proxied(Proxied { incoming, mut upstream, mut attempt, home, .. }) = kind else {
-            return;
-        };
+        let Kind::Proxied(proxied) = kind else { return };
+        let Proxied { incoming, mut upstream, mut attempt, home, witness, .. } = proxied;
         attempt.complete(now);
+        witness.into_iter().for_each(|witness| witness.complete());
         if upstream.finish(incoming, now) {
             let (table, backend, endpoint) = home;
             let backend = &table.backends()[backend];
@@ -322,11 +150,12 @@ impl ResponseBody {
                     if let Some(trailers) = frame.trailers_ref() {
                         proxied.attempt.tells_call(trailers);
                     }
+                    proxied.witness.iter_mut().for_each(|witness| witness.see(&frame));
+                    let (ended, idle) = (proxied.incoming.is_end_stream(), proxied.idle);
                     let now = clock::now();
-                    if proxied.incoming.is_end_stream() {
+                    if ended {
                         self.complete(now);
                     } else {
-                        let idle = proxied.idle;
                         self.downstream.expect_within(now, idle);
                     }
                 }

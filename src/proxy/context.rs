@@ -8,6 +8,7 @@ use super::{
     access::Entry,
     downstream::Downstream,
     headers::{RequestId, Survey},
+    mirror::Copying,
     variables::Noted,
 };
 use crate::{
@@ -49,6 +50,8 @@ pub(super) struct RequestContext {
     pub(super) accepts: Option<Algorithm>,
     /// Its line of the access log.
     pub(super) entry: Option<Rc<Entry>>,
+    /// What connects it to its copy.
+    pub(super) mirror: Copying,
 }
 
 impl RequestContext {

@@ -82,11 +82,13 @@ impl Fallback {
             max_bytes: route.max_body,
             idle: route.timeouts.idle,
             first_byte: route.timeouts.first_byte,
+            tee: context.mirror.tee(),
         };
+        let idle = rules.idle;
         let (downstream, progress) = (&context.downstream, Rc::<BodyProgress>::default());
         let mut body =
-            RequestBody::streaming(incoming, downstream.clone(), progress.clone(), &rules);
-        downstream.expect_within(context.begun, rules.idle);
+            RequestBody::streaming(incoming, downstream.clone(), progress.clone(), rules);
+        downstream.expect_within(context.begun, idle);
         let mut kept = BytesMut::new();
         poll_fn(|cx| {
             loop {

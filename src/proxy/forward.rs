@@ -161,9 +161,10 @@ impl Exchange<'_> {
             max_bytes: self.context.route(self.choice).max_body,
             idle: timeouts.idle,
             first_byte: timeouts.first_byte,
+            tee: self.context.mirror.tee(),
         };
         let downstream = self.context.downstream.clone();
-        let body = RequestBody::streaming(incoming, downstream, progress.clone(), &rules);
+        let body = RequestBody::streaming(incoming, downstream, progress.clone(), rules);
         (body, Some(progress))
     }
 
@@ -298,12 +299,14 @@ impl Exchange<'_> {
             return Ok(Attempted::Answered(parts, ResponseBody::empty(downstream)));
         }
         let backend = self.context.target(self.choice).backend;
+        let witness = self.context.mirror.witness(context, self.choice, &parts);
         let proxied = Proxied {
             incoming,
             upstream,
             attempt,
             home: (self.context.table.clone(), backend, self.endpoint),
             idle: self.timeouts().idle,
+            witness,
         };
         Ok(Attempted::Answered(parts, ResponseBody::proxied(downstream, proxied, now)))
     }

@@ -25,6 +25,7 @@ mod http2;
 mod interim;
 mod listener;
 mod measure;
+mod mirror;
 mod outgoing;
 mod pace;
 mod pipeline;

@@ -17,6 +17,7 @@ use super::{
     forward::{Attempted, Exchange, Sending},
     headers::{self, Host, RequestId, Survey},
     measure::{self, Attempt, InFlight},
+    mirror::{self, Copying},
     respond,
 };
 use crate::{
@@ -105,6 +106,7 @@ async fn run(
                 context.tell(|entry| entry.tries(choice.target, endpoint));
                 let (context, choice, host) = (&context, &choice, &host);
                 headers::forward(&mut parts, context, choice, host, &mut downstream.added_mut())?;
+                mirror::begin(context, choice, &parts, &sending);
                 let retried = 0;
                 let exchange =
                     Exchange { context, choice, host, endpoint, begun, retried, fallback };
@@ -177,6 +179,7 @@ fn begin(
         accepts: None,
         seen,
         is_trusted,
+        mirror: Copying::default(),
         downstream: downstream.clone(),
     })
 }

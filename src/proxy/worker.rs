@@ -20,6 +20,7 @@ use super::{
     downstream::Downstream,
     edge,
     listener::{Acceptor, ListenerGauges},
+    mirror::Desk,
     outgoing::Outgoing,
     upstream::Pools,
 };
@@ -86,6 +87,7 @@ pub(super) struct Worker {
     outgoing: Outgoing,
     /// Lines of the access log, and the time as they show it.
     access: Option<RefCell<(AccessBuffer, Calendar)>>,
+    mirrors: Rc<Desk>,
 }
 
 impl Worker {
@@ -108,6 +110,7 @@ impl Worker {
             next_connection: Cell::new(0),
             emptied: Notify::new(),
             outgoing: Outgoing::default(),
+            mirrors: Rc::default(),
         })
     }
 
@@ -148,6 +151,11 @@ impl Worker {
     /// Where lines of the access log go.
     pub(super) fn access(&self) -> Option<RefMut<'_, (AccessBuffer, Calendar)>> {
         self.access.as_ref().map(RefCell::borrow_mut)
+    }
+
+    /// What copies of requests may take.
+    pub(super) const fn mirrors(&self) -> &Rc<Desk> {
+        &self.mirrors
     }
 
     /// Random bits, seeded by the operating system; not for secrets.

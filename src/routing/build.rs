@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use super::{
-    Affinity, Backend, Bench, Detour, Edge, Endpoint, ErrorPages, Matcher, Override, Route, Table,
-    Target, WorkerGauge,
+    Affinity, Backend, Bench, Detour, Edge, Endpoint, ErrorPages, Matcher, Mirror, Override, Route,
+    Table, Target, WorkerGauge,
 };
 use crate::{
     config::model::{self, AccessPath, Config},
@@ -29,6 +29,8 @@ pub struct Ingredients<'a> {
         &'a mut dyn FnMut(&RouteName, &BackendName, &BackendName) -> Result<SeriesId, String>,
     /// What the files of the error pages hold.
     pub pages: &'a HashMap<PathBuf, Bytes>,
+    /// Counts the copies of a route's requests to a backend.
+    pub mirrors: &'a mut dyn FnMut(&RouteName, &BackendName) -> Result<SeriesId, String>,
     /// The table that this one follows.
     pub previous: Option<&'a Table>,
     /// What encrypted connections are made with.
@@ -152,6 +154,8 @@ fn build_route(
     });
     let overrides = overrides.collect();
     let detour = plan.map(|plan| detour(plan, &names, with)).transpose()?.flatten();
+    let mirror =
+        route.mirror.as_ref().map(|rules| mirror(route, rules, places, with)).transpose()?;
     let targets = names.iter().map(|name| target(route, name, places, with));
     Ok(Arc::new(Route {
         targets: targets.collect::<Result<_, _>>()?,
@@ -169,6 +173,7 @@ fn build_route(
         fallback: route.fallback.clone(),
         detour,
         edge: Edge::build(route, with.previous),
+        mirror,
     }))
 }
 
@@ -186,6 +191,26 @@ fn detour(
     let series = (with.fallbacks)(&plan.route, &plan.canary, &plan.baseline)
         .map_err(|why| BuildError::Series { route: plan.route.clone(), why })?;
     Ok(Some(Detour { from, to, series }))
+}
+
+/// The mirror of a route, with what one of the same backend has learnt before.
+fn mirror(
+    route: &model::Route,
+    rules: &model::Mirror,
+    places: &HashMap<BackendName, usize>,
+    with: &mut Ingredients<'_>,
+) -> Result<Arc<Mirror>, BuildError> {
+    let unknown =
+        || BuildError::UnknownBackend { route: route.name.clone(), backend: rules.to.clone() };
+    let backend = *places.get(&rules.to).ok_or_else(unknown)?;
+    let series = (with.mirrors)(&route.name, &rules.to)
+        .map_err(|why| BuildError::Series { route: route.name.clone(), why })?;
+    let known = with.previous.iter().flat_map(|table| table.routes());
+    let before = known
+        .filter(|known| known.name == route.name)
+        .find_map(|known| known.mirror.as_ref().filter(|mirror| mirror.rules.to == rules.to));
+    let findings = before.map(|mirror| mirror.findings.clone()).unwrap_or_default();
+    Ok(Arc::new(Mirror { rules: rules.clone(), backend, series, findings }))
 }
 
 fn target(

@@ -118,6 +118,7 @@ mod tests {
             series: &mut series,
             fallbacks: &mut |_, _, _| Ok(SeriesId(200)),
             pages: &HashMap::new(),
+            mirrors: &mut |_, _| Ok(SeriesId(400)),
             previous: None,
             tls: &crate::tls::Material::default(),
             workers: 1,

@@ -6,8 +6,8 @@ use http::{HeaderName, HeaderValue};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    Bench, BuildError, Detour, Edge, Endpoint, ErrorPages, Matcher, Rollout, RolloutTraffic, Side,
-    WorkerGauge,
+    Bench, BuildError, Detour, Edge, Endpoint, ErrorPages, Matcher, Mirror, Rollout,
+    RolloutTraffic, Side, WorkerGauge,
 };
 use crate::{
     config::model::{self, BackendProtocol, OverrideSource, Timeouts},
@@ -127,6 +127,8 @@ pub struct Route {
     pub detour: Option<Detour>,
     /// What it does to heads and bodies on their way; `None` where it does nothing.
     pub edge: Option<Arc<Edge>>,
+    /// Where copies go.
+    pub mirror: Option<Arc<Mirror>>,
 }
 
 impl Route {

@@ -134,6 +134,8 @@ kinds! {
     HookEnded = "hook_ended",
     /// A rollout's check has ended.
     CheckEnded = "check_ended",
+    /// A mirror's answers differ from those that clients got.
+    MirrorDiffers = "mirror_differs",
     /// A connection ended by a panic; the others go on.
     ConnectionPanicked = "connection_panicked",
     /// Connections could not be accepted for a while.

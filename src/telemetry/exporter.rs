@@ -17,12 +17,13 @@ use prometheus::{
 };
 
 use super::{
-    Error, FallbackSnapshot, Gauges, Recorder, RolloutGauge, SeriesSnapshot, Snapshot,
+    Error, FallbackSnapshot, Gauges, MirrorSnapshot, Recorder, RolloutGauge, SeriesSnapshot,
+    Snapshot,
     names::{self, Metric, MetricKind},
 };
 use crate::{
     decision::stats::Latencies,
-    domain::{Class, ErrorReason, Handshake, Queue},
+    domain::{Class, ErrorReason, Handshake, MirrorOutcome, MirrorResult, Queue},
 };
 
 /// Content type of what [`Exporter::render`] returns.
@@ -136,8 +137,26 @@ fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     redirects.count(&[], snapshot.https_redirects);
     let attempts = [requests, responses, abandoned, retries, cache_answers, cache_hits];
     let attempts = attempts.into_iter().chain([duration, first_byte]);
-    let others = [fallbacks, errors, overflow, handshakes, redirects];
+    let [mirrored, comparisons] = mirror_families(snapshot);
+    let others = [fallbacks, mirrored, comparisons, errors, overflow, handshakes, redirects];
     attempts.chain(others).map(Family::finish).collect()
+}
+
+fn mirror_families(snapshot: &Snapshot) -> [Family; 2] {
+    let mut mirrored = Family::new(&names::MIRRORED);
+    let mut compared = Family::new(&names::MIRROR_COMPARISONS);
+    for MirrorSnapshot { route, backend, mirrored: ends, comparisons, .. } in
+        snapshot.live_mirrors()
+    {
+        let (route, backend) = (route.as_str(), backend.as_str());
+        for outcome in MirrorOutcome::ALL {
+            mirrored.count(&[route, backend, outcome.label()], ends[outcome.index()]);
+        }
+        for result in MirrorResult::ALL {
+            compared.count(&[route, backend, result.label()], comparisons[result.index()]);
+        }
+    }
+    [mirrored, compared]
 }
 
 fn gauge_families(gauges: &Gauges) -> Vec<MetricFamily> {

@@ -25,5 +25,5 @@ pub use gauges::{
 };
 pub use recorder::{Recorder, SeriesExhausted};
 pub use shard::{MAX_SERIES, Shard};
-pub use snapshot::{FallbackSnapshot, SeriesSnapshot, Snapshot};
+pub use snapshot::{FallbackSnapshot, MirrorSnapshot, SeriesSnapshot, Snapshot};
 pub use summary::Summary;

@@ -68,6 +68,22 @@ pub const FALLBACKS: Metric = Metric {
     labels: &["route", "from", "to"],
 };
 
+/// Copies of requests.
+pub const MIRRORED: Metric = Metric {
+    name: "tidegate_mirror_requests_total",
+    help: "Requests to be mirrored, by outcome: answered, failed, late, too_large, slow, no_room, cut.",
+    kind: MetricKind::Counter,
+    labels: &["route", "backend", "outcome"],
+};
+
+/// Their answers.
+pub const MIRROR_COMPARISONS: Metric = Metric {
+    name: "tidegate_mirror_comparisons_total",
+    help: "Answers of a mirror, by what came of comparing them: same, different, learning, too_large, unanswered.",
+    kind: MetricKind::Counter,
+    labels: &["route", "backend", "result"],
+};
+
 /// Answers that tell of a cache.
 pub const CACHE_ANSWERS: Metric = Metric {
     name: "tidegate_cache_answers_total",
@@ -267,6 +283,8 @@ pub const ALL: &[&Metric] = &[
     &ABANDONED,
     &RETRIES,
     &FALLBACKS,
+    &MIRRORED,
+    &MIRROR_COMPARISONS,
     &CACHE_ANSWERS,
     &CACHE_HITS,
     &DURATION,

@@ -8,6 +8,8 @@
 //!
 //! The names stand behind a lock that only configuration changes and snapshots take: nothing on a request's way does.
 
+mod mirrors;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{
@@ -53,6 +55,8 @@ struct Names {
     series: Vec<Series>,
     hidden_ids: HashMap<Hidden, SeriesId>,
     hidden: Vec<Hidden>,
+    /// Mirrors that the present configuration has.
+    live_mirrors: HashSet<SeriesId>,
 }
 
 /// A series beside those of the metrics.
@@ -62,6 +66,8 @@ enum Hidden {
     Judged { route: RouteName, backend: BackendName },
     /// Requests that went from one backend to another.
     Fallback { route: RouteName, from: BackendName, to: BackendName },
+    /// Copies of a route's requests to a backend.
+    Mirror { route: RouteName, backend: BackendName },
 }
 
 #[derive(Debug)]
@@ -137,8 +143,9 @@ impl Recorder {
             return Ok(*id);
         }
         if names.is_full() {
-            let (Hidden::Judged { route, backend } | Hidden::Fallback { route, from: backend, .. }) =
-                hidden;
+            let (Hidden::Judged { route, backend }
+            | Hidden::Mirror { route, backend }
+            | Hidden::Fallback { route, from: backend, .. }) = hidden;
             return Err(SeriesExhausted { route, backend });
         }
         let id = hidden_id(names.hidden.len());
@@ -156,9 +163,11 @@ impl Recorder {
 
     /// Makes exactly the series in `live` visible to `/metrics`; the others keep their counts out of sight.
     pub fn retain(&self, live: &HashSet<SeriesId>) {
-        for (id, series) in (0u32..).map(SeriesId).zip(&mut self.names().series) {
+        let mut names = self.names();
+        for (id, series) in (0u32..).map(SeriesId).zip(&mut names.series) {
             series.live = live.contains(&id);
         }
+        names.live_mirrors.clone_from(live);
     }
 
     /// The shard of a worker; numbers beyond the last worker wrap around.
@@ -199,6 +208,7 @@ impl Recorder {
         Snapshot {
             series: series.collect(),
             fallbacks: self.fallbacks(&names),
+            mirrors: self.mirrors(&names),
             errors: ErrorReason::ALL.map(errors),
             overflows: Queue::ALL.map(overflows),
             handshakes: Handshake::ALL
@@ -209,7 +219,7 @@ impl Recorder {
 
     fn fallbacks(&self, names: &Names) -> Vec<FallbackSnapshot> {
         let fallback = |(at, hidden): (usize, &Hidden)| match hidden {
-            Hidden::Judged { .. } => None,
+            Hidden::Judged { .. } | Hidden::Mirror { .. } => None,
             Hidden::Fallback { route, from, to } => Some(FallbackSnapshot {
                 id: hidden_id(at),
                 route: route.clone(),

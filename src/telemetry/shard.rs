@@ -13,7 +13,9 @@ use std::sync::{
 
 use crate::{
     decision::stats::{OCTAVE_BUCKETS, OCTAVES, Totals, bucket_index, rounded_micros},
-    domain::{Class, ErrorReason, Handshake, Outcome, Queue, SeriesId},
+    domain::{
+        Class, ErrorReason, Handshake, MirrorOutcome, MirrorResult, Outcome, Queue, SeriesId,
+    },
 };
 
 /// Most series there may ever be; further ones are refused where they are named.
@@ -88,6 +90,20 @@ impl Shard {
         }
     }
 
+    /// Counts one request that was to be mirrored.
+    pub fn mirrored(&self, series: SeriesId, outcome: MirrorOutcome) {
+        if let Some(series) = self.series(series) {
+            add(&series.mirrored[outcome.index()], 1);
+        }
+    }
+
+    /// Counts one answer of a mirror.
+    pub fn compared(&self, series: SeriesId, result: MirrorResult) {
+        if let Some(series) = self.series(series) {
+            add(&series.comparisons[result.index()], 1);
+        }
+    }
+
     fn series(&self, series: SeriesId) -> Option<&Series> {
         let at = series.0 as usize;
         let chunk = self.chunks.get(at / CHUNK)?;
@@ -150,6 +166,8 @@ struct Series {
     fallbacks: AtomicU64,
     cache_answers: AtomicU64,
     cache_hits: AtomicU64,
+    mirrored: [AtomicU64; MirrorOutcome::ALL.len()],
+    comparisons: [AtomicU64; MirrorResult::ALL.len()],
     codes: Pages<CODE_PAGES>,
     first_byte: Latencies,
     total: Latencies,
@@ -179,6 +197,11 @@ impl Series {
         totals.fallbacks += self.fallbacks.load(Relaxed);
         totals.cache_answers += self.cache_answers.load(Relaxed);
         totals.cache_hits += self.cache_hits.load(Relaxed);
+        let add = |to: &mut [u64], counters: &[AtomicU64]| {
+            to.iter_mut().zip(counters).for_each(|(sum, counter)| *sum += counter.load(Relaxed));
+        };
+        add(&mut totals.mirrored, &self.mirrored);
+        add(&mut totals.comparisons, &self.comparisons);
         self.codes.visit(|page, counts| {
             for (at, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
                 // Pages hold codes up to 607, so the cast is exact.

@@ -2,7 +2,10 @@
 
 use crate::{
     decision::stats::Totals,
-    domain::{BackendName, ErrorReason, Handshake, Queue, RouteName, SeriesId},
+    domain::{
+        BackendName, ErrorReason, Handshake, MirrorOutcome, MirrorResult, Queue, RouteName,
+        SeriesId,
+    },
 };
 
 /// The counters of the process, summed over its workers.
@@ -12,6 +15,8 @@ pub struct Snapshot {
     pub series: Vec<SeriesSnapshot>,
     /// Every pair of backends ever named between which a route's requests fall back.
     pub fallbacks: Vec<FallbackSnapshot>,
+    /// Every pair of route and mirror ever named.
+    pub mirrors: Vec<MirrorSnapshot>,
     /// Answers that Tidegate gave itself, by [`ErrorReason::index`].
     pub errors: [u64; ErrorReason::ALL.len()],
     /// Things that a full queue did not take, by [`Queue::index`].
@@ -54,6 +59,23 @@ pub struct FallbackSnapshot {
     pub count: u64,
 }
 
+/// Copies of a route's requests to a backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MirrorSnapshot {
+    /// Its series.
+    pub id: SeriesId,
+    /// The route.
+    pub route: RouteName,
+    /// The backend that gets the copies.
+    pub backend: BackendName,
+    /// Whether the present configuration has this mirror.
+    pub live: bool,
+    /// What became of them, by [`MirrorOutcome::index`].
+    pub mirrored: [u64; MirrorOutcome::ALL.len()],
+    /// What came of comparing their answers, by [`MirrorResult::index`].
+    pub comparisons: [u64; MirrorResult::ALL.len()],
+}
+
 impl Snapshot {
     /// What was counted since `earlier`, an older snapshot of the same recorder.
     pub fn difference(&self, earlier: &Self) -> Self {
@@ -68,9 +90,14 @@ impl Snapshot {
             let then = before(now.id).map_or(0, |pair| pair.count);
             FallbackSnapshot { count: now.count.saturating_sub(then), ..now.clone() }
         });
+        let mirrors = self.mirrors.iter().map(|now| {
+            let then = earlier.mirrors.iter().find(|mirror| mirror.id == now.id);
+            then.map_or_else(|| now.clone(), |then| now.since(then))
+        });
         Self {
             series: series.collect(),
             fallbacks: fallbacks.collect(),
+            mirrors: mirrors.collect(),
             errors: subtract(&self.errors, &earlier.errors),
             overflows: subtract(&self.overflows, &earlier.overflows),
             handshakes: subtract(&self.handshakes, &earlier.handshakes),
@@ -91,6 +118,11 @@ impl Snapshot {
     /// The fallbacks between backends that the present configuration names.
     pub fn live_fallbacks(&self) -> impl Iterator<Item = &FallbackSnapshot> {
         self.fallbacks.iter().filter(|pair| pair.live)
+    }
+
+    /// The mirrors that the present configuration has.
+    pub fn live_mirrors(&self) -> impl Iterator<Item = &MirrorSnapshot> {
+        self.mirrors.iter().filter(|mirror| mirror.live)
     }
 
     /// What the series of `backend` counted over all routes.
@@ -118,6 +150,16 @@ impl SeriesSnapshot {
         let Self { id, route, backend, live, totals: _ } = self;
         let (route, backend) = (route.clone(), backend.clone());
         Self { id: *id, route, backend, live: *live, totals: Totals::default() }
+    }
+}
+
+impl MirrorSnapshot {
+    fn since(&self, then: &Self) -> Self {
+        Self {
+            mirrored: subtract(&self.mirrored, &then.mirrored),
+            comparisons: subtract(&self.comparisons, &then.comparisons),
+            ..self.clone()
+        }
     }
 }
 

@@ -24,6 +24,7 @@ mod follow;
 mod http2;
 mod load;
 mod masked;
+mod mirror;
 mod mortal;
 mod outside;
 mod python;

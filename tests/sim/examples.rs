@@ -16,6 +16,8 @@ const PHASED: &str = include_str!("../../config/examples/phased-with-fallback.to
 const FLAGS: &str = include_str!("../../config/examples/feature-flags.toml");
 const BLUE_GREEN: &str = include_str!("../../config/examples/blue-green.toml");
 
+const MIRROR: &str = include_str!("../../config/examples/mirror.toml");
+
 const HOUR: u64 = 3_600;
 
 fn plan(text: &str, env: &[(&str, &str)]) -> Plan {
@@ -291,6 +293,25 @@ fn blue_green() {
     refused.command(Verb::Start);
     refused.answer();
     assert!(matches!(refused.phase(), Phase::Failed { cause } if cause.kind == CauseKind::Check));
+}
+
+#[test]
+fn mirror() {
+    let plan = plan(MIRROR, &[]);
+    let fair = Weather { mirrored: 0.2, ..Weather::fair(200.0) };
+    assert_promoted_after(World::new(plan.clone(), fair.clone()), 1_800 + 13 * HOUR, 5);
+    let other = |weather: &mut Weather| weather.canary.differences = 0.04;
+    for step in [0, 1] {
+        let text = turns_back(&plan, &fair, step, seconds(60), other);
+        assert!(text.contains("difference_rate > 2%"), "{text}");
+    }
+    assert!(turns_back(&plan, &fair, 1, Duration::ZERO, errors(0.1)).contains("error_rate > 5%"));
+    // Differences too few to turn back are too many to begin with.
+    let mut world = World::new(plan, fair);
+    world.weather.canary.differences = 0.01;
+    world.command(Verb::Start);
+    run(&mut world, seconds(3 * HOUR), seconds(5));
+    assert!(matches!(world.phase(), Phase::Holding { stay, .. } if stay.step == 0));
 }
 
 /// Looked at as in life, ten times a second: a machine that sleeps through the step serves nothing of it.

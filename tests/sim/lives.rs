@@ -71,6 +71,7 @@ fn weather(rng: &mut Rng, weather: &mut Weather) {
         endpoints: rng.u64(..3),
         cache_hits: rng.f64(),
         fallbacks: rng.f64() / 3.0,
+        differences: 0.0,
     };
     match rng.u8(..80) {
         0..=1 => weather.canary = bad(rng),

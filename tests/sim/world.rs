@@ -10,7 +10,7 @@ use tidegate::{
         rollout::{Command, Effect, Engine, Errand, News, NewsKind, Phase, State, Ticket, Verb},
         stats::{Totals, bucket_index},
     },
-    domain::{MetricName, Moment, Plan, Weight},
+    domain::{MetricName, MirrorResult, Moment, Plan, Weight},
 };
 
 use self::promises::Settling;
@@ -31,6 +31,8 @@ pub(crate) struct Health {
     pub(crate) cache_hits: f64,
     /// Share of attempts that the baseline answers in its place.
     pub(crate) fallbacks: f64,
+    /// Share of mirrored answers that differ.
+    pub(crate) differences: f64,
 }
 
 impl Health {
@@ -40,6 +42,7 @@ impl Health {
         endpoints: 2,
         cache_hits: 0.9,
         fallbacks: 0.0,
+        differences: 0.001,
     };
 }
 
@@ -51,6 +54,8 @@ pub(crate) struct Weather {
     pub(crate) canary: Health,
     pub(crate) baseline: Health,
     pub(crate) checks_failed: u64,
+    /// Share of the requests that a mirror gets.
+    pub(crate) mirrored: f64,
     pub(crate) process_memory: u64,
     pub(crate) external: BTreeMap<MetricName, f64>,
     /// Whether state can be written.
@@ -66,6 +71,7 @@ impl Weather {
             canary: Health::GOOD,
             baseline: Health::GOOD,
             checks_failed: 0,
+            mirrored: 0.0,
             process_memory: 100_000_000,
             external: BTreeMap::new(),
             disk: true,
@@ -141,6 +147,15 @@ impl Side {
     }
 }
 
+impl Side {
+    /// Compares the answers to `copies` of the other side's requests.
+    fn compare(&mut self, copies: f64, differences: f64) {
+        let (all, differing) = (copies as u64, (copies * differences) as u64);
+        self.totals.comparisons[MirrorResult::Same.index()] += all - differing;
+        self.totals.comparisons[MirrorResult::Different.index()] += differing;
+    }
+}
+
 impl World {
     pub(crate) fn new(plan: Plan, weather: Weather) -> Self {
         let state = State::idle(plan);
@@ -204,6 +219,8 @@ impl World {
         let share = self.weight.share();
         let bad = self.canary.count(all * share, &self.weather.canary);
         self.baseline.count(all * (1.0 - share), &self.weather.baseline);
+        let copies = all * self.weather.mirrored.min(1.0 - share);
+        self.canary.compare(copies, self.weather.canary.differences);
         self.spent.bad_responses += bad;
         self.in_a_row = if self.weather.canary.errors >= 1.0 { self.in_a_row + bad } else { 0 };
         let (was, step) = (self.phase().clone(), self.step());
@@ -240,7 +257,7 @@ impl World {
             canary_endpoints: Some(self.weather.canary.endpoints),
             baseline_endpoints: Some(self.weather.baseline.endpoints),
             checks_failed: Some(self.weather.checks_failed),
-            difference_rate: None,
+            is_mirrored: self.weather.mirrored > 0.0,
             process_memory: Some(self.weather.process_memory),
             process_cpu: Some(0.2),
             external: self.weather.external.clone(),

@@ -67,11 +67,13 @@ fn every_configuration_that_is_shown_is_good() {
     let compose = source::read("config/compose/tidegate.toml").text;
     let readme = source::read("README.md").text;
     let guide = source::read("docs/ROLLOUTS.md").text;
+    let mirror = source::read("docs/MIRROR.md").text;
     // The first one is whole; what is shown later goes below it.
     let whole = shown(&readme).next().expect("README.md shows a configuration");
     let texts = [
         ("README.md", shown(&readme).collect()),
         ("docs/ROLLOUTS.md", whole.to_owned() + &shown(&guide).collect::<String>()),
+        ("docs/MIRROR.md", whole.to_owned() + &shown(&mirror).collect::<String>()),
         ("config/compose/tidegate.toml", compose),
     ];
     for (path, text) in &texts {

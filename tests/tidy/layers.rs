@@ -70,6 +70,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 const PURE: &[(&str, &[&str])] = &[
     ("domain", &["serde", "winnow"]),
     ("decision", &["xxhash_rust"]),
+    ("decision/difference", &["serde_json"]),
     ("decision/judge", &["serde"]),
     ("decision/rollout", &["serde"]),
     ("decision/affinity", &["xxhash_rust", "hmac", "sha2", "base64"]),

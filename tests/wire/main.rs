@@ -13,6 +13,7 @@ mod support;
 
 mod access_log;
 mod blame;
+mod comparison;
 mod compress;
 mod edge_rules;
 mod fallback;
@@ -26,6 +27,7 @@ mod https;
 mod limits;
 mod malformed;
 mod messages;
+mod mirror;
 mod oracle;
 mod pool;
 mod proxy_protocol;

@@ -43,12 +43,15 @@ impl Stage {
         let recorder = Arc::new(Recorder::new(WORKERS));
         let mut series =
             |route: &_, backend: &_| recorder.series(route, backend).map_err(|e| e.to_string());
+        let mut mirrors =
+            |route: &_, backend: &_| recorder.mirror(route, backend).map_err(|e| e.to_string());
         let ingredients = Ingredients {
             splits: &std::collections::HashMap::new(),
             secret: &mut |_| Ok(vec![7; 32]),
             series: &mut series,
             fallbacks: &mut |_, _, _| Err("the stage brings its own rollout".to_owned()),
             pages: &std::collections::HashMap::new(),
+            mirrors: &mut mirrors,
             previous: None,
             tls: &tidegate::tls::Material::default(),
             workers: WORKERS,

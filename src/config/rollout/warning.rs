@@ -3,10 +3,10 @@
 use crate::{
     config::{
         Config, Warning,
-        model::{Rollout, Route},
+        model::{Mirror, Rollout, Route},
     },
     domain::{
-        Condition, Weight,
+        Condition, MirrorDepth, Weight,
         condition::{Metric, Oddity, Purpose, Side},
         format_duration,
         plan::{Limit, Plan, Step},
@@ -105,8 +105,20 @@ fn of_metrics(rollout: &Rollout, route: Option<&Route>, config: &Config) -> Vec<
             ));
         }
     }
-    if speaks_of(&Metric::DifferenceRate, None) {
-        told.push("difference_rate says nothing: this version has no mirror".to_owned());
+    let mirror = route.and_then(|route| route.mirror.as_ref());
+    let compares = |mirror: &Mirror| mirror.to == plan.canary && mirror.compare > MirrorDepth::Off;
+    if speaks_of(&Metric::DifferenceRate, None) && !mirror.is_some_and(compares) {
+        told.push(format!(
+            "difference_rate says nothing: route {} has no mirror to {} that compares",
+            plan.route, plan.canary
+        ));
     }
+    let differs = |condition: &Condition| {
+        condition.gauges().any(|gauge| gauge.metric == Metric::DifferenceRate)
+    };
+    let full = plan.steps.iter().filter(|step| step.weight == Weight::FULL);
+    told.extend(full.filter(|step| step.require.iter().any(differs)).map(|step| {
+        format!("step {} cannot be left: at 100 % there is nothing to compare", step.name)
+    }));
     told
 }

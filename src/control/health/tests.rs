@@ -118,6 +118,7 @@ async fn a_reload_keeps_what_is_known_and_forgets_it_with_the_check() {
         series: &mut |route, backend| recorder.series(route, backend).map_err(|e| e.to_string()),
         fallbacks: &mut |_, _, _| Err(String::new()),
         pages: &HashMap::new(),
+        mirrors: &mut |_, _| Ok(crate::domain::SeriesId(2)),
         previous: None,
         tls: &crate::tls::Material::default(),
         workers: 1,

@@ -8,7 +8,7 @@ use super::{drive::Drive, process_meter::ProcessLoad};
 use crate::{
     control::{Controller, checks::RunningChecks},
     decision::{judge::Sample, rollout::Phase},
-    domain::{BackendName, Moment, Queue, RolloutName},
+    domain::{BackendName, MirrorDepth, Moment, Queue, RolloutName},
     lifecycle::clock,
     routing::{Guard, Table},
     telemetry::{Event, EventKind, Recorder},
@@ -122,6 +122,16 @@ impl Controller {
 }
 
 impl Drive {
+    /// Whether answers of the canary are compared with the baseline's before clients see any.
+    fn is_mirrored(&self, table: &Table) -> bool {
+        let plan = self.plan();
+        let route = table.routes().iter().find(|route| route.name == plan.route);
+        route.and_then(|route| route.mirror.as_ref()).is_some_and(|mirror| {
+            let compares = mirror.rules.compare > MirrorDepth::Off;
+            compares && mirror.rules.to == plan.canary
+        })
+    }
+
     /// What is measured at this moment.
     fn observe(&self, recorder: &Recorder, table: &Table, load: ProcessLoad) -> Sample {
         let healthy = |name: &BackendName| {
@@ -135,7 +145,7 @@ impl Drive {
             canary_endpoints: healthy(&self.plan().canary),
             baseline_endpoints: healthy(&self.plan().baseline),
             checks_failed: self.during.as_ref().map_or(Some(0), RunningChecks::failed),
-            difference_rate: None,
+            is_mirrored: self.is_mirrored(table),
             process_memory: load.memory_bytes,
             process_cpu: load.cpu_share,
             external: BTreeMap::new(),

@@ -31,8 +31,8 @@ pub struct Sample {
     pub baseline_endpoints: Option<u64>,
     /// Required checks that failed when they last ran; `None` until each has run.
     pub checks_failed: Option<u64>,
-    /// Mirrored answers that differ, 0 to 1.
-    pub difference_rate: Option<f64>,
+    /// Requests are mirrored to the canary, and its answers compared.
+    pub is_mirrored: bool,
     /// Resident memory of this process in bytes.
     pub process_memory: Option<u64>,
     /// Processor time of this process, 1 for all cores that it may use.
@@ -95,6 +95,16 @@ impl Evidence<'_> {
     pub fn is_unanswered(&self) -> bool {
         let counts = self.canary.counts(None);
         counts.is_some_and(|c| c.judged() + c.excluded > 0 && c.success <= c.failure)
+    }
+
+    /// Answers of a mirror that differ among those compared. They say something without any request of the canary's own.
+    fn difference_rate(&self, span: Duration) -> Result<f64, Missing> {
+        let counts = self.canary.counts(Some(span)).ok_or(Missing::Settling)?;
+        let need = self.plan.min_requests.max(1);
+        if counts.compared < need {
+            return Err(Missing::Comparisons { have: counts.compared, need });
+        }
+        Ok(counts.differing as f64 / counts.compared as f64)
     }
 
     const fn window(&self, side: Side) -> &Window {
@@ -167,7 +177,8 @@ impl Facts for Evidence<'_> {
                 .map(|count| count as f64),
             ),
             Metric::ChecksFailed => known(self.sample.checks_failed.map(|count| count as f64)),
-            Metric::DifferenceRate => known(self.sample.difference_rate),
+            Metric::DifferenceRate if !self.sample.is_mirrored => known(None),
+            Metric::DifferenceRate => self.difference_rate(span),
             Metric::ProcessMemory => known(self.sample.process_memory.map(|bytes| bytes as f64)),
             Metric::ProcessCpu => known(self.sample.process_cpu),
             Metric::External(name, _) => {

@@ -83,7 +83,7 @@ pub(super) fn of_reflexes(evidence: &Evidence<'_>, reflex: Option<Cause>) -> Opi
 }
 
 /// Rules that turn back. What only compares with a baseline that the step leaves without requests says nothing and is
-/// left out.
+/// left out; so is what compares answers at a step where none is mirrored any more.
 pub(super) fn of_rules(evidence: &Evidence<'_>, step: &Step, rules: &[RuleReading]) -> Opinion {
     let mut opinion = Opinion::of(Source::Rules);
     for rule in rules {
@@ -100,8 +100,9 @@ pub(super) fn of_rules(evidence: &Evidence<'_>, step: &Step, rules: &[RuleReadin
                 let text = format!("{text} for {lasted} of {}", format_duration(rule.lasting));
                 opinion.add(Verdict::Inconclusive(Lack::Criteria), text);
             }
-            Truth::Inconclusive(Missing::Traffic { side: Side::Baseline, .. })
-                if step.weight == Weight::FULL => {}
+            Truth::Inconclusive(
+                Missing::Traffic { side: Side::Baseline, .. } | Missing::Comparisons { .. },
+            ) if step.weight == Weight::FULL => {}
             Truth::Inconclusive(Missing::Unmeasured(_)) => {}
             Truth::Inconclusive(missing) => {
                 if let Some(lack) = lack_of(missing, evidence.plan) {
@@ -152,7 +153,7 @@ pub(super) fn of_criteria(plan: &Plan, criteria: &[Reading]) -> Opinion {
 /// What weighs on the verdict when `missing`; `None` where the plan does not mind.
 fn lack_of(missing: &Missing, plan: &Plan) -> Option<Lack> {
     match missing {
-        Missing::Traffic { .. } => Some(Lack::Traffic),
+        Missing::Traffic { .. } | Missing::Comparisons { .. } => Some(Lack::Traffic),
         Missing::Settling => Some(Lack::Settling),
         Missing::Source(_) => (plan.external == ExternalSources::Required).then_some(Lack::Source),
         Missing::Unmeasured(_) => Some(Lack::Source),

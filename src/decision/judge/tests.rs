@@ -26,14 +26,17 @@ struct Side {
     good: u64,
     bad: u64,
     latency_ms: u64,
+    same: u64,
+    different: u64,
 }
 
-const HEALTHY: Side = Side { good: 1_000, bad: 0, latency_ms: 50 };
+const HEALTHY: Side = Side { good: 1_000, bad: 0, latency_ms: 50, same: 75, different: 25 };
 
 fn window(side: Side) -> Window {
     let mut window = Window::new(Duration::from_hours(1));
     window.mark(Moment::from_nanos(0), &Totals::default());
     let mut totals = Totals { success: side.good, failure: side.bad, ..Totals::default() };
+    totals.comparisons = [side.same, side.different, 1_000, 1_000, 1_000];
     for _ in 0..(side.good + side.bad).min(100) {
         totals.total.record(Duration::from_millis(side.latency_ms));
     }
@@ -94,7 +97,7 @@ fn a_healthy_canary_passes_and_a_poor_one_waits() {
 #[test]
 fn too_few_requests_neither_pass_nor_fail() {
     let mut look = Look::new();
-    look.canary = Side { good: 0, bad: 49, latency_ms: 50 };
+    look.canary = Side { good: 0, bad: 49, ..HEALTHY };
     assert_eq!(look.verdict(), lack(Lack::Traffic));
     look.canary.bad = 50;
     look.judged_after(Duration::ZERO);
@@ -105,7 +108,7 @@ fn too_few_requests_neither_pass_nor_fail() {
 fn a_rule_fails_once_it_has_lasted_and_holds_before() {
     let mut look = Look::new();
     look.plan.steps[0].require.clear();
-    look.canary = Side { good: 80, bad: 20, latency_ms: 50 };
+    look.canary = Side { good: 80, bad: 20, ..HEALTHY };
     assert_eq!(look.verdict(), lack(Lack::Criteria));
     assert_eq!(look.judged_after(59 * SECOND).verdict, lack(Lack::Criteria));
     let Verdict::Fail(cause) = look.verdict() else { panic!("it does not fail") };
@@ -119,7 +122,7 @@ fn a_rule_fails_once_it_has_lasted_and_holds_before() {
 #[test]
 fn a_rule_is_looked_at_in_its_steps_alone() {
     let mut look = Look::new();
-    look.canary = Side { good: 80, bad: 20, latency_ms: 50 };
+    look.canary = Side { good: 80, bad: 20, ..HEALTHY };
     look.plan.steps[0].require.clear();
     look.plan.rollback =
         vec![Rule { steps: vec![look.plan.steps[1].name.clone()], ..rule("error_rate > 10%", 0) }];
@@ -180,7 +183,7 @@ fn a_spent_budget_fails_or_holds() {
 #[test]
 fn an_alert_is_raised_once_and_resolved_once() {
     let mut look = Look::new();
-    look.canary = Side { good: 93, bad: 7, latency_ms: 50 };
+    look.canary = Side { good: 93, bad: 7, ..HEALTHY };
     let raised: Vec<_> = (0..3).map(|_| look.judged().alerts.len()).collect();
     assert_eq!(raised, [1, 0, 0]);
     look.canary.good = 10;
@@ -201,7 +204,7 @@ fn every_metric_of_the_sample_is_read() {
         canary_endpoints: Some(2),
         baseline_endpoints: Some(3),
         checks_failed: Some(1),
-        difference_rate: Some(0.25),
+        is_mirrored: true,
         process_memory: Some(1 << 30),
         process_cpu: Some(0.5),
         ..Sample::default()
@@ -226,6 +229,26 @@ fn every_metric_of_the_sample_is_read() {
         let judged = look.judged();
         assert!(judged.criteria[0].is_true(), "{}", judged.criteria[0]);
     }
+}
+
+#[test]
+fn mirrored_answers_that_differ_turn_back_once_enough_are_compared() {
+    let mut look = Look::new();
+    look.plan.rollback = vec![rule("difference_rate > 20%", 0)];
+    assert_eq!(look.verdict(), Verdict::Pass, "what is not mirrored is left out");
+    look.sample.is_mirrored = true;
+    look.canary = Side { same: 20, different: 29, ..HEALTHY };
+    assert_eq!(look.verdict(), lack(Lack::Traffic));
+    let text = look.judged().rules[0].reading.to_string();
+    assert_eq!(text, "difference_rate > 20% (49 of 50 mirrored answers compared)");
+    look.canary.different = 30;
+    let Verdict::Fail(cause) = look.verdict() else { panic!("it does not fail") };
+    assert_eq!(cause.kind, CauseKind::Rule);
+    look.canary = Side { same: 90, different: 10, ..HEALTHY };
+    assert_eq!(look.verdict(), Verdict::Pass);
+    look.canary = Side { same: 0, different: 0, ..HEALTHY };
+    look.plan.steps[0].weight = Weight::FULL;
+    assert_eq!(look.verdict(), Verdict::Pass, "at 100 % nothing is mirrored");
 }
 
 #[test]

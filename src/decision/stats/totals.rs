@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::Histogram;
-use crate::domain::{Class, Outcome};
+use crate::domain::{Class, MirrorOutcome, MirrorResult, Outcome};
 
 /// Counts of attempts, answers and latencies. Latencies are those of successes and failures only.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,6 +24,10 @@ pub struct Totals {
     pub cache_answers: u64,
     /// Those that did.
     pub cache_hits: u64,
+    /// Requests to be mirrored, by [`MirrorOutcome::index`]; no attempts.
+    pub mirrored: [u64; MirrorOutcome::ALL.len()],
+    /// Answers of mirrors, by [`MirrorResult::index`].
+    pub comparisons: [u64; MirrorResult::ALL.len()],
     /// Answers by status code; codes never seen are absent.
     pub codes: BTreeMap<u16, u64>,
     /// Time to the first byte of the answer.
@@ -117,6 +121,16 @@ impl Totals {
         self.judged() + self.excluded
     }
 
+    /// Answers of mirrors that were held against the client's.
+    pub const fn compared(&self) -> u64 {
+        self.comparisons[MirrorResult::Same.index()] + self.differing()
+    }
+
+    /// Those that differed.
+    pub const fn differing(&self) -> u64 {
+        self.comparisons[MirrorResult::Different.index()]
+    }
+
     /// Failures among the judged attempts, 0 to 1; `None` when there are none.
     pub fn error_rate(&self) -> Option<f64> {
         (self.judged() > 0).then(|| self.failure as f64 / self.judged() as f64)
@@ -142,6 +156,8 @@ impl Totals {
         self.fallbacks += other.fallbacks;
         self.cache_answers += other.cache_answers;
         self.cache_hits += other.cache_hits;
+        add(&mut self.mirrored, &other.mirrored);
+        add(&mut self.comparisons, &other.comparisons);
         for (code, count) in &other.codes {
             *self.codes.entry(*code).or_default() += count;
         }
@@ -164,11 +180,21 @@ impl Totals {
             fallbacks: self.fallbacks.saturating_sub(earlier.fallbacks),
             cache_answers: self.cache_answers.saturating_sub(earlier.cache_answers),
             cache_hits: self.cache_hits.saturating_sub(earlier.cache_hits),
+            mirrored: subtract(&self.mirrored, &earlier.mirrored),
+            comparisons: subtract(&self.comparisons, &earlier.comparisons),
             codes: self.codes.iter().filter_map(code).collect(),
             first_byte: self.first_byte.difference(&earlier.first_byte),
             total: self.total.difference(&earlier.total),
         }
     }
+}
+
+fn add<const N: usize>(to: &mut [u64; N], counts: &[u64; N]) {
+    to.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+}
+
+fn subtract<const N: usize>(now: &[u64; N], then: &[u64; N]) -> [u64; N] {
+    std::array::from_fn(|at| now[at].saturating_sub(then[at]))
 }
 
 #[cfg(test)]
@@ -218,11 +244,15 @@ pub(crate) mod tests {
 
     #[test]
     fn fallbacks_are_of_attempts_and_hits_of_answers_that_tell() {
-        let earlier = Totals { success: 1, cache_answers: 4, cache_hits: 1, ..Totals::default() };
+        let mut earlier =
+            Totals { success: 1, cache_answers: 4, cache_hits: 1, ..Totals::default() };
+        earlier.comparisons = [2, 1, 7, 7, 7];
         let mut now = Totals { success: 5, failure: 1, fallbacks: 1, ..Totals::default() };
         now.abandoned = 2;
         (now.cache_answers, now.cache_hits) = (8, 4);
+        (now.comparisons, now.mirrored) = ([5, 2, 9, 9, 9], [1; 7]);
         let between = now.difference(&earlier);
+        assert_eq!((between.compared(), between.differing()), (4, 1));
         assert_eq!((between.fallback_rate(), between.cache_hit_rate()), (Some(0.2), Some(0.75)));
         let nothing = now.difference(&now);
         assert_eq!((nothing.fallback_rate(), nothing.cache_hit_rate()), (None, None));

@@ -49,6 +49,10 @@ pub struct Counts {
     pub cache_answers: u64,
     /// Those that did.
     pub cache_hits: u64,
+    /// Answers of a mirror that were compared with the client's.
+    pub compared: u64,
+    /// Those that differed.
+    pub differing: u64,
     /// Over how long.
     pub lasted: Duration,
 }
@@ -119,6 +123,8 @@ impl Window {
             fallbacks: since(|totals| totals.fallbacks),
             cache_answers: since(|totals| totals.cache_answers),
             cache_hits: since(|totals| totals.cache_hits),
+            compared: since(Totals::compared),
+            differing: since(Totals::differing),
             lasted: last.at.since(first.at),
         })
     }
@@ -173,6 +179,7 @@ fn looked_at(totals: &Totals) -> Totals {
         fallbacks: totals.fallbacks,
         cache_answers: totals.cache_answers,
         cache_hits: totals.cache_hits,
+        comparisons: totals.comparisons,
         total: totals.total.clone(),
         ..Totals::default()
     }

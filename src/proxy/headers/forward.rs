@@ -21,6 +21,7 @@ use crate::{
 };
 
 static X_TIDEGATE_BUCKET: HeaderName = HeaderName::from_static("x-tidegate-bucket");
+static X_TIDEGATE_MIRROR: HeaderName = HeaderName::from_static("x-tidegate-mirror");
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
@@ -68,6 +69,10 @@ pub(in crate::proxy) fn forward(
     add_line(added, "x-request-id", context.request_id.as_str().as_bytes());
     if seen.has(Survey::BUCKET) {
         headers.remove(&X_TIDEGATE_BUCKET);
+    }
+    // Whoever heeds it must not be told by just anybody that a request is none.
+    if seen.has(Survey::MIRROR) && !context.is_trusted {
+        headers.remove(&X_TIDEGATE_MIRROR);
     }
     match context.downstream.head().framing() {
         // The library says nothing of a body that is empty; some servers ask for the word.

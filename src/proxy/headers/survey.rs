@@ -18,6 +18,7 @@ impl Survey {
     pub(super) const BUCKET: u16 = 1 << 8;
     pub(super) const LENGTH: u16 = 1 << 9;
     pub(in crate::proxy) const CONTENT_TYPE: u16 = 1 << 10;
+    pub(super) const MIRROR: u16 = 1 << 11;
 
     /// Looks through `headers`.
     pub(in crate::proxy) fn of(headers: &HeaderMap) -> Self {
@@ -46,8 +47,14 @@ impl Survey {
             17 if name == "x-forwarded-proto" => Self::FORWARDED,
             17 if name == "transfer-encoding" => Self::HOP_BY_HOP,
             17 if name == "x-tidegate-bucket" => Self::BUCKET,
+            17 if name == "x-tidegate-mirror" => Self::MIRROR,
             _ => 0,
         }
+    }
+
+    /// Whether it says that it is a copy already.
+    pub(in crate::proxy) const fn is_mirrored(self) -> bool {
+        self.has(Self::MIRROR)
     }
 
     pub(in crate::proxy) const fn has(self, bits: u16) -> bool {

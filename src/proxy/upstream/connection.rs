@@ -65,6 +65,14 @@ impl UpstreamConnection {
         }
     }
 
+    /// A request without a client is about to go out, with the lines that Tidegate adds.
+    pub(in crate::proxy) fn begin_apart(&mut self, added: Vec<u8>) {
+        match self {
+            Self::Http1(own) => own.shared().begin_apart(added),
+            Self::Http2(stream) => stream.begin_apart(added),
+        }
+    }
+
     /// Who tells when a body that is held back may go, if anybody does.
     pub(in crate::proxy) fn continues(&self) -> Option<Rc<Upstream>> {
         match self {

@@ -136,7 +136,14 @@ impl Http2Connection {
         self.open.set(self.open.get() + 1);
         let sender = self.sender.clone();
         let connection = self.clone();
-        Box::new(Http2Stream { connection, sender, reused, answered: false, client: None })
+        Box::new(Http2Stream {
+            connection,
+            sender,
+            reused,
+            answered: false,
+            client: None,
+            apart: Vec::new(),
+        })
     }
 }
 
@@ -147,6 +154,8 @@ pub(in crate::proxy) struct Http2Stream {
     reused: bool,
     answered: bool,
     client: Option<Rc<Downstream>>,
+    /// What Tidegate adds to a request that has no client.
+    apart: Vec<u8>,
 }
 
 impl Drop for Http2Stream {
@@ -165,6 +174,11 @@ impl Http2Stream {
         self.client = Some(client);
     }
 
+    pub(super) fn begin_apart(&mut self, added: Vec<u8>) {
+        self.answered = false;
+        self.apart = added;
+    }
+
     pub(super) const fn is_reused(&self) -> bool {
         self.reused
     }
@@ -177,9 +191,10 @@ impl Http2Stream {
         &mut self,
         mut request: Request<RequestBody>,
     ) -> impl Future<Output = Sent> + use<> {
-        if let Some(client) = &self.client {
-            let scheme = if self.connection.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
-            prepare(&mut request, &client.added(), scheme);
+        let scheme = if self.connection.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+        match &self.client {
+            Some(client) => prepare(&mut request, &client.added(), scheme),
+            None => prepare(&mut request, &self.apart, scheme),
         }
         self.sender.try_send_request(request)
     }

@@ -50,6 +50,8 @@ pub(in crate::proxy) struct Upstream {
     fault: Cell<Option<ProxyError>>,
     /// Where interim answers go.
     client: RefCell<Option<Rc<Downstream>>>,
+    /// What Tidegate adds to a request that has no client.
+    apart: Cell<Vec<u8>>,
     /// Of the begin of a request: what the socket has not taken yet.
     out: RefCell<Vec<u8>>,
     /// It goes at the end of the turn.
@@ -69,6 +71,7 @@ impl Upstream {
             continued: Cell::new(false),
             fault: Cell::new(None),
             client: RefCell::default(),
+            apart: Cell::default(),
             out: RefCell::default(),
             departing: Cell::new(false),
         }
@@ -117,12 +120,23 @@ impl Upstream {
 
     /// A request of `client` goes out, with the lines that Tidegate adds; interim answers come back to it.
     pub(in crate::proxy) fn begin(&self, client: Rc<Downstream>) {
+        self.start();
+        *self.client.borrow_mut() = Some(client);
+    }
+
+    fn start(&self) {
         self.head.borrow_mut().clear();
         self.awaiting.set(true);
         self.answered.set(false);
         self.continued.set(false);
         self.unwritten.set(true);
-        *self.client.borrow_mut() = Some(client);
+    }
+
+    /// A request without a client goes out, with the lines that Tidegate adds.
+    pub(in crate::proxy) fn begin_apart(&self, added: Vec<u8>) {
+        self.start();
+        *self.client.borrow_mut() = None;
+        self.apart.set(added);
     }
 
     /// The connection was woken: the socket may have something to read.
@@ -281,8 +295,8 @@ impl UpstreamIo {
         const MOST: usize = 16 * 1024;
         let shared = &self.shared;
         let client = shared.client.borrow();
-        let added = client.as_ref().map(|client| client.added());
-        let added = added.as_ref().map_or(&[][..], |added| added.as_slice());
+        let (apart, added) = (shared.apart.take(), client.as_ref().map(|client| client.added()));
+        let added = added.as_ref().map_or(apart.as_slice(), |added| added.as_slice());
         let head = bufs.first().map_or(&[][..], |buf| buf);
         let line = memchr::memchr(b'\n', head).ok_or(io::ErrorKind::InvalidData)? + 1;
         let mut out = shared.out.borrow_mut();
@@ -298,6 +312,10 @@ impl UpstreamIo {
             taken += buf.len();
         }
         drop(out);
+        if client.is_none() {
+            // Nobody would be woken for what does not fit: the connection's own flush sends it.
+            return Ok(taken);
+        }
         shared.departing.set(true);
         shared.worker.outgoing().add(Sender::Upstream(shared.clone()));
         Ok(taken)

@@ -75,7 +75,11 @@ fn recorder() -> Arc<Recorder> {
     shard.record(blue, &outcome(Class::Failure, 503, 90_000_000));
     recorder.shard(1).record(blue, &outcome(Class::Excluded, 200, 5));
     shard.record(old, &outcome(Class::Success, 200, 1));
-    recorder.retain(&HashSet::from([blue, green]));
+    let (route, backend) = names("api", "green");
+    let mirror = recorder.mirror(&route, &backend).unwrap();
+    shard.mirrored(mirror, MirrorOutcome::Answered);
+    shard.compared(mirror, MirrorResult::Different);
+    recorder.retain(&HashSet::from([blue, green, mirror]));
     let (route, [blue_name, green_name, old_name]) =
         (names("api", "blue").0, ["blue", "green", "old"].map(|backend| names("api", backend).1));
     shard.fallback(recorder.fallback(&route, &green_name, &blue_name).unwrap());
