@@ -15,6 +15,7 @@ use crate::support::{
     },
     gate::Gate,
     setup::{NONE, Setup},
+    upstream::Upstream,
 };
 
 /// What an endpoint does with a connection, by its number.
@@ -200,4 +201,37 @@ fn an_endpoint_gets_no_more_at_once_than_it_takes() {
     for client in &mut clients {
         assert_eq!(client.answer().text(), "ok");
     }
+}
+
+/// The mirror's body is sent by another task than the one that asks.
+#[test]
+fn a_copy_goes_over_http_2_with_its_body() {
+    let (blue, (green, _)) = (
+        Upstream::saying("blue"),
+        endpoint(&[], |_, frames| {
+            let mut stream = 0;
+            while let Some(next) = frames.next() {
+                if next.kind == HEADERS {
+                    stream = next.stream;
+                }
+                if matches!(next.kind, HEADERS | DATA) && next.flags & END_STREAM != 0 {
+                    answer(frames, stream, b"blue");
+                }
+            }
+        }),
+    );
+    let mirror = "[route.mirror]\nto = \"green\"\nshare = \"100%\"\nmethods = [\"POST\"]\n\
+                  compare = \"body\"\nnoise = \"0%\"\nignore = [\"header content-type\"]\n";
+    let setup = Setup::empty()
+        .backend("blue", blue.address(), "")
+        .backend("green", green, "protocol = \"h2\"")
+        .route("app", "split = { blue = 100 }", &format!("{NONE}\n{mirror}"));
+    let gate = Gate::start(&setup);
+    let mut client = gate.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n");
+    blue.wait_until("a part has come", |log| log.bytes.iter().any(|b| b.ends_with(b"abc\r\n")));
+    client.send("2\r\nde\r\n0\r\n\r\n");
+    assert_eq!(client.answer_to("POST").text(), "blue");
+    gate.await_count("tidegate_mirror_requests_total", &[("outcome", "answered")], 1);
+    gate.await_count("tidegate_mirror_comparisons_total", &[("result", "same")], 1);
 }
