@@ -133,14 +133,13 @@ fn an_open_websocket_goes_on_until_its_ends_close_it_or_time_is_up() {
 }
 
 #[test]
-fn signals_that_mean_nothing_end_nothing() {
+fn signals_that_end_other_programs_do_not_end_this_one() {
     let upstream = Upstream::saying("blue");
     let mut gate = Gate::start(&Setup::to(upstream.address()));
     for name in ["USR1", "PIPE"] {
         gate.signal(name);
         assert_eq!(gate.client().get("/").status(), 200, "{name}");
     }
-    eventually("they are in the log", || gate.log().contains("USR1").then_some(()));
     assert!(gate.is_running());
 }
 

@@ -103,17 +103,19 @@ fn clients_that_do_not_read_cost_little() {
 fn two_gibibytes_down_pass_in_little_memory() {
     const LENGTH: u64 = 2 * GIB;
     let upstream = Upstream::scripted(|peer| {
-        peer.request();
-        peer.write(format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n")).ok();
         let block = vec![b'x'; 1 << 20];
-        for _ in 0..LENGTH >> 20 {
-            peer.write(&block).ok();
+        while let Some(request) = peer.request() {
+            let length = if request.target() == "/warm" { WARM } else { LENGTH };
+            peer.write(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n")).ok();
+            for _ in 0..length >> 20 {
+                peer.write(&block).ok();
+            }
         }
-        peer.until_closed();
     });
     let gate = Gate::start(&Setup::to(upstream.address()).process("workers = 1"));
-    let before = gate.memory("VmRSS");
     let mut client = gate.client();
+    assert_eq!(client.get("/warm").body.len() as u64, WARM);
+    let before = gate.memory("VmHWM");
     client.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
     client.reader().response_head("GET").unwrap();
     let ahead = client.reader().ahead().len() as u64;
@@ -125,32 +127,44 @@ fn two_gibibytes_down_pass_in_little_memory() {
 fn two_gibibytes_up_pass_in_little_memory() {
     const LENGTH: u64 = 2 * GIB;
     let gate = Gate::start(&Setup::to(sink()).process("workers = 1"));
-    let before = gate.memory("VmRSS");
     let mut client = gate.client();
-    client.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {LENGTH}\r\n\r\n"));
-    let block = vec![b'x'; 1 << 20];
-    for _ in 0..LENGTH >> 20 {
-        client.send(&block);
-    }
-    assert_eq!(client.answer_to("POST").text(), LENGTH.to_string());
+    let mut upload = |length: u64| {
+        client.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n"));
+        let block = vec![b'x'; 1 << 20];
+        for _ in 0..length >> 20 {
+            client.send(&block);
+        }
+        assert_eq!(client.answer_to("POST").text(), length.to_string());
+    };
+    upload(WARM);
+    let before = gate.memory("VmHWM");
+    upload(LENGTH);
     assert_little(&gate, before);
 }
 
-/// An upstream that takes one request whose length is announced, and answers with the bytes it got.
+/// So much passes first: what is large is measured once the code for it is paged in.
+const WARM: u64 = 16 * MIB;
+
+/// An upstream that takes requests whose length is announced, each on a connection of its own, and answers with the bytes
+/// that it got.
 fn sink() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut reader = Reader::new(stream.try_clone().unwrap(), |_| {});
-        let head = reader.request_head().unwrap().unwrap();
-        let Framing::Length(length) = head.framing else { panic!("{head:?}") };
-        let mut got = reader.ahead().len() as u64;
-        let mut block = vec![0; 1 << 20];
-        while got < length {
-            got += stream.read(&mut block).unwrap() as u64;
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut reader = Reader::new(stream.try_clone().unwrap(), |_| {});
+            // A connection that only looked whether there is anybody.
+            let Ok(Some(head)) = reader.request_head() else { continue };
+            let Framing::Length(length) = head.framing else { panic!("{head:?}") };
+            let mut got = reader.ahead().len() as u64;
+            let mut block = vec![0; 1 << 20];
+            while got < length {
+                got += stream.read(&mut block).unwrap() as u64;
+            }
+            let answer = String::from_utf8(ok(&got.to_string())).unwrap();
+            let answer = answer.replacen("\r\n", "\r\nconnection: close\r\n", 1);
+            stream.write_all(answer.as_bytes()).unwrap();
         }
-        stream.write_all(&ok(&got.to_string())).unwrap();
     });
     address
 }
