@@ -103,6 +103,14 @@ fn route(
             None
         }
     };
+    if section.redirect.is_some() {
+        let parts = [
+            ("rewrite", section.rewrite.as_ref().map(|part| part.span)),
+            ("compress", section.compress.as_ref().map(|part| part.span)),
+            ("mirror", section.mirror.as_ref().map(|part| part.span)),
+        ];
+        without_effect(parts, key, reader);
+    }
     let affinity = affinity(section.affinity, key, reader);
     let mut overrides = Vec::with_capacity(section.r#override.value.0.len());
     for (at, item) in section.r#override.value.0.into_iter().enumerate() {
@@ -141,6 +149,19 @@ fn route(
         edge,
         mirror,
     })
+}
+
+/// A fault for each of `parts` that stands in a route whose requests reach no backend.
+fn without_effect(
+    parts: [(&str, Option<Span>); 3],
+    key: impl Fn(&str) -> String,
+    reader: &mut Reader<'_>,
+) {
+    for (name, span) in parts {
+        let Some(span) = span else { continue };
+        let refusal = Refusal::new("has no effect: the route redirects, and no backend is asked");
+        reader.fault(span, key(name), refusal.hint(format!("leave out {name}, or redirect")));
+    }
 }
 
 fn split(
