@@ -87,6 +87,7 @@ fn route(
     refuse_repeated(&section.host.value.0, |at| key(&format!("host[{at}]")), reader);
     let has_fault =
         |reader: &Reader<'_>| ["split", "redirect"].iter().any(|at| reader.has_fault_at(&key(at)));
+    without_effect(&section, key, reader);
     let split = match (section.split, &section.redirect) {
         (Some(shares), None) => split(shares, key, backends, reader),
         (None, Some(_)) => Some(Split::none()),
@@ -103,14 +104,6 @@ fn route(
             None
         }
     };
-    if section.redirect.is_some() {
-        let parts = [
-            ("rewrite", section.rewrite.as_ref().map(|part| part.span)),
-            ("compress", section.compress.as_ref().map(|part| part.span)),
-            ("mirror", section.mirror.as_ref().map(|part| part.span)),
-        ];
-        without_effect(parts, key, reader);
-    }
     let affinity = affinity(section.affinity, key, reader);
     let mut overrides = Vec::with_capacity(section.r#override.value.0.len());
     for (at, item) in section.r#override.value.0.into_iter().enumerate() {
@@ -151,12 +144,16 @@ fn route(
     })
 }
 
-/// A fault for each of `parts` that stands in a route whose requests reach no backend.
-fn without_effect(
-    parts: [(&str, Option<Span>); 3],
-    key: impl Fn(&str) -> String,
-    reader: &mut Reader<'_>,
-) {
+/// A fault for each part of a redirect that only requests to a backend have a use for.
+fn without_effect(section: &raw::Route, key: impl Fn(&str) -> String, reader: &mut Reader<'_>) {
+    if section.redirect.is_none() {
+        return;
+    }
+    let parts = [
+        ("rewrite", section.rewrite.as_ref().map(|part| part.span)),
+        ("compress", section.compress.as_ref().map(|part| part.span)),
+        ("mirror", section.mirror.as_ref().map(|part| part.span)),
+    ];
     for (name, span) in parts {
         let Some(span) = span else { continue };
         let refusal = Refusal::new("has no effect: the route redirects, and no backend is asked");
