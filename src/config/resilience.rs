@@ -134,7 +134,11 @@ pub(super) fn health_check(
             true => (timeout.span, "timeout"),
             false => (interval.span, "interval"),
         };
-        let refusal = Refusal::new("is longer than the interval: checks would pile up");
+        let refusal = Refusal::new(format!(
+            "a timeout of {} is longer than the interval of {}: checks would pile up",
+            format_duration(timeout.value),
+            format_duration(interval.value)
+        ));
         let hint = "a timeout is at most as long as the interval";
         reader.fault(span, format!("{key}.{at}"), refusal.hint(hint));
     }
