@@ -152,7 +152,8 @@ pub(super) async fn ask_among(
         Some(tls) if !place.may_speak_http2() => {
             ask_under(tls, (place.address, found), path, outgoing).await
         }
-        _ => direct::ask(place, found, path, outgoing).await,
+        // Rare, and large.
+        _ => Box::pin(direct::ask(place, found, path, outgoing)).await,
     }
 }
 
