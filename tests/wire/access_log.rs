@@ -180,6 +180,26 @@ fn what_breaks_the_rules_of_http_2_has_its_line_too() {
 }
 
 #[test]
+fn a_websocket_that_is_none_has_one_line_with_what_its_client_got() {
+    let upstream = Upstream::saying("hello");
+    let gate = start(Setup::to(upstream.address()), "json");
+    let mut client = Frames::connect(gate.address());
+    let mut fields = get("/chat").to_vec();
+    fields[0] = (b":method", b"CONNECT");
+    fields.insert(1, (b":protocol", b"websocket"));
+    fields.push((b"sec-websocket-version", b"13"));
+    client.send_head(1, 0, &fields);
+    assert!(matches!(client.end_of(1), StreamEnd::Answered(502, _)));
+    client.send_get(3, "/good");
+    assert!(matches!(client.end_of(3), StreamEnd::Answered(200, _)));
+    let told: Vec<_> = json(&gate, 2)
+        .iter()
+        .map(|line| format!("{} {} {}", line["status"], line["error"], line["path"]))
+        .collect();
+    assert_eq!(told, ["502 \"malformed_response\" \"/chat\"", "200 null \"/good\""]);
+}
+
+#[test]
 fn a_client_that_leaves_and_an_answer_that_breaks_off_have_their_lines() {
     let upstream = Upstream::scripted(|peer| {
         let Some(request) = peer.request() else { return };
