@@ -4,12 +4,15 @@
 //! connection that has died must not look like a fault of whoever is asked. Redirects are answers like any other, and
 //! no proxy of the environment stands between: what the configuration names is what is asked.
 
+mod direct;
+
 use std::{error::Error as _, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use reqwest::{Client, ClientBuilder, Method, header::HeaderMap, redirect};
 use tokio::{net::lookup_host, sync::OnceCell};
 
 use crate::{
+    config::model::BackendProtocol,
     domain::EndpointAddress,
     lifecycle::{clock, read_regular},
     telemetry::SELF_ACTOR,
@@ -38,6 +41,30 @@ pub(super) struct Outgoing<'r> {
     pub(super) body: Vec<u8>,
     /// The whole answer must be there by then.
     pub(super) timeout: Duration,
+}
+
+/// An endpoint, and what the data plane would connect to it with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'p> {
+    pub(super) address: &'p EndpointAddress,
+    pub(super) tls: Option<&'p ClientTls>,
+    pub(super) protocol: BackendProtocol,
+}
+
+impl Place<'_> {
+    /// Neither certificates nor HTTP/2.
+    pub(super) const fn is_plain(self) -> bool {
+        self.tls.is_none() && !self.may_speak_http2()
+    }
+
+    /// Without a handshake there is nothing that an endpoint could agree to.
+    const fn may_speak_http2(self) -> bool {
+        match self.protocol {
+            BackendProtocol::Http1 => false,
+            BackendProtocol::Http2 => true,
+            BackendProtocol::Auto => self.tls.is_some(),
+        }
+    }
 }
 
 /// What came back.
@@ -91,30 +118,46 @@ impl Outbound {
     /// [`OutboundError`].
     pub(super) async fn ask_at(
         &self,
-        (address, tls): (&EndpointAddress, Option<&ClientTls>),
+        place: Place<'_>,
         path: &str,
         outgoing: Outgoing<'_>,
     ) -> Result<Answer, OutboundError> {
-        let Some(tls) = tls else {
+        let address = place.address;
+        if place.is_plain() {
             return self
                 .ask(Outgoing { url: &format!("http://{address}{path}"), ..outgoing })
                 .await;
-        };
+        }
         let timeout = outgoing.timeout;
         let asked = tokio::time::timeout(timeout, async {
             let found = lookup_host((address.host(), address.port())).await;
             let found = found.map_err(|why| OutboundError::Broken(why.to_string()))?;
-            ask_under(tls, (address, &found.collect::<Vec<_>>()), path, outgoing).await
+            ask_among(place, &found.collect::<Vec<_>>(), path, outgoing).await
         });
         asked.await.unwrap_or(Err(OutboundError::Timeout(timeout)))
     }
 }
 
-/// Asks an endpoint under TLS, at the addresses that its name is known to have.
+/// Asks an endpoint that is not plain, at the addresses that its name is known to have.
 ///
 /// # Errors
 /// [`OutboundError`].
-pub(super) async fn ask_under(
+pub(super) async fn ask_among(
+    place: Place<'_>,
+    found: &[SocketAddr],
+    path: &str,
+    outgoing: Outgoing<'_>,
+) -> Result<Answer, OutboundError> {
+    match place.tls {
+        Some(tls) if !place.may_speak_http2() => {
+            ask_under(tls, (place.address, found), path, outgoing).await
+        }
+        // Rare, and large.
+        _ => Box::pin(direct::ask(place, found, path, outgoing)).await,
+    }
+}
+
+async fn ask_under(
     tls: &ClientTls,
     (address, found): (&EndpointAddress, &[SocketAddr]),
     path: &str,

@@ -145,7 +145,6 @@ impl ResponseBody {
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.fail(error)))),
             Poll::Ready(Some(Ok(frame))) => {
-                self.downstream.gave_part();
                 if let Kind::Proxied(proxied) = &mut self.kind {
                     if let Some(trailers) = frame.trailers_ref() {
                         proxied.attempt.tells_call(trailers);
@@ -189,6 +188,8 @@ impl Body for ResponseBody {
             }
         };
         if let Poll::Ready(Some(Ok(frame))) = &frame {
+            // Whatever it is made of: an encoder's last words, or a page, may find no room either.
+            self.downstream.gave_part();
             self.given += frame.data_ref().map_or(0, |data| data.len() as u64);
         }
         frame

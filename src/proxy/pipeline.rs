@@ -6,7 +6,7 @@ use http::{HeaderMap, Request, Response, request};
 use hyper::body::{Body, Incoming};
 
 use super::{
-    access::Entry,
+    access::{self, Entry},
     affinity,
     body::ResponseBody,
     context::{Choice, RequestContext},
@@ -69,11 +69,33 @@ pub(super) fn refuse(
     error: ProxyError,
     fields: &HeaderMap,
 ) -> Response<ResponseBody> {
-    let worker = &downstream.worker;
-    worker.shard().error(error.reason());
-    let id = RequestId::of(fields, Survey::of(fields), || worker.random());
+    refuse_as(downstream, error, fields, &id_of(downstream, fields))
+}
+
+/// The same for a head in which nothing can be relied on; it has its line in the access log.
+pub(super) fn refuse_head(
+    downstream: &Rc<Downstream>,
+    error: ProxyError,
+    fields: &HeaderMap,
+) -> Response<ResponseBody> {
+    let id = id_of(downstream, fields);
+    access::refused(downstream, error, &id);
+    refuse_as(downstream, error, fields, &id)
+}
+
+fn id_of(downstream: &Downstream, fields: &HeaderMap) -> RequestId {
+    RequestId::of(fields, Survey::of(fields), || downstream.worker.random())
+}
+
+fn refuse_as(
+    downstream: &Rc<Downstream>,
+    error: ProxyError,
+    fields: &HeaderMap,
+    id: &RequestId,
+) -> Response<ResponseBody> {
+    downstream.worker.shard().error(error.reason());
     downstream.set_call(headers::is_call(fields));
-    respond::refused(downstream, error, &id)
+    respond::refused(downstream, error, id)
 }
 
 async fn run(

@@ -195,6 +195,9 @@ pub(super) fn redirected(
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, PLAIN);
     headers.insert(LOCATION, location);
+    if let Ok(id) = HeaderValue::from_str(context.request_id.as_str()) {
+        headers.insert(&X_REQUEST_ID, id);
+    }
     if context.downstream.is_closing() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -35,7 +35,10 @@ impl Exchange<'_> {
         };
         let is_endpoints = matches!(
             error.reason(),
-            ErrorReason::ConnectFailed | ErrorReason::ConnectTimeout | ErrorReason::UpstreamReset
+            ErrorReason::ConnectFailed
+                | ErrorReason::ConnectTimeout
+                | ErrorReason::TlsFailed
+                | ErrorReason::UpstreamReset
         );
         let rules = context.route(self.choice).retry.as_ref();
         let wanted =

@@ -196,7 +196,10 @@ fn a_handshake_agrees_on_the_version_on_both_sides() {
     assert_eq!(version_over_tls(&old, "--http2"), b"/ https 1.1");
     let before = |inner: &Gate, protocol: &str| {
         let (ca, protocol) = (authority.path("ca.pem"), format!("protocol = \"{protocol}\""));
-        let tls = format!("[backend.blue.tls]\nca = \"{ca}\"\nserver_name = \"app.example\"");
+        let tls = format!(
+            "health_check = {{ path = \"/health\", interval = \"20s\", timeout = \"20s\" }}\n\
+             [backend.blue.tls]\nca = \"{ca}\"\nserver_name = \"app.example\""
+        );
         let setup = Setup::empty()
             .backend("blue", inner.address(), &format!("{protocol}\n{tls}"))
             .route("app", "split = { blue = 100 }", NONE);
@@ -209,8 +212,34 @@ fn a_handshake_agrees_on_the_version_on_both_sides() {
         (&old, "auto", 200),
         (&old, "h2", 502),
     ] {
+        upstream.take_requests();
         let gate = before(inner, protocol);
         let answer = gate.client().get("/");
         assert_eq!(answer.status(), status, "{protocol}: {}", answer.text());
+        assert_is_well(&gate, &upstream, status == 200, protocol);
     }
+}
+
+/// A check speaks what requests speak: else an endpoint that serves them well would be taken for a dead one.
+fn assert_is_well(gate: &Gate, upstream: &Upstream, well: bool, protocol: &str) {
+    let state = eventually("a check has its answer", || {
+        let status = gate.admin_json("/v1/status");
+        let state = status["backends"][0]["endpoints"][0].clone();
+        let asked = upstream.log().targets().contains(&"/health");
+        (asked || state["state"] == "unhealthy").then_some(state)
+    });
+    assert_eq!(state["state"] == "ready", well, "{protocol}: {state}");
+}
+
+#[test]
+fn a_check_of_an_endpoint_that_speaks_nothing_but_http_2_does_too() {
+    let upstream = Upstream::saying("inner");
+    let inner = Gate::start(&Setup::to(upstream.address()).listener("protocols = [\"h2\"]"));
+    let lines = "protocol = \"h2\"\n\
+                 health_check = { path = \"/health\", host = \"app.example\", interval = \"20s\", timeout = \"20s\" }";
+    let setup = Setup::empty().backend("blue", inner.address(), lines);
+    let gate = Gate::start(&setup.route("app", "split = { blue = 100 }", NONE));
+    assert_is_well(&gate, &upstream, true, "h2");
+    let asked = upstream.take_requests().remove(0);
+    assert_eq!(asked.headers.only("host"), Some("app.example"));
 }

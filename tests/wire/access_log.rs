@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use crate::support::{
     PATIENCE, eventually,
+    frames::{END_STREAM, Frames, StreamEnd, get},
     gate::Gate,
     setup::{NONE, Setup},
     upstream::{Reserved, Upstream, ok},
@@ -159,6 +160,43 @@ fn what_tidegate_refuses_has_a_line_as_well() {
             "400 \"malformed_request\" null null",
         ]
     );
+}
+
+#[test]
+fn what_breaks_the_rules_of_http_2_has_its_line_too() {
+    let upstream = Upstream::saying("hello");
+    let gate = start(Setup::to(upstream.address()), "json");
+    let mut client = Frames::connect(gate.address());
+    let fields = [&get("/")[..], &[(b"host", b"other")]].concat();
+    client.send_head(1, END_STREAM, &fields);
+    assert!(matches!(client.end_of(1), StreamEnd::Answered(400, _)));
+    client.send_get(3, "/good");
+    assert!(matches!(client.end_of(3), StreamEnd::Answered(200, _)));
+    let told: Vec<_> = json(&gate, 2)
+        .iter()
+        .map(|line| format!("{} {} {}", line["status"], line["error"], line["path"]))
+        .collect();
+    assert_eq!(told, ["400 \"malformed_request\" null", "200 null \"/good\""]);
+}
+
+#[test]
+fn a_websocket_that_is_none_has_one_line_with_what_its_client_got() {
+    let upstream = Upstream::saying("hello");
+    let gate = start(Setup::to(upstream.address()), "json");
+    let mut client = Frames::connect(gate.address());
+    let mut fields = get("/chat").to_vec();
+    fields[0] = (b":method", b"CONNECT");
+    fields.insert(1, (b":protocol", b"websocket"));
+    fields.push((b"sec-websocket-version", b"13"));
+    client.send_head(1, 0, &fields);
+    assert!(matches!(client.end_of(1), StreamEnd::Answered(502, _)));
+    client.send_get(3, "/good");
+    assert!(matches!(client.end_of(3), StreamEnd::Answered(200, _)));
+    let told: Vec<_> = json(&gate, 2)
+        .iter()
+        .map(|line| format!("{} {} {}", line["status"], line["error"], line["path"]))
+        .collect();
+    assert_eq!(told, ["502 \"malformed_response\" \"/chat\"", "200 null \"/good\""]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs;
 
 use crate::support::{
     client::Client,
+    frames::{Frames, StreamEnd},
     gate::Gate,
     message::Message,
     setup::{NONE, Setup},
@@ -66,6 +67,20 @@ fn headers_of_a_request_are_set_and_removed() {
     for name in ["x-internal", "x-empty", "x-tidegate-bucket", "traceparent"] {
         assert!(!request.headers.has(name), "{name}: {request:?}");
     }
+}
+
+#[test]
+fn the_version_in_a_rule_is_the_clients() {
+    let (gate, upstream) =
+        start("[route.headers]\nrequest_set = { x-speaks = \"$server_protocol\" }", "");
+    let mut old = gate.client();
+    old.send("GET / HTTP/1.0\r\n\r\n");
+    assert_eq!(old.answer().status(), 200);
+    assert_eq!(arrived(&upstream).headers.only("x-speaks"), Some("HTTP/1.0"));
+    let mut new = Frames::connect(gate.address());
+    new.send_get(1, "/");
+    assert_eq!(new.end_of(1), StreamEnd::Answered(200, b"ok".into()));
+    assert_eq!(arrived(&upstream).headers.only("x-speaks"), Some("HTTP/2.0"));
 }
 
 #[test]
@@ -186,7 +201,7 @@ fn a_route_redirects_instead_of_a_split() {
     let answer = get(&mut client, "/a\"b\\?c=%0a", "");
     assert_eq!(answer.status(), 308);
     assert_eq!(answer.headers.only("location"), Some("https://app.example/a%22b%5C?c=%0a"));
-    assert!(answer.headers.has("x-a"));
+    assert!(answer.headers.has("x-a") && answer.headers.has("x-request-id"));
     let redirected = |client: &mut Client, path: &str| {
         client.send(format!("GET {path} HTTP/1.1\r\nhost: other\r\n\r\n"));
         let answer = client.answer();

@@ -131,6 +131,45 @@ fn an_answer_that_its_client_leaves_no_room_for_is_given_up() {
     client.until("a pong", |frame| frame.kind == PING && frame.payload == [7; 8]);
 }
 
+/// SETTINGS_INITIAL_WINDOW_SIZE is 0.
+fn connect_without_room(gate: &Gate) -> Frames {
+    let mut client = Frames::connect_silent(gate.address());
+    client.send(&[PREFACE, &frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])].concat());
+    client
+}
+
+#[test]
+fn words_of_tidegates_own_wait_no_longer() {
+    let upstream = Upstream::saying("ok");
+    let setup = Setup::empty().backend("blue", upstream.address(), "");
+    let setup = setup.route("app", "path = \"/a\"\nsplit = { blue = 100 }", NONE);
+    let gate = Gate::start(&setup.listener("header_timeout = \"1s\""));
+    let mut client = connect_without_room(&gate);
+    client.send_get(1, "/nowhere");
+    client.until("the stream is reset", |frame| frame.kind == RST_STREAM);
+    await_overflow(&gate, "http2_stalled");
+}
+
+#[test]
+fn neither_does_what_an_encoder_had_held_back() {
+    let upstream = Upstream::scripted(|peer| {
+        peer.request();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
+                    transfer-encoding: chunked\r\n\r\n9\r\ndata: 0\n\n\r\n";
+        peer.write(head).ok();
+        peer.until_closed();
+    });
+    let tables = format!("{NONE}\n[route.timeouts]\nidle = \"1s\"\n[route.compress]\n");
+    let setup = Setup::empty().backend("blue", upstream.address(), "");
+    let gate = Gate::start(&setup.route("app", "split = { blue = 100 }", &tables));
+    let mut client = connect_without_room(&gate);
+    let fields = [&get("/")[..], &[(b"accept-encoding", b"zstd")]].concat();
+    client.send_head(1, END_STREAM, &fields);
+    client.until("the stream is reset", |frame| frame.kind == RST_STREAM);
+    await_overflow(&gate, "http2_stalled");
+    upstream.wait_until("the endpoint is let go", |log| log.ended == 1);
+}
+
 #[test]
 fn a_drain_says_goodbye_at_once_and_finishes_what_runs() {
     let (sender, receiver) = std::sync::mpsc::channel::<()>();

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use crate::support::{
     gate::Gate,
     setup::{NONE, Setup},
+    tls::{Authority, answering},
     upstream::{Reserved, Upstream, ok},
 };
 
@@ -47,6 +48,24 @@ fn whatever_could_not_be_sent_at_all_goes_to_the_other_with_its_body() {
     assert_eq!(good.take_requests()[0].body, b"hello");
     gate.await_count("tidegate_requests_total", &[("class", "failure")], 1);
     gate.await_count("tidegate_retries_total", &[], 1);
+}
+
+#[test]
+fn so_does_what_a_handshake_kept_back() {
+    let authority = Authority::new();
+    authority.sign("app", &["app.example"]);
+    let (bad, good) = (Upstream::saying("in the clear"), authority.server("app", false));
+    let good = answering(good, |request| ok(&request.text()));
+    let tls = format!(
+        "balance = \"round_robin\"\n[backend.blue.tls]\nca = \"{}\"\nserver_name = \"app.example\"",
+        authority.path("ca.pem")
+    );
+    let setup = Setup::empty().backend_of("blue", &[bad.address(), good], &tls);
+    let gate = Gate::start(&setup.route("app", "split = { blue = 100 }", NONE));
+    let mut client = gate.client();
+    client.send(POST);
+    assert_eq!(client.answer_to("POST").text(), "hello");
+    gate.await_count("tidegate_requests_total", &[("class", "failure")], 1);
 }
 
 #[test]

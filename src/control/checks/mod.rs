@@ -18,13 +18,16 @@ pub use running::RunningChecks;
 
 use super::{
     Outbound,
-    outbound::{Answer, Outgoing},
+    outbound::{Answer, Outgoing, Place},
     program::Program,
 };
 use crate::{
     config::{
         Config,
-        model::{Check, CheckAction, CheckRequest, CheckTarget, Expectations, HostPattern},
+        model::{
+            BackendProtocol, Check, CheckAction, CheckRequest, CheckTarget, Expectations,
+            HostPattern,
+        },
     },
     domain::{BackendName, CheckResult, CheckStage, EndpointAddress, Plan, RolloutName},
     lifecycle::clock,
@@ -84,6 +87,8 @@ pub struct Side {
     pub name: BackendName,
     /// Its endpoints.
     pub endpoints: Vec<EndpointAddress>,
+    /// What they speak.
+    pub protocol: BackendProtocol,
     /// What connections to them are made with, if they are encrypted.
     pub tls: Option<Arc<ClientTls>>,
 }
@@ -92,13 +97,19 @@ impl Side {
     fn of(name: &BackendName, table: &Table) -> Self {
         let backend = table.backends().iter().find(|backend| backend.name == *name);
         let tls = backend.and_then(|backend| backend.tls.clone());
+        let protocol = backend.map_or(BackendProtocol::Http1, |backend| backend.protocol);
         let endpoints = backend.into_iter().flat_map(|backend| &backend.endpoints);
         let (now, left) = (clock::now(), endpoints.filter(|endpoint| !endpoint.is_drained()));
         let (well, ill): (Vec<_>, Vec<_>) = left.partition(|endpoint| endpoint.is_usable(now));
         // As for requests: where none is well, those that are not drained stand in.
         let used = if well.is_empty() { ill } else { well };
         let endpoints = used.into_iter().map(|endpoint| endpoint.address().clone()).collect();
-        Self { name: name.clone(), endpoints, tls }
+        Self { name: name.clone(), endpoints, protocol, tls }
+    }
+
+    /// One of its endpoints, to be asked.
+    pub(super) fn place<'p>(&'p self, address: &'p EndpointAddress) -> Place<'p> {
+        Place { address, tls: self.tls.as_deref(), protocol: self.protocol }
     }
 
     /// Those that a request with `method` goes to.
@@ -200,7 +211,8 @@ async fn ask(
             let Ok(address) = listener.to_string().parse() else {
                 return Finding::bad("the listener has no port");
             };
-            let place = (&address, targets.listener_tls.as_deref());
+            let tls = targets.listener_tls.as_deref();
+            let place = Place { address: &address, tls, protocol: BackendProtocol::Http1 };
             let answer = send(place, request, timeout, targets, outbound).await;
             return assess::judge("tidegate", answer.as_ref(), expect);
         }
@@ -212,8 +224,7 @@ async fn ask(
             return Finding::bad(format!("{} has no endpoint in use", side.name));
         }
         let sent = asked.into_iter().map(async |endpoint| {
-            let place = (endpoint, side.tls.as_deref());
-            let answer = send(place, request, timeout, targets, outbound).await;
+            let answer = send(side.place(endpoint), request, timeout, targets, outbound).await;
             (format!("{} at {endpoint}", side.name), answer)
         });
         answers.extend(futures_util::future::join_all(sent).await);
@@ -223,7 +234,7 @@ async fn ask(
 
 /// Asks whoever is at `place`; why not, when there is no answer.
 async fn send(
-    place: (&EndpointAddress, Option<&ClientTls>),
+    place: Place<'_>,
     request: &CheckRequest,
     timeout: Duration,
     targets: &CheckTargets,

@@ -45,7 +45,8 @@ fn http(target: CheckTarget, method: Method) -> Check {
 
 fn side(name: &str, endpoints: &[SocketAddr]) -> Side {
     let endpoints = endpoints.iter().map(|address| address.to_string().parse().unwrap());
-    Side { name: BackendName::new(name).unwrap(), endpoints: endpoints.collect(), tls: None }
+    let (name, protocol) = (BackendName::new(name).unwrap(), BackendProtocol::Http1);
+    Side { name, endpoints: endpoints.collect(), protocol, tls: None }
 }
 
 fn targets(blue: &[SocketAddr], green: &[SocketAddr]) -> CheckTargets {

@@ -13,7 +13,10 @@ use tokio::task::AbortHandle;
 
 use super::Outbound;
 use crate::{
-    config::{Config, model::HealthCheck},
+    config::{
+        Config,
+        model::{BackendProtocol, HealthCheck},
+    },
     decision::health::Streak,
     domain::BackendName,
     lifecycle::{Tasks, clock},
@@ -41,6 +44,7 @@ struct Watched {
     endpoint: Arc<Endpoint>,
     check: HealthCheck,
     slow_start: Option<Duration>,
+    protocol: BackendProtocol,
     tls: Option<Arc<ClientTls>>,
 }
 
@@ -51,7 +55,8 @@ impl Watched {
             (Some(own), Some(other)) => Arc::ptr_eq(own, other),
             (None, Some(_)) | (Some(_), None) => false,
         };
-        same_tls && self.check == other.check && self.slow_start == other.slow_start
+        let same_way = same_tls && self.protocol == other.protocol;
+        same_way && self.check == other.check && self.slow_start == other.slow_start
     }
 }
 
@@ -109,6 +114,7 @@ fn wanted(config: &Config, table: &Table) -> HashMap<EndpointId, Watched> {
                 endpoint: endpoint.clone(),
                 check: check.clone(),
                 slow_start: backend.ejection.slow_start,
+                protocol: backend.protocol,
                 tls: backend.tls.clone(),
             };
             wanted.insert(endpoint.id(), watched);
@@ -126,7 +132,8 @@ async fn watch(watched: Watched, outbound: Outbound, events: EventSink) {
         let begun = clock::now();
         let result = {
             let (check, endpoint) = (&watched.check, &watched.endpoint);
-            probe::probe(check, endpoint, watched.tls.as_deref(), &outbound).await
+            let how = (watched.protocol, watched.tls.as_deref());
+            probe::probe(check, endpoint, how, &outbound).await
         };
         let first = availability.health().is_none();
         if let Some(healthy) = streak.take(result.is_ok(), healthy_after, unhealthy_after) {

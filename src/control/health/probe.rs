@@ -10,10 +10,10 @@ use reqwest::{
 use tokio::net::TcpStream;
 
 use crate::{
-    config::model::{HealthCheck, Probe, StatusSet},
+    config::model::{BackendProtocol, HealthCheck, Probe, StatusSet},
     control::{
         Outbound,
-        outbound::{Outgoing, ask_under},
+        outbound::{Outgoing, Place, ask_among},
     },
     routing::Endpoint,
     tls::ClientTls,
@@ -28,9 +28,10 @@ const AT_ONCE: usize = 8;
 pub(super) async fn probe(
     check: &HealthCheck,
     endpoint: &Endpoint,
-    tls: Option<&ClientTls>,
+    (protocol, tls): (BackendProtocol, Option<&ClientTls>),
     outbound: &Outbound,
 ) -> Result<String, String> {
+    let place = Place { address: endpoint.address(), tls, protocol };
     let within = check.timeout;
     let asked = async {
         let addresses = endpoint.addresses().resolved().await;
@@ -38,7 +39,7 @@ pub(super) async fn probe(
         let looks = addresses
             .iter()
             .take(AT_ONCE)
-            .map(|address| look(check, (endpoint, tls), *address, outbound).boxed());
+            .map(|address| look(check, place, *address, outbound).boxed());
         select_ok(looks).await.map(|(good, _)| good)
     };
     let late = || Err(format!("no answer within {} ms", within.as_millis()));
@@ -47,7 +48,7 @@ pub(super) async fn probe(
 
 async fn look(
     check: &HealthCheck,
-    (endpoint, tls): (&Endpoint, Option<&ClientTls>),
+    place: Place<'_>,
     address: SocketAddr,
     outbound: &Outbound,
 ) -> Result<String, String> {
@@ -57,7 +58,7 @@ async fn look(
             Err(error) => Err(error.to_string()),
         },
         Probe::Http { path, host, expect_status } => {
-            let host = host.as_deref().unwrap_or(endpoint.address().as_str());
+            let host = host.as_deref().unwrap_or(place.address.as_str());
             let host = HeaderValue::from_str(host).map_err(|error| error.to_string())?;
             let outgoing = Outgoing {
                 method: Method::GET,
@@ -66,9 +67,10 @@ async fn look(
                 body: Vec::new(),
                 timeout: check.timeout,
             };
-            let answer = match tls {
-                None => outbound.ask(outgoing).await,
-                Some(tls) => ask_under(tls, (endpoint.address(), &[address]), path, outgoing).await,
+            let answer = if place.is_plain() {
+                outbound.ask(outgoing).await
+            } else {
+                ask_among(place, &[address], path, outgoing).await
             };
             let answer = answer.map_err(|error| error.to_string())?;
             weigh(answer.status, path, expect_status)

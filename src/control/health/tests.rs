@@ -26,6 +26,7 @@ fn http() -> Probe {
 
 fn watched(address: SocketAddr, probe: Probe) -> Watched {
     Watched {
+        protocol: BackendProtocol::Http1,
         tls: None,
         backend: BackendName::new("blue").unwrap(),
         endpoint: Arc::new(Endpoint::new(address.to_string().parse().unwrap(), 1)),
@@ -96,7 +97,8 @@ async fn any_address_of_a_name_will_do() {
     named.endpoint = Arc::new(Endpoint::new("app.internal:80".parse().unwrap(), 1));
     let closed = SocketAddr::from(([127, 0, 0, 1], 1));
     named.endpoint.addresses().set(vec![closed, good]);
-    let said = probe::probe(&named.check, &named.endpoint, None, &Outbound::default()).await;
+    let how = (BackendProtocol::Http1, None);
+    let said = probe::probe(&named.check, &named.endpoint, how, &Outbound::default()).await;
     assert_eq!(said.unwrap(), "GET /health?deep=1 gives 200");
 }
 

@@ -17,12 +17,13 @@ use super::{
 };
 use crate::{
     config::model::{
-        Address, CheckAction, CheckTarget, Config, HookAction, PathPattern, Sink, SinkKind,
+        Address, BackendProtocol, CheckAction, CheckTarget, Config, HookAction, PathPattern, Sink,
+        SinkKind,
     },
     control::{
         ControlHandle, Outbound,
         checks::{CheckTargets, Side, reachable},
-        outbound::{Answer, Outgoing, read_secret},
+        outbound::{Answer, Outgoing, Place, read_secret},
         status::{EndpointState, Rate, ReloadOutcome, endpoint_status},
     },
     domain::{BackendName, EndpointAddress, MetricName, Plan, condition::Metric},
@@ -70,7 +71,8 @@ pub(super) async fn gather(
         let path = paths.first().map_or("/", |path| path);
         let address = reachable(bind).to_string().parse::<EndpointAddress>();
         let address = address.map_err(|error| error.to_string())?;
-        let place = (&address, targets.listener_tls.as_deref());
+        let tls = targets.listener_tls.as_deref();
+        let place = Place { address: &address, tls, protocol: BackendProtocol::Http1 };
         client.get(place, path).await.map(|answer| brief(&answer))
     };
     let addresses = hooks.iter().filter_map(|hook| match &hook.action {
@@ -129,9 +131,6 @@ fn paths(subject: Subject<'_>, config: &Config) -> Vec<String> {
     all.filter(|path| seen.insert(path.clone())).take(MAX_PATHS).collect()
 }
 
-/// An address, and what the connection is made with.
-type Place<'p> = (&'p EndpointAddress, Option<&'p ClientTls>);
-
 /// Asks as checks do.
 #[derive(Clone, Copy)]
 struct Client<'c> {
@@ -166,7 +165,7 @@ async fn side(
     let Rate { requests_per_s, failures_per_s } = handle.rate(name);
     let latency = async {
         let endpoint = used.endpoints.first()?;
-        let taken = latency((endpoint, used.tls.as_deref()), paths.first()?, client);
+        let taken = latency(used.place(endpoint), paths.first()?, client);
         tokio::time::timeout(PATIENCE, taken).await.ok().flatten()
     };
     let (endpoints, latency) = join(endpoints(backend), latency).await;
@@ -252,7 +251,7 @@ async fn latency(endpoint: Place<'_>, path: &str, client: Client<'_>) -> Option<
 async fn sample(path: &str, targets: &CheckTargets, client: Client<'_>) -> Sample {
     let ask = async |side: &Side| {
         let asked = side.endpoints.iter().take(MAX_ENDPOINTS).map(async |endpoint| {
-            let answer = client.get((endpoint, side.tls.as_deref()), path).await;
+            let answer = client.get(side.place(endpoint), path).await;
             (endpoint.to_string(), answer.map(|answer| brief(&answer)))
         });
         join_all(asked).await

@@ -36,7 +36,9 @@ pub(in crate::proxy) fn forward(
             })
             .flatten()
             .collect();
-        let noted = Noted::of_parts(parts, &names);
+        // The head speaks the endpoint's version by now.
+        let head = (&parts.method, context.version, &parts.uri);
+        let noted = Noted::of(head, &parts.headers, &names);
         let backend = Some(context.target(choice).header.as_bytes());
         let view = View { backend, ..view(context, &noted, route.name.as_str()) };
         for name in &rules.request_remove {

@@ -68,6 +68,10 @@ fn is_text(headers: &HeaderMap) -> bool {
         return false;
     };
     let kind = written.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    // A call's messages are framed, and encoded by its own rules (`grpc-encoding`), whatever they hold.
+    if kind.starts_with("application/grpc") {
+        return false;
+    }
     kind.starts_with("text/")
         || kind.ends_with("+json")
         || kind.ends_with("+xml")
@@ -116,7 +120,10 @@ mod tests {
         {
             assert!(of(kind), "{kind}");
         }
-        for kind in ["image/png", "application/zip", "video/mp4", "application/grpc", ""] {
+        for kind in ["image/png", "application/zip", "video/mp4", ""] {
+            assert!(!of(kind), "{kind}");
+        }
+        for kind in ["application/grpc", "application/grpc+json", "application/grpc-web+json"] {
             assert!(!of(kind), "{kind}");
         }
         assert!(!is_text(&HeaderMap::new()));

@@ -109,7 +109,7 @@ async fn open_tunnel(
     opened: OnUpgrade,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let headers = request.headers().clone();
-    let (mut parts, body) = answer(stream.clone(), request).await?.into_parts();
+    let (mut parts, mut body) = answer(stream.clone(), request).await?.into_parts();
     match stream.take_tunnel() {
         Some(tunnel) => {
             websocket::opened(&mut parts);
@@ -128,7 +128,13 @@ async fn open_tunnel(
         None if parts.status.is_success() => {
             let why = "the endpoint answers a WebSocket without opening one";
             let error = ProxyError::new(ErrorReason::MalformedResponse, why);
-            return Ok(pipeline::refuse(&stream, error, &headers));
+            let mut refused = pipeline::refuse(&stream, error, &headers);
+            if let Some(entry) = body.entry.take() {
+                entry.fails(error.reason());
+                entry.answers(refused.status().as_u16(), refused.headers());
+                refused.body_mut().entry = Some(entry);
+            }
+            return Ok(refused);
         }
         None => {}
     }
@@ -155,7 +161,7 @@ async fn answer(
             stream.take_head(request::write(&parts), framing);
             pipeline::serve(stream, Request::from_parts(parts, body)).await
         }
-        Err(error) => Ok(pipeline::refuse(&stream, error, &parts.headers)),
+        Err(error) => Ok(pipeline::refuse_head(&stream, error, &parts.headers)),
     }
 }
 
