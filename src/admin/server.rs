@@ -33,7 +33,9 @@ use super::{
 };
 use crate::{
     control::ControlHandle,
-    lifecycle::{PassedSockets, PassedUnix, Tasks, handover::SocketName, read_regular},
+    lifecycle::{
+        PassedSockets, PassedUnix, Tasks, handover::SocketName, read_regular, way_to_listen,
+    },
     telemetry::{self, Exporter, ListenerGauge},
     tls::ServerTls,
 };
@@ -82,7 +84,7 @@ pub enum AdminError {
         why: String,
     },
     /// No TCP socket.
-    #[error("cannot listen on admin.listen {address}: {source}")]
+    #[error("cannot listen on admin.listen {address}: {source}{}", way_to_listen(source))]
     Listen {
         /// The address.
         address: SocketAddr,

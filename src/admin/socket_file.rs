@@ -37,7 +37,7 @@ pub(super) enum SocketError {
     InUse,
     #[error("there is a file that is no socket; move it away")]
     NotASocket,
-    #[error(transparent)]
+    #[error("{0}; let Tidegate's user write to its folder, or name another admin.socket")]
     System(#[from] io::Error),
 }
 

@@ -23,7 +23,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 65 refused, 69 no proxy answers, 7
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Serve in the foreground until TERM or INT; HUP reloads
+    /// Serve in the foreground until TERM or INT; HUP reloads, USR1 reopens the access log, USR2 upgrades
     Run(ConfigFile),
     /// Check the configuration and explain what it means
     Check(ConfigFile),

@@ -47,7 +47,7 @@ section! {
     File {
         /// Threads and shutdown.
         section process: Process;
-        /// The operator's side: the admin API and dashboard.
+        /// The operator's side: the admin API.
         section admin: Admin;
         /// What outlives a restart.
         section state: State;
@@ -89,7 +89,7 @@ section! {
         default socket: PathBuf = defaults::ADMIN_SOCKET.into();
         /// Permission bits of the socket's file.
         default socket_mode: Mode = Mode(defaults::ADMIN_SOCKET_MODE);
-        /// Also serve dashboard, /metrics, /healthz, /readyz and the API here, over TCP. Off
+        /// Also serve /metrics, /healthz, /readyz and the API here, over TCP. Off
         /// without it.
         optional listen: SocketAddr;
         /// File with the bearer token for writes over TCP; without it TCP is read-only.

@@ -130,13 +130,15 @@ pub(super) fn health_check(
 ) -> model::HealthCheck {
     let (interval, timeout) = (section.interval, section.timeout);
     if timeout.value > interval.value {
-        let (span, at, what) = match timeout.written {
-            true => (timeout.span, "timeout", "is longer than the interval"),
-            false => {
-                (interval.span, "interval", "is shorter than the timeout, of 1s unless written")
-            }
+        let (span, at) = match timeout.written {
+            true => (timeout.span, "timeout"),
+            false => (interval.span, "interval"),
         };
-        let refusal = Refusal::new(format!("{what}: checks would pile up"));
+        let refusal = Refusal::new(format!(
+            "a timeout of {} is longer than the interval of {}: checks would pile up",
+            format_duration(timeout.value),
+            format_duration(interval.value)
+        ));
         let hint = "a timeout is at most as long as the interval";
         reader.fault(span, format!("{key}.{at}"), refusal.hint(hint));
     }

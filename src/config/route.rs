@@ -87,6 +87,7 @@ fn route(
     refuse_repeated(&section.host.value.0, |at| key(&format!("host[{at}]")), reader);
     let has_fault =
         |reader: &Reader<'_>| ["split", "redirect"].iter().any(|at| reader.has_fault_at(&key(at)));
+    without_effect(&section, key, reader);
     let split = match (section.split, &section.redirect) {
         (Some(shares), None) => split(shares, key, backends, reader),
         (None, Some(_)) => Some(Split::none()),
@@ -141,6 +142,23 @@ fn route(
         edge,
         mirror,
     })
+}
+
+/// A fault for each part of a redirect that only requests to a backend have a use for.
+fn without_effect(section: &raw::Route, key: impl Fn(&str) -> String, reader: &mut Reader<'_>) {
+    if section.redirect.is_none() {
+        return;
+    }
+    let parts = [
+        ("rewrite", section.rewrite.as_ref().map(|part| part.span)),
+        ("compress", section.compress.as_ref().map(|part| part.span)),
+        ("mirror", section.mirror.as_ref().map(|part| part.span)),
+    ];
+    for (name, span) in parts {
+        let Some(span) = span else { continue };
+        let refusal = Refusal::new("has no effect: the route redirects, and no backend is asked");
+        reader.fault(span, key(name), refusal.hint(format!("leave out {name}, or redirect")));
+    }
 }
 
 fn split(

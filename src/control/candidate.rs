@@ -96,7 +96,8 @@ impl Candidate {
                 Ok(text) => drop(pages.insert(page.file.clone(), text.into())),
                 Err(why) => {
                     let file = page.file.display();
-                    errors.push(format!("error_page.{} {file}: {why}", page.status));
+                    errors
+                        .push(format!("error_page.{}: {file} cannot be read: {why}", page.status));
                 }
             }
         }

@@ -46,6 +46,11 @@ pub(super) fn text(split: &Split) -> String {
 fn unknown(name: &str, present: &Split) -> String {
     let known: Vec<_> = present.shares().iter().map(|(known, _)| known.as_str()).collect();
     let given: String = name.chars().take(100).collect();
+    if known.is_empty() {
+        return format!(
+            "the route redirects its clients: it has no split, and no backend {given:?}"
+        );
+    }
     format!("the route's split has no backend {given:?}; it has {}", known.join(", "))
 }
 
@@ -63,6 +68,13 @@ mod tests {
     #[test]
     fn a_backend_left_out_gets_nothing() {
         assert_eq!(parsed(&[("green", 100.0)]), Ok(split(&[("blue", 0.0), ("green", 100.0)])));
+    }
+
+    #[test]
+    fn a_redirect_has_no_split_to_set() {
+        let faults = parse(&[("blue".to_owned(), Some(100.0))], &Split::none()).unwrap_err();
+        let told = "the route redirects its clients: it has no split, and no backend \"blue\"";
+        assert_eq!(faults, [told]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     config::model::Listener,
     domain::Moment,
-    lifecycle::Tasks,
+    lifecycle::{Tasks, way_to_listen},
     routing::{TableView, WorkerGauge},
     telemetry::{AccessLog, EventSink, Recorder},
 };
@@ -75,7 +75,7 @@ pub struct ListenerChanges {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}{}", way_to_listen(source))]
     Bind {
         /// As configured.
         address: SocketAddr,

@@ -130,6 +130,8 @@ fn a_canary_that_breaks_loses_all_traffic_at_once() {
     let plan = format!("{QUICK}{}{hook}", steps(&[50, 100], "1h", ""));
     let gate = Gate::start(&setup(&sides, &plan));
     let load = Load::start(gate.address());
+    let none = "tidegate_rollbacks_total{rollout=\"app\",cause=\"breaker\"} 0";
+    assert!(gate.admin("GET", "/metrics", "").text().contains(none), "an increase begins at 0");
     gate.run_ok(&["start", "app"]);
     await_phase(&gate, "baking");
     eventually("the canary gets traffic", || (sides.1.answered() > 50).then_some(()));

@@ -87,6 +87,11 @@ fn a_route_has_a_split_or_a_redirect() {
     assert!(neither.contains("route[0].split") && neither.contains("redirect"), "{neither}");
     let both = read(&format!("split = {{ blue = 100 }}\n{redirect}")).unwrap_err().join("\n");
     assert!(both.contains("has no backends"), "{both}");
+    for part in ["rewrite = { add_prefix = \"/x\" }", "compress = {}", "mirror = { to = \"blue\" }"]
+    {
+        let idle = read(&format!("{redirect}\n{part}")).unwrap_err().join("\n");
+        assert!(idle.contains("has no effect"), "{idle}");
+    }
     for (status, good) in [(301, true), (303, true), (304, false), (306, false)] {
         let read = read(&format!("redirect = {{ to = \"/x\", status = {status} }}"));
         assert_eq!(read.is_ok(), good, "{status}");

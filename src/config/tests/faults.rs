@@ -65,7 +65,7 @@ const BACKEND: &[Case] = &[
         After(BLUE, "[backend.blue.health_check]\ninterval = \"500ms\""),
         "backend.blue.health_check.interval",
         "\"500ms\"",
-        "shorter than the timeout",
+        "longer than the interval",
     ),
     (
         After(BLUE, "[backend.blue.health_check]\ntimeout = \"3s\""),

@@ -6,6 +6,7 @@ use super::RolloutStatus;
 use crate::{
     control::report::{CheckRun, HookRun},
     decision::rollout::Phase,
+    domain::verdict::CauseKind,
     telemetry::RolloutGauge,
 };
 
@@ -43,7 +44,10 @@ impl Shown {
             step: status.step_number as u64,
             weight: status.weight,
             verdict,
-            rollbacks: self.rollbacks.iter().map(|(cause, count)| (*cause, *count)).collect(),
+            // From the beginning and at 0: an increase from nothing to 1 is none to Prometheus.
+            rollbacks: CauseKind::ALL
+                .map(|kind| (kind.label(), self.rollbacks.get(kind.label()).copied().unwrap_or(0)))
+                .into(),
         }
     }
 }
