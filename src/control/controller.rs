@@ -218,12 +218,13 @@ impl Controller {
 
     /// Keeps an event of another thread's.
     fn hear(&mut self, event: Event) {
-        if event.kind == EventKind::StateWriteFailed {
-            self.disk_writes = false;
-        } else if event.kind == EventKind::StateRecovered {
-            self.disk_writes = true;
-        }
+        let changed = [(EventKind::StateWriteFailed, false), (EventKind::StateRecovered, true)];
+        let changed = changed.into_iter().find(|(kind, _)| *kind == event.kind);
         self.audit.keep(event);
+        if let Some((_, disk_writes)) = changed {
+            self.disk_writes = disk_writes;
+            self.show_rollouts();
+        }
     }
 
     /// What operators have; `None` once nobody can ask any more.

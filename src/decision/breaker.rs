@@ -3,8 +3,10 @@
 //! It looks at the attempts of the last few seconds whatever the step, settling included: a canary that fails everything
 //! does so at any weight.
 //!
-//! Who gives up on a silent backend leaves no failure behind, so for the share a client that left before its answer began
-//! counts like one that was failed. Where clients leave by habit they do so on both sides, and the share is not looked at.
+//! Who gives up on a silent backend leaves no failure behind, so clients that left before their answer began make a share of
+//! their own with those that were failed. Where clients leave by habit, as they do where answers are waited for long, they
+//! leave the baseline too, and that share is not looked at; failures alone still are. The habit is remembered for steps
+//! that leave the baseline nobody to leave it.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -17,6 +19,9 @@ use crate::domain::{
 /// A shared outage is no reason to prefer the baseline: at this error rate of it the share is not looked at.
 const BASELINE_IN_TROUBLE: f64 = 0.05;
 
+/// Attempts that tell something of a habit.
+const HABIT_OF_AT_LEAST: u64 = 20;
+
 /// Marks kept at most: a longer `within` is looked at with coarser marks.
 const MAX_MARKS: usize = 256;
 
@@ -24,6 +29,8 @@ const MAX_MARKS: usize = 256;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Breaker {
     marks: VecDeque<Mark>,
+    /// The share of the baseline's clients that left before their answer, as it was when there were enough of them.
+    habit: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -54,6 +61,11 @@ impl Side {
         }
     }
 
+    /// The same without those that were given up.
+    const fn judged(self) -> Self {
+        Self { abandoned: 0, ..self }
+    }
+
     const fn bad(self) -> u64 {
         self.failure + self.abandoned
     }
@@ -68,7 +80,7 @@ impl Side {
 }
 
 impl Breaker {
-    /// Forgets everything: counters of before are not compared with those of after.
+    /// Forgets what was counted: counters of before are not compared with those of after.
     pub fn restart(&mut self) {
         self.marks.clear();
     }
@@ -89,6 +101,10 @@ impl Breaker {
         while self.marks.len() > MAX_MARKS {
             self.marks.pop_front();
         }
+        let baseline = self.marks.front().map(|first| mark.baseline.since(first.baseline));
+        if let Some(baseline) = baseline.filter(|side| side.all() >= HABIT_OF_AT_LEAST) {
+            self.habit = baseline.abandoned as f64 / baseline.all() as f64;
+        }
     }
 
     /// Why the canary is to be cut off, if it is; `in_a_row` are its failures since its last success.
@@ -100,13 +116,16 @@ impl Breaker {
         let (first, last) = (self.marks.front()?, self.marks.back()?);
         let canary = last.canary.since(first.canary);
         let baseline = last.baseline.since(first.baseline);
-        let enough = canary.all() >= limits.of_at_least.max(1);
-        if !enough
-            || canary.bad_share() < limits.failure_share
-            || baseline.bad_share() >= BASELINE_IN_TROUBLE
-        {
-            return None;
-        }
+        let trips = |canary: Side, baseline: Side| {
+            canary.all() >= limits.of_at_least.max(1)
+                && canary.bad_share() >= limits.failure_share
+                && baseline.bad_share() < BASELINE_IN_TROUBLE
+        };
+        let canary = if self.habit < BASELINE_IN_TROUBLE && trips(canary, baseline) {
+            canary
+        } else {
+            Some(canary.judged()).filter(|judged| trips(*judged, baseline.judged()))?
+        };
         let given_up = match canary.abandoned {
             0 => String::new(),
             count => format!(" ({count} given up by their clients)"),
@@ -189,6 +208,34 @@ mod tests {
         assert_eq!(after(&[begin.clone(), (10, silent(19), totals(96, 0))]), None);
         let left_too = Totals { abandoned: 20, ..totals(96, 0) };
         assert_eq!(after(&[begin, (10, silent(30), left_too)]), None);
+    }
+
+    /// As where clients ask for news and leave when there is none for a while.
+    #[test]
+    fn where_clients_leave_by_habit_failures_still_trip() {
+        let left = |success, failure| Totals { abandoned: 20, ..totals(success, failure) };
+        let begin = (0, totals(0, 0), totals(0, 0));
+        let cause = after(&[begin.clone(), (10, left(10, 20), left(80, 0))]).unwrap();
+        assert_eq!(cause.text, "20 of 30 attempts failed within 1.0s");
+        assert_eq!(after(&[begin, (10, left(10, 20), left(80, 8))]), None, "both fail");
+    }
+
+    #[test]
+    fn a_habit_is_remembered_where_the_baseline_gets_nothing() {
+        let left = |abandoned| Totals { abandoned, ..totals(abandoned / 4, 0) };
+        let mut breaker = Breaker::default();
+        let at = |breaker: &mut Breaker, second: u64, canary: Totals, baseline: Totals| {
+            let at = Moment::from_nanos(second * 1_000_000_000);
+            breaker.mark(at, &canary, &baseline, LIMITS.within);
+        };
+        at(&mut breaker, 0, left(0), left(0));
+        at(&mut breaker, 1, left(40), left(40));
+        breaker.restart();
+        at(&mut breaker, 2, left(0), left(0));
+        at(&mut breaker, 3, left(40), left(0));
+        assert_eq!(breaker.trips(&LIMITS, 0), None, "they left the baseline as well");
+        at(&mut breaker, 4, left(80), totals(96, 0));
+        assert!(breaker.trips(&LIMITS, 0).is_some(), "but now they stay there");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rustix::process::Signal as Number;
 use tokio::signal::unix::{self, SignalKind};
 
 /// A wish that came as a signal.
@@ -27,11 +28,13 @@ pub struct Signals {
     hangup: unix::Signal,
     user_1: unix::Signal,
     user_2: unix::Signal,
+    /// Only held: by it a write beyond a limit for files fails, as on a full disk, where the process would end.
+    _too_large: unix::Signal,
     stopping: bool,
 }
 
 impl Signals {
-    /// Catches TERM, INT, HUP, USR1 and USR2 from now on; needs a runtime with I/O enabled.
+    /// Catches TERM, INT, HUP, USR1 and USR2 from now on, and XFSZ, which nobody hears of; needs a runtime with I/O enabled.
     ///
     /// # Errors
     /// When the operating system refuses a handler.
@@ -42,6 +45,7 @@ impl Signals {
             hangup: unix::signal(SignalKind::hangup())?,
             user_1: unix::signal(SignalKind::user_defined1())?,
             user_2: unix::signal(SignalKind::user_defined2())?,
+            _too_large: unix::signal(SignalKind::from_raw(Number::XFSZ.as_raw()))?,
             stopping: false,
         })
     }

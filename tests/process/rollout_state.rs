@@ -1,6 +1,6 @@
 //! What a rollout knows after a crash, with a disk that takes nothing, and when its state is lost.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::{
     state::green_percent,
     support::{
         eventually,
-        gate::{BINARY, Gate},
+        gate::Gate,
         setup::{NONE, Setup},
     },
 };
@@ -137,13 +137,8 @@ fn time_served_thresholds_and_the_budget_outlive_a_crash() {
 fn a_disk_that_takes_nothing_stops_the_way_forward_alone() {
     let sides = pair();
     let plan = format!("on_thin_traffic = \"advance\"\n{QUICK}{}", steps(&[10, 50, 100], "1h", ""));
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("tidegate.toml"), setup(&sides, &plan).text(folder.path()))
-        .unwrap();
-    // A limit on the size of files stands in for the full disk, as an error and not as a signal.
-    let mut shell = Command::new("sh");
-    shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", BINARY]);
-    let gate = Gate::start_by(shell, folder, |_| {});
+    // A limit on the size of files stands in for the full disk: an error, and no signal that ends the process.
+    let gate = Gate::start(&setup(&sides, &plan));
     gate.run_ok(&["start", "app"]);
     await_phase(&gate, "baking");
     assert_eq!(green_percent(&gate).0, 10.0);

@@ -193,6 +193,21 @@ fn odd_plans_are_warned_of() {
 }
 
 #[test]
+fn a_service_that_nobody_checks_is_never_seen_down() {
+    let told = |backend: &str| {
+        let down =
+            ROLLOUT.replace("when = \"error_rate > 10%\"", "when = \"healthy_endpoints < 1\"");
+        assert_ne!(down, ROLLOUT);
+        let green = "[backend.green]\n";
+        let whole = whole(&down).replace(green, &format!("{green}{backend}"));
+        let config = parse(&whole, "test.toml", &|_| None).unwrap();
+        let told: Vec<_> = warnings(&config).iter().map(ToString::to_string).collect();
+        told.iter().filter(|told| told.contains("backend green has no health_check")).count()
+    };
+    assert_eq!((told(""), told("health_check = { path = \"/health\" }\n")), (1, 0));
+}
+
+#[test]
 fn a_plan_is_explained_with_its_earliest_end() {
     let text = explain(&config(ROLLOUT));
     for line in [

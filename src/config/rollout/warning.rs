@@ -104,6 +104,12 @@ fn of_metrics(rollout: &Rollout, route: Option<&Route>, config: &Config) -> Vec<
                 "cache_hit_rate says nothing: backend {name} has no cache_status_header"
             ));
         }
+        let unchecked = backend.is_some_and(|backend| backend.health_check.is_none());
+        if speaks_of(&Metric::HealthyEndpoints, Some(side)) && unchecked {
+            told.push(format!(
+                "healthy_endpoints takes every endpoint for healthy that nobody took out: backend {name} has no health_check"
+            ));
+        }
     }
     let mirror = route.and_then(|route| route.mirror.as_ref());
     let compares = |mirror: &Mirror| mirror.to == plan.canary && mirror.compare > MirrorDepth::Off;

@@ -62,6 +62,12 @@ const BACKEND: &[Case] = &[
         "not supported by this version yet",
     ),
     (
+        After(BLUE, "[backend.blue.health_check]\ninterval = \"500ms\""),
+        "backend.blue.health_check.interval",
+        "\"500ms\"",
+        "longer than the interval",
+    ),
+    (
         After(BLUE, "[backend.blue.health_check]\ntimeout = \"3s\""),
         "backend.blue.health_check.timeout",
         "\"3s\"",

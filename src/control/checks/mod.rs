@@ -78,6 +78,12 @@ impl CheckTargets {
             host,
         }
     }
+
+    /// Follows `table`: endpoints come and go, and operators take some out.
+    pub fn follow(&mut self, table: &Table) {
+        self.baseline.follow(table);
+        self.canary.follow(table);
+    }
 }
 
 /// A backend and its endpoints that are in use.
@@ -110,6 +116,20 @@ impl Side {
     /// One of its endpoints, to be asked.
     pub(super) fn place<'p>(&'p self, address: &'p EndpointAddress) -> Place<'p> {
         Place { address, tls: self.tls.as_deref(), protocol: self.protocol }
+    }
+
+    /// Takes up what `table` has in use. Who was well once and is ill now is asked all the same, unless an operator took it
+    /// out: that it is ill is for the checks to say.
+    fn follow(&mut self, table: &Table) {
+        let now = Self::of(&self.name, table);
+        let backend = table.backends().iter().find(|backend| backend.name == self.name);
+        let left = backend.into_iter().flat_map(|backend| &backend.endpoints);
+        let left: Vec<_> = left.filter(|endpoint| !endpoint.is_drained()).collect();
+        self.endpoints.retain(|known| left.iter().any(|endpoint| endpoint.address() == known));
+        let new = now.endpoints.into_iter().filter(|endpoint| !self.endpoints.contains(endpoint));
+        let new: Vec<_> = new.collect();
+        self.endpoints.extend(new);
+        self.tls = now.tls;
     }
 
     /// Those that a request with `method` goes to.

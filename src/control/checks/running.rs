@@ -13,6 +13,7 @@ use crate::{
     control::Outbound,
     domain::{CheckResult, CheckStage},
     lifecycle::Tasks,
+    routing::TableView,
 };
 
 /// Checks that run while a rollout does. They end with this value.
@@ -28,10 +29,11 @@ pub struct RunningChecks {
 type Results = Arc<Mutex<BTreeMap<usize, CheckResult>>>;
 
 impl RunningChecks {
-    /// Begins with those of `checks` that have the stage `during`. Needs a runtime.
+    /// Begins with those of `checks` that have the stage `during`; each time they ask the endpoints that are in use then.
+    /// Needs a runtime.
     pub fn start(
         checks: &[Check],
-        targets: &CheckTargets,
+        (targets, table): (&CheckTargets, &TableView),
         tasks: &Tasks,
         outbound: &Outbound,
     ) -> Self {
@@ -46,6 +48,7 @@ impl RunningChecks {
                 at,
                 check: check.clone(),
                 targets: targets.clone(),
+                table: table.clone(),
                 outbound: outbound.clone(),
                 results: results.clone(),
             };
@@ -83,16 +86,18 @@ struct Running {
     at: usize,
     check: Check,
     targets: CheckTargets,
+    table: TableView,
     outbound: Outbound,
     results: Results,
 }
 
 impl Running {
-    async fn run(self) {
+    async fn run(mut self) {
         let mut turns = tokio::time::interval(self.check.interval);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             turns.tick().await;
+            self.targets.follow(&self.table.current());
             let Self { check, targets, outbound, .. } = &self;
             let result = run_check(check, CheckStage::During, targets, outbound).await;
             locked(&self.results).insert(self.at, result);

@@ -1,5 +1,7 @@
 //! Checks against made-up endpoints.
 
+use std::collections::HashMap;
+
 use super::*;
 use crate::{
     config::model::StatusSet,
@@ -7,8 +9,9 @@ use crate::{
         outbound::tests::{answer, server},
         program::tests::shell,
     },
-    domain::CheckCategory,
+    domain::{CheckCategory, SeriesId},
     lifecycle::Tasks,
+    routing::{Ingredients, TablePublisher, build},
 };
 
 pub(super) fn expectations(status: &str) -> Expectations {
@@ -124,6 +127,25 @@ async fn a_stage_runs_its_own_checks_in_order() {
     assert_eq!(names, ["a", "c"]);
 }
 
+/// A table with a blue and a green that nobody asks.
+fn table() -> TablePublisher {
+    let text = include_str!("../../../config/examples/minimal.toml");
+    let ingredients = Ingredients {
+        splits: &HashMap::new(),
+        secret: &mut |_| Ok(Vec::new()),
+        series: &mut |_, _| Ok(SeriesId(1)),
+        fallbacks: &mut |_, _, _| Ok(SeriesId(2)),
+        mirrors: &mut |_, _| Ok(SeriesId(3)),
+        pages: &HashMap::new(),
+        previous: None,
+        tls: &crate::tls::Material::default(),
+        workers: 1,
+        now: crate::domain::Moment::default(),
+    };
+    let config = crate::config::parse(text, "test.toml", &|_| None).unwrap();
+    TablePublisher::new(build(&config, ingredients).unwrap())
+}
+
 #[tokio::test]
 async fn checks_run_again_and_again_and_their_failures_are_counted() {
     let folder = tempfile::tempdir().unwrap();
@@ -133,7 +155,8 @@ async fn checks_run_again_and_again_and_their_failures_are_counted() {
     optional.required = false;
     let checks = [check("flag", CheckAction::Exec(shell(&script))), optional];
     let tasks = Tasks::new(|failure| panic!("{failure}"));
-    let running = RunningChecks::start(&checks, &targets(&[], &[]), &tasks, &Outbound::default());
+    let whom = (&targets(&[], &[]), &table().view());
+    let running = RunningChecks::start(&checks, whom, &tasks, &Outbound::default());
     assert_eq!(running.failed(), None, "nothing is known yet");
     let until = async |failed| {
         while running.failed() != Some(failed) || running.results().len() != 2 {

@@ -123,7 +123,10 @@ fn ends(key: &Key, notification: &Notification) -> bool {
             | NotificationKind::RolledBack
             | NotificationKind::Promoted
             | NotificationKind::Failed => true,
-            NotificationKind::Advanced => opened_by(&[Held, Paused]),
+            // An alert without a rule says that nothing can be written, and so nothing go forward.
+            NotificationKind::Advanced => {
+                opened_by(&[Held, Paused]) || opened_by(&[Alert]) && key.rule.is_empty()
+            }
             NotificationKind::Resumed | NotificationKind::Held => opened_by(&[Paused]),
             NotificationKind::Paused => opened_by(&[Held]),
             NotificationKind::Resolved => {
@@ -218,6 +221,16 @@ mod tests {
         let alerts = book.take(&said(NotificationKind::Advanced, "", NOW), true);
         assert_eq!(names(&alerts), [("TidegateRolloutHeld".into(), true)]);
         assert_eq!(book.again(NOW).len(), 1, "the alert is not over");
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_written_is_over_when_it_goes_on() {
+        let mut book = AlertBook::default();
+        book.take(&said(NotificationKind::Alert, "", NOW), true);
+        book.take(&said(NotificationKind::Alert, "a > 1", NOW), true);
+        let alerts = book.take(&said(NotificationKind::Advanced, "", NOW), true);
+        assert_eq!((alerts.len(), alerts[0].labels.contains_key("rule")), (1, false));
+        assert_eq!(book.again(NOW).len(), 1, "the other one stands");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::{
     sampler::Sampler,
 };
 use crate::{
+    config::model::Rollout,
     control::{checks::RunningChecks, mailbox::Answer},
     decision::{
         judge,
@@ -56,6 +57,8 @@ pub(in crate::control) struct Drive {
     pub(super) lease: Lease,
     /// Before this no higher bound is asked for: the disk did not take the last one.
     pub(super) lease_rests_until: Moment,
+    /// Its section as the file had it last, with checks and hooks: a run needs them also when the section has gone.
+    pub(super) written: Option<Rollout>,
     /// Hooks of the last rollback, while they are called.
     pub(super) ladder: Option<Ladder>,
     /// What was in force when the state file could not be read: it has the word as soon as it can.
@@ -91,7 +94,8 @@ impl Drive {
 
     /// The same with the history of `old`, whose place it takes.
     pub(super) fn after(self, old: Self) -> Self {
-        Self { number: old.number, rollbacks: old.rollbacks, ladder: old.ladder, ..self }
+        let Self { number, rollbacks, ladder, written, .. } = old;
+        Self { number, rollbacks, ladder, written, ..self }
     }
 
     fn new(
@@ -138,6 +142,7 @@ impl Drive {
             place,
             lease: Lease::of_nothing_beyond(spent),
             lease_rests_until: Moment::default(),
+            written: None,
             ladder: None,
             is_stand_in: false,
         };

@@ -62,9 +62,11 @@ impl Controller {
         }
     }
 
+    /// Its section in the file, or the one that the file had last.
     fn written(&self, name: &RolloutName) -> Option<Rollout> {
         let config = self.config.borrow();
-        config.rollouts.iter().find(|known| known.plan.name == *name).cloned()
+        let written = config.rollouts.iter().find(|known| known.plan.name == *name);
+        written.or_else(|| self.drives.get(name)?.written.as_ref()).cloned()
     }
 
     fn run_checks(
@@ -217,29 +219,33 @@ impl Controller {
         }
     }
 
-    /// Has the checks of the stage `during` run exactly as long as the canary has traffic, and keeps what changes.
+    /// Begins with the checks of the stage `during` where the canary has come to a step; before the first look at it, which
+    /// then knows that they have not run yet.
+    pub(super) fn begin_checks(&mut self, name: &RolloutName) {
+        let begins =
+            |drive: &&Drive| drive.during.is_none() && drive.state().phase.stay().is_some();
+        if self.drives.get(name).filter(begins).is_none() {
+            return;
+        }
+        let checks = self.written(name).map(|rollout| rollout.checks).unwrap_or_default();
+        let Some(drive) = self.drives.get_mut(name) else { return };
+        let targets = CheckTargets::of(
+            drive.plan(),
+            &self.config.borrow(),
+            &self.publisher.current(),
+            self.standing.borrow().listener,
+        );
+        let whom = (&targets, &self.publisher.view());
+        let (tasks, outbound) = (&self.outside.tasks, &self.outside.outbound);
+        drive.during = Some(RunningChecks::start(&checks, whom, tasks, outbound));
+    }
+
+    /// Keeps what changes in the checks of the stage `during`, which end when the canary has traffic no longer.
     pub(super) fn tend_checks(&mut self, name: &RolloutName) {
-        let begins = self
-            .drives
-            .get(name)
-            .is_some_and(|drive| drive.during.is_none() && drive.state().phase.stay().is_some());
-        // Looked up only where they begin, not on every tick.
-        let written = if begins { self.written(name) } else { None };
         let Some(drive) = self.drives.get_mut(name) else { return };
         if drive.state().phase.stay().is_none() {
             drive.during = None;
             return;
-        }
-        if begins {
-            let checks = written.map(|rollout| rollout.checks).unwrap_or_default();
-            let targets = CheckTargets::of(
-                drive.plan(),
-                &self.config.borrow(),
-                &self.publisher.current(),
-                self.standing.borrow().listener,
-            );
-            let (tasks, outbound) = (&self.outside.tasks, &self.outside.outbound);
-            drive.during = Some(RunningChecks::start(&checks, &targets, tasks, outbound));
         }
         let results = drive.during.as_ref().map(RunningChecks::results).unwrap_or_default();
         let news: Vec<_> = results.into_iter().filter(|result| drive.log.is_news(result)).collect();

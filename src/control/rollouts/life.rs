@@ -11,7 +11,7 @@ use super::{
     unknown::{Unknown, ended_as_lost, lost},
 };
 use crate::{
-    config::Config,
+    config::{Config, model::Route},
     control::{Controller, HandSplit, Superseded, shares, store::Kept},
     decision::rollout::Engine,
     domain::{BackendName, Plan, RolloutName, RouteName, Split},
@@ -134,10 +134,12 @@ impl Controller {
         let running = self.drives.values().filter(|drive| drive.state().phase.is_running());
         let missing = |drive: &Drive| {
             let plan = drive.plan();
-            let has_route = config.routes.iter().any(|route| route.name == plan.route);
+            let route = config.routes.iter().find(|route| route.name == plan.route);
             let has = |name: &BackendName| config.backends.iter().any(|known| known.name == *name);
-            let what = if !has_route {
+            let what = if route.is_none() {
                 format!("route {}", plan.route)
+            } else if !route.is_some_and(has_split) {
+                format!("split of route {}, which redirects", plan.route)
             } else if !has(&plan.baseline) {
                 format!("backend {}", plan.baseline)
             } else if !has(&plan.canary) {
@@ -159,6 +161,8 @@ impl Controller {
         for rollout in &config.rollouts {
             self.follow_plan(rollout.plan.clone());
         }
+        self.note_written(config);
+        self.tell_forgotten(config);
         self.drop_forgotten();
         self.show_rollouts();
     }
@@ -182,6 +186,28 @@ impl Controller {
             let now = clock::wall_millis();
             let event = Event::new(EventKind::TaskFailed, now, name.as_str(), error.to_string());
             self.audit.keep(event);
+        }
+    }
+
+    fn note_written(&mut self, config: &Config) {
+        for rollout in &config.rollouts {
+            if let Some(drive) = self.drives.get_mut(&rollout.plan.name) {
+                drive.written = Some(rollout.clone());
+            }
+        }
+    }
+
+    /// Says which rollouts run although the file no longer has them.
+    fn tell_forgotten(&self, config: &Config) {
+        let written = |name: &RolloutName| config.rollouts.iter().any(|r| r.plan.name == *name);
+        let gone = self
+            .drives
+            .iter()
+            .filter(|(name, drive)| drive.state().phase.is_running() && !written(name));
+        for (name, _) in gone {
+            let message = "the file no longer has it; the run goes on with the plan, checks and hooks that it had";
+            let now = clock::wall_millis();
+            self.audit.keep(Event::new(EventKind::RolloutPlanDiffers, now, name.as_str(), message));
         }
     }
 
@@ -315,6 +341,7 @@ impl Controller {
                 self.publisher.take_back(&route, split);
             }
         }
+        self.note_written(&config);
         self.tell_unreadable(kept);
         self.show_rollouts();
     }
@@ -343,9 +370,14 @@ fn has_roles_of(plan: &Plan, other: &Plan) -> bool {
 /// Whether `config` has all that `plan` moves traffic between.
 fn has_parts_of(config: &Config, plan: &Plan) -> bool {
     let has = |name: &BackendName| config.backends.iter().any(|known| known.name == *name);
-    config.routes.iter().any(|route| route.name == plan.route)
+    config.routes.iter().any(|route| route.name == plan.route && has_split(route))
         && has(&plan.baseline)
         && has(&plan.canary)
+}
+
+/// Whether its requests go to backends; those of a redirect go nowhere.
+fn has_split(route: &Route) -> bool {
+    !route.split.shares().is_empty()
 }
 
 fn series_fault(route: &RouteName, error: &SeriesExhausted) -> BuildError {

@@ -1,6 +1,7 @@
 //! Rollouts in a controller: restarts, reloads, and a state file that is late.
 
 mod budget;
+mod checks;
 mod ladder;
 
 use crate::{
@@ -331,4 +332,24 @@ async fn a_plan_that_changed_under_a_run_counts_from_the_next_start_on() {
     running.verb(Verb::Start).await;
     let status = running.handle.status().rollouts.remove(0);
     assert_eq!((status.plan_differs, status.steps[0].weight.percent()), (false, 5.0));
+}
+
+#[tokio::test]
+async fn a_route_under_a_rollout_does_not_become_a_redirect() {
+    let house = house("");
+    let running = house.start(FakeDataPlane::default());
+    running.verb(Verb::Start).await;
+    running.comes_to("baking").await;
+    house.write(ALL_BLUE, "");
+    let whole = std::fs::read_to_string(house.path()).unwrap();
+    let redirect = whole.replace(&format!("split = {ALL_BLUE}"), "redirect = { to = \"/away\" }");
+    std::fs::write(house.path(), &redirect).unwrap();
+    let reloaded = running.handle.reload("uid:1").await.unwrap();
+    assert!(
+        reloaded.errors.concat().contains("split of route api, which redirects"),
+        "{reloaded:?}"
+    );
+    running.stop().await;
+    let running = house.start(FakeDataPlane::default());
+    assert!(running.kinds().await.contains(&EventKind::RolloutStateLost), "it cannot go on");
 }

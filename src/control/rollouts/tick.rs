@@ -43,6 +43,7 @@ impl Controller {
         {
             return;
         }
+        self.begin_checks(name);
         let now = clock::now();
         let table = self.publisher.current();
         let load = self.process.load();

@@ -176,6 +176,7 @@ fn looked_at(totals: &Totals) -> Totals {
         success: totals.success,
         failure: totals.failure,
         excluded: totals.excluded,
+        abandoned: totals.abandoned,
         fallbacks: totals.fallbacks,
         cache_answers: totals.cache_answers,
         cache_hits: totals.cache_hits,
@@ -216,6 +217,31 @@ mod tests {
         assert_eq!(more_than_there_is.lasted, Duration::from_secs(10));
         window.restart(Duration::from_mins(1));
         assert!(!window.has_begun() && window.is_empty());
+    }
+
+    #[test]
+    fn all_that_is_counted_is_kept_in_marks() {
+        let totals = Totals {
+            success: 1,
+            failure: 2,
+            excluded: 3,
+            abandoned: 4,
+            fallbacks: 5,
+            cache_answers: 6,
+            cache_hits: 7,
+            comparisons: [1; 5],
+            ..Totals::default()
+        };
+        let mut window = Window::new(Duration::from_mins(1));
+        window.mark(at(0), &Totals::default());
+        window.mark(at(100), &totals);
+        let Counts { success, failure, excluded, abandoned, .. } = window.counts(None).unwrap();
+        assert_eq!((success, failure, excluded, abandoned), (1, 2, 3, 4));
+        let Counts { fallbacks, cache_answers, cache_hits, compared, differing, .. } =
+            window.counts(None).unwrap();
+        assert_eq!((fallbacks, cache_answers, cache_hits), (5, 6, 7));
+        assert_eq!((compared, differing), (totals.compared(), totals.differing()));
+        assert!(differing > 0);
     }
 
     #[test]

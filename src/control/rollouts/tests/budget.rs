@@ -83,4 +83,12 @@ async fn a_disk_that_takes_nothing_keeps_the_canary_at_its_bound() {
     assert!(!guard.admits(None), "{:?} of {most}", guard.spent());
     running.verb(Verb::Rollback).await;
     drop(holder);
+    running.told(EventKind::StateRecovered).await;
+    let shown = async {
+        while !running.handle.status().rollouts[0].durable {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let shown = tokio::time::timeout(PATIENCE, shown).await;
+    assert!(shown.is_ok(), "a rollout that has ended is no longer looked at, but shown it is");
 }

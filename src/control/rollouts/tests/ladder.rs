@@ -85,3 +85,19 @@ async fn a_plan_that_begins_by_itself_waits_for_the_ladder_on_its_route() {
         running.told_times(EventKind::RolloutAdvanced, 2).await;
     }
 }
+
+/// Whoever takes the section out of the file under a run has not taken the way back out.
+#[tokio::test]
+async fn the_ladder_is_climbed_also_when_the_file_no_longer_has_the_rollout() {
+    let house = house("");
+    let text = format!("{}{}", plan("blue", "green", ""), hook("rollback", "true"));
+    house.write(ALL_BLUE, &text);
+    let running = house.start(FakeDataPlane::default());
+    running.verb(Verb::Start).await;
+    running.told(EventKind::RolloutAdvanced).await;
+    house.write(ALL_BLUE, "");
+    running.handle.reload("uid:1").await.unwrap();
+    running.told(EventKind::RolloutPlanDiffers).await;
+    running.verb(Verb::Rollback).await;
+    running.told(EventKind::HookEnded).await;
+}
