@@ -109,10 +109,15 @@ impl ResponseBody {
         }
     }
 
-    fn fail(&mut self, error: ProxyError) -> ProxyError {
+    /// Counts as failed an answer that its client does not get, though it may be whole.
+    pub(super) fn refuse(&mut self, error: ProxyError) {
         if let Kind::Proxied(proxied) = &mut self.kind {
             proxied.attempt.fail(error);
         }
+    }
+
+    fn fail(&mut self, error: ProxyError) -> ProxyError {
+        self.refuse(error);
         self.kind = Kind::Ended;
         self.downstream.worker.shard().error(error.reason());
         self.entry.iter().for_each(|entry| entry.fails(error.reason()));

@@ -197,6 +197,9 @@ fn a_websocket_that_is_none_has_one_line_with_what_its_client_got() {
         .map(|line| format!("{} {} {}", line["status"], line["error"], line["path"]))
         .collect();
     assert_eq!(told, ["502 \"malformed_response\" \"/chat\"", "200 null \"/good\""]);
+    // It is the endpoint that failed.
+    gate.await_count("tidegate_requests_total", &[("class", "failure")], 1);
+    gate.await_count("tidegate_requests_total", &[("class", "success")], 1);
 }
 
 #[test]

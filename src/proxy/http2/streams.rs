@@ -128,6 +128,7 @@ async fn open_tunnel(
         None if parts.status.is_success() => {
             let why = "the endpoint answers a WebSocket without opening one";
             let error = ProxyError::new(ErrorReason::MalformedResponse, why);
+            body.refuse(error);
             let mut refused = pipeline::refuse(&stream, error, &headers);
             if let Some(entry) = body.entry.take() {
                 entry.fails(error.reason());
