@@ -48,11 +48,7 @@ fn curl_sends_a_large_file_in_each_framing() {
     let file = folder.path().join("file");
     let data: Vec<u8> = (0..5_000_000_u32).map(|at| (at % 251) as u8).collect();
     std::fs::write(&file, &data).unwrap();
-    let upstream = Upstream::answering(|request| {
-        let length = request.body.len();
-        [format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").as_bytes(), &request.body]
-            .concat()
-    });
+    let upstream = Upstream::echoing();
     let gate = Gate::start(&Setup::to(upstream.address()));
     let url = format!("http://{}/", gate.address());
     let body = format!("@{}", file.display());

@@ -30,11 +30,7 @@ fn curl_speaks_http_2() {
     let file = folder.path().join("file");
     let data: Vec<u8> = (0..5_000_000_u32).map(|at| (at % 251) as u8).collect();
     std::fs::write(&file, &data).unwrap();
-    let upstream = Upstream::answering(|request| {
-        let length = request.body.len();
-        [format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").as_bytes(), &request.body]
-            .concat()
-    });
+    let upstream = Upstream::echoing();
     let gate = Gate::start(&Setup::to(upstream.address()));
     let url = format!("http://{}/a?b=c", gate.address());
     assert_eq!(curl(&["--write-out", "%{http_version}", &url]), b"2");

@@ -73,6 +73,15 @@ impl Upstream {
         Self { address, shared }
     }
 
+    /// Answers each request with its own body.
+    pub(crate) fn echoing() -> Self {
+        Self::answering(|request| {
+            let length = request.body.len();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+            [head.as_bytes(), &request.body].concat()
+        })
+    }
+
     /// Answers each whole request with what `answer` makes of it, and keeps the connection.
     pub(crate) fn answering(answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self::scripted(move |peer| {
