@@ -174,7 +174,8 @@ section! {
 section! {
     /// A version of the application: a group of endpoints.
     Backend {
-        /// Addresses as "host:port"; a name is one endpoint, however many addresses it has.
+        /// Addresses as "host:port", where a name is one endpoint, however many addresses it has; or
+        /// "unix:/path" of a socket.
         required endpoints: List<EndpointAddress, 1, 1_000>;
         /// What they speak: over TLS the handshake agrees on it (ALPN), and "auto" takes what the
         /// endpoint prefers; without TLS, "h2" is by prior knowledge.

@@ -56,10 +56,22 @@ const BACKEND: &[Case] = &[
         "a port is missing",
     ),
     (
-        Instead(BLUE, "endpoints = [\"unix:/x\"]"),
+        Instead(BLUE, "endpoints = [\"unix:x\"]"),
         "backend.blue.endpoints[0]",
-        "\"unix:/x\"",
-        "not supported by this version yet",
+        "\"unix:x\"",
+        "the path must begin with a slash",
+    ),
+    (
+        Instead(BLUE, "endpoints = [\"unix:/x\", \"unix:/x\"]"),
+        "backend.blue.endpoints[1]",
+        "\"unix:/x\"]",
+        "twice",
+    ),
+    (
+        Instead(BLUE, "endpoints = [\"a:1\", \"unix:/x\"]\n[backend.blue.tls]"),
+        "backend.blue.tls",
+        "[backend.blue.tls]",
+        "a unix socket has no name",
     ),
     (
         After(BLUE, "[backend.blue.health_check]\ninterval = \"500ms\""),

@@ -1,21 +1,18 @@
 //! One look at an endpoint.
 
-use std::net::SocketAddr;
-
 use futures_util::{FutureExt as _, future::select_ok};
 use reqwest::{
     Method,
     header::{HOST, HeaderMap, HeaderValue},
 };
-use tokio::net::TcpStream;
 
 use crate::{
     config::model::{BackendProtocol, HealthCheck, Probe, StatusSet},
     control::{
         Outbound,
-        outbound::{Outgoing, Place, ask_among},
+        outbound::{Outgoing, Place, ask_among, connect},
     },
-    routing::Endpoint,
+    routing::{Endpoint, Peer},
     tls::ClientTls,
 };
 
@@ -36,10 +33,8 @@ pub(super) async fn probe(
     let asked = async {
         let addresses = endpoint.addresses().resolved().await;
         let addresses = addresses.ok_or("its name has no address")?;
-        let looks = addresses
-            .iter()
-            .take(AT_ONCE)
-            .map(|address| look(check, place, *address, outbound).boxed());
+        let looks = addresses.iter().take(AT_ONCE);
+        let looks = looks.map(|peer| look(check, place, peer, outbound).boxed());
         select_ok(looks).await.map(|(good, _)| good)
     };
     let late = || Err(format!("no answer within {} ms", within.as_millis()));
@@ -49,28 +44,31 @@ pub(super) async fn probe(
 async fn look(
     check: &HealthCheck,
     place: Place<'_>,
-    address: SocketAddr,
+    peer: &Peer,
     outbound: &Outbound,
 ) -> Result<String, String> {
     match &check.probe {
-        Probe::Tcp => match TcpStream::connect(address).await {
+        Probe::Tcp => match connect(std::slice::from_ref(peer)).await {
             Ok(_) => Ok("it takes connections".to_owned()),
             Err(error) => Err(error.to_string()),
         },
         Probe::Http { path, host, expect_status } => {
-            let host = host.as_deref().unwrap_or(place.address.as_str());
+            let host = host.as_deref().unwrap_or(place.address.authority());
             let host = HeaderValue::from_str(host).map_err(|error| error.to_string())?;
-            let outgoing = Outgoing {
+            let outgoing = |url| Outgoing {
                 method: Method::GET,
-                url: &format!("http://{address}{path}"),
+                url,
                 headers: HeaderMap::from_iter([(HOST, host)]),
                 body: Vec::new(),
                 timeout: check.timeout,
             };
-            let answer = if place.is_plain() {
-                outbound.ask(outgoing).await
-            } else {
-                ask_among(place, &[address], path, outgoing).await
+            let answer = match peer {
+                Peer::Tcp(address) if place.is_plain() => {
+                    outbound.ask(outgoing(&format!("http://{address}{path}"))).await
+                }
+                Peer::Tcp(_) | Peer::Unix(_) => {
+                    ask_among(place, std::slice::from_ref(peer), path, outgoing("")).await
+                }
             };
             let answer = answer.map_err(|error| error.to_string())?;
             weigh(answer.status, path, expect_status)
