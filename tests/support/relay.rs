@@ -18,7 +18,7 @@ impl UnixRelay {
         let listener = UnixListener::bind(path).expect("a free path");
         std::thread::spawn(move || {
             for downstream in listener.incoming().map_while(Result::ok) {
-                std::thread::spawn(move || pass(downstream, upstream));
+                std::thread::spawn(move || pass(&downstream, upstream));
             }
         });
         Self { path: path.to_owned() }
@@ -30,7 +30,7 @@ impl UnixRelay {
     }
 }
 
-fn pass(downstream: UnixStream, upstream: SocketAddr) -> Option<()> {
+fn pass(downstream: &UnixStream, upstream: SocketAddr) -> Option<()> {
     let upstream = TcpStream::connect(upstream).ok()?;
     upstream.set_nodelay(true).ok()?;
     let (mut from, mut to) = (downstream.try_clone().ok()?, upstream.try_clone().ok()?);
@@ -38,7 +38,7 @@ fn pass(downstream: UnixStream, upstream: SocketAddr) -> Option<()> {
         io::copy(&mut from, &mut to).ok();
         to.shutdown(Shutdown::Write).ok();
     });
-    io::copy(&mut &upstream, &mut &downstream).ok();
+    io::copy(&mut &upstream, &mut &*downstream).ok();
     downstream.shutdown(Shutdown::Write).ok();
     Some(())
 }
