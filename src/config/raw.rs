@@ -11,13 +11,14 @@ use super::{
     defaults,
     edge::raw::{Access, Compress, ErrorPages, Headers, RateLimit, Redirect, Rewrite},
     fallback::HeaderOrNone,
+    health_check::HealthCheck,
     leaf::{DurationOrOff, Line, Mode, Size, SizeOrOff, SizeOrUnlimited, Whole, Workers},
     model::{
         BackendProtocol, FallbackCause, HostPattern, LogFormat, LogLevel, PathPattern, Protocol,
     },
     outside::raw::{MAX_OUTSIDE, Metric, Notify},
     patterns::HostName,
-    resilience::{CountOrUnlimited, Ejection, HealthCheck, Retry},
+    resilience::{CountOrUnlimited, Ejection, Retry},
     rollout::{
         leaf::CountOrOff,
         raw::{MAX_ROLLOUTS, Rollout},

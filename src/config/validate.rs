@@ -12,6 +12,7 @@ use super::{
     edge,
     fallback::Wanted,
     fault::{Refusal, nearest, quote},
+    health_check,
     model::{self, BackendProtocol, Config},
     outside, raw,
     reader::{At, Reader},
@@ -226,9 +227,10 @@ fn backends(
             let hint = format!("add [{}], or say \"http/1.1\" or \"h2\"", key("tls"));
             reader.fault(protocol.span, key("protocol"), refusal.hint(hint));
         }
-        let health_check = section
-            .health_check
-            .map(|check| resilience::health_check(check.value, &key("health_check"), reader));
+        let speaks = section.protocol.value;
+        let health_check = section.health_check.map(|check| {
+            health_check::health_check(check.value, speaks, &key("health_check"), reader)
+        });
         let ejection = resilience::ejection(&section.ejection, &key("ejection"), reader);
         let tls = section.tls.map(|section| {
             refuse_nameless(&section, &endpoints, &key("tls"), reader);

@@ -90,6 +90,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
+    /// What followed the body, of an endpoint that is not plain.
+    pub(super) trailers: HeaderMap,
     /// From the begin of the request to the last byte of the answer.
     pub(super) took: Duration,
 }
@@ -183,7 +185,7 @@ async fn exchange(client: &Client, outgoing: Outgoing<'_>) -> Result<Answer, Out
     }
     let headers = std::mem::take(answer.headers_mut());
     let took = clock::now().since(began);
-    Ok(Answer { status: answer.status().as_u16(), headers, body, took })
+    Ok(Answer { status: answer.status().as_u16(), headers, body, trailers: HeaderMap::new(), took })
 }
 
 /// Makes the client beside the runtime, since it reads from a disk, which may hang.

@@ -19,6 +19,7 @@ mod edge_rules;
 mod fallback;
 mod forwarding;
 mod framing;
+mod grpc_health;
 mod http2;
 mod http2_limits;
 mod http2_upstream;

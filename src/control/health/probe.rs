@@ -1,11 +1,14 @@
 //! One look at an endpoint.
 
+use std::slice::from_ref;
+
 use futures_util::{FutureExt as _, future::select_ok};
 use reqwest::{
     Method,
     header::{HOST, HeaderMap, HeaderValue},
 };
 
+use super::grpc;
 use crate::{
     config::model::{BackendProtocol, HealthCheck, Probe, StatusSet},
     control::{
@@ -48,13 +51,12 @@ async fn look(
     outbound: &Outbound,
 ) -> Result<String, String> {
     match &check.probe {
-        Probe::Tcp => match connect(std::slice::from_ref(peer)).await {
+        Probe::Tcp => match connect(from_ref(peer)).await {
             Ok(_) => Ok("it takes connections".to_owned()),
             Err(error) => Err(error.to_string()),
         },
         Probe::Http { path, host, expect_status } => {
-            let host = host.as_deref().unwrap_or(place.address.authority());
-            let host = HeaderValue::from_str(host).map_err(|error| error.to_string())?;
+            let host = host_of(host.as_deref(), place)?;
             let outgoing = |url| Outgoing {
                 method: Method::GET,
                 url,
@@ -67,13 +69,27 @@ async fn look(
                     outbound.ask(outgoing(&format!("http://{address}{path}"))).await
                 }
                 Peer::Tcp(_) | Peer::Unix(_) => {
-                    ask_among(place, std::slice::from_ref(peer), path, outgoing("")).await
+                    ask_among(place, from_ref(peer), path, outgoing("")).await
                 }
             };
             let answer = answer.map_err(|error| error.to_string())?;
             weigh(answer.status, path, expect_status)
         }
+        Probe::Grpc { service, host } => {
+            let host = host_of(host.as_deref(), place)?;
+            // Nothing else carries it, whatever a handshake might agree on.
+            let place = Place { protocol: BackendProtocol::Http2, ..place };
+            let question = grpc::question(service, host, check.timeout);
+            let answer = ask_among(place, from_ref(peer), grpc::PATH, question).await;
+            grpc::weigh(&answer.map_err(|error| error.to_string())?, service)
+        }
     }
+}
+
+/// The host that a request names.
+fn host_of(wanted: Option<&str>, place: Place<'_>) -> Result<HeaderValue, String> {
+    let host = wanted.unwrap_or_else(|| place.address.authority());
+    HeaderValue::from_str(host).map_err(|error| error.to_string())
 }
 
 fn weigh(status: u16, path: &str, expected: &StatusSet) -> Result<String, String> {

@@ -5,7 +5,7 @@ use std::{error::Error, io};
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Request, Uri, Version,
+    HeaderMap, HeaderValue, Request, Uri, Version,
     header::{HOST, USER_AGENT},
     response,
 };
@@ -25,7 +25,8 @@ use crate::{
     routing::{Peer, Transport},
 };
 
-type Received = (response::Parts, Vec<u8>);
+/// Head, body and trailers.
+type Received = (response::Parts, Vec<u8>, HeaderMap);
 
 /// Asks whoever is at `place` at the first of its addresses that takes a connection. The caller sees to the time.
 ///
@@ -39,7 +40,7 @@ pub(super) async fn ask(
 ) -> Result<Answer, OutboundError> {
     let began = clock::now();
     let transport = connect(found).await.map_err(|error| broken(&error))?;
-    let (parts, body) = match place.tls {
+    let (parts, body, trailers) = match place.tls {
         None => {
             let mut request = request(place, "http", path, outgoing)?;
             if !place.may_speak_http2() {
@@ -64,7 +65,7 @@ pub(super) async fn ask(
         }
     };
     let took = clock::now().since(began);
-    Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body, took })
+    Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body, trailers, took })
 }
 
 /// Connects to the first of `found` that takes it.
@@ -151,16 +152,16 @@ async fn beside<T>(
 
 async fn take(answer: hyper::Result<http::Response<Incoming>>) -> Result<Received, OutboundError> {
     let (parts, mut rest) = answer.map_err(|error| broken(&error))?.into_parts();
-    let mut body = Vec::new();
+    let (mut body, mut trailers) = (Vec::new(), HeaderMap::new());
     while let Some(frame) = rest.frame().await {
         let frame = frame.map_err(|error| broken(&error))?;
-        let data = frame.data_ref().map_or(&[][..], |data| data);
-        if body.len() + data.len() > MAX_ANSWER {
-            return Err(OutboundError::TooLong);
+        match frame.into_data() {
+            Ok(data) if body.len() + data.len() > MAX_ANSWER => return Err(OutboundError::TooLong),
+            Ok(data) => body.extend_from_slice(&data),
+            Err(frame) => trailers.extend(frame.into_trailers().unwrap_or_default()),
         }
-        body.extend_from_slice(data);
     }
-    Ok((parts, body))
+    Ok((parts, body, trailers))
 }
 
 fn broken(error: &(dyn Error + 'static)) -> OutboundError {
