@@ -48,6 +48,17 @@ impl Transport {
         }
     }
 
+    /// Waits until there may be something to read.
+    ///
+    /// # Errors
+    /// The runtime's own.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(socket) => socket.poll_read_ready(cx),
+            Self::Unix(socket) => socket.poll_read_ready(cx),
+        }
+    }
+
     /// Writes what the kernel takes now.
     ///
     /// # Errors
