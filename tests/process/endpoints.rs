@@ -253,6 +253,23 @@ fn an_ejected_endpoint_is_shown_and_comes_back_by_itself() {
     });
 }
 
+#[test]
+fn an_endpoint_starts_slowly_only_beside_another() {
+    let (one, two) = (Mortal::start(), Mortal::start());
+    let gate = Gate::start(&one_backend(&[&one, &two], "ejection = { slow_start = \"1h\" }"));
+    let [first, second] = [&one, &two].map(|server| server.address.to_string());
+    let set = |address: &str, verb: &str| gate.run_ok(&["endpoint", "blue", address, verb]);
+    set(&first, "drain");
+    set(&first, "ready");
+    let slow = state(&gate, &one)["detail"].clone();
+    assert!(slow.as_str().is_some_and(|text| text.starts_with("starts slowly, full share in")));
+    set(&second, "drain");
+    assert_eq!(state(&gate, &one)["detail"], Value::Null);
+    let before = one.answered();
+    ask(&gate, 20);
+    assert_eq!(one.answered() - before, 20, "alone it gets all");
+}
+
 /// A folder for sockets, and an upstream behind the one named `app.sock`.
 fn behind_a_socket(upstream: &Upstream) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();

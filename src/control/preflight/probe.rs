@@ -199,7 +199,7 @@ async fn endpoints(backend: &Backend) -> Vec<EndpointEvidence> {
         let connected = connected.map(|_| took);
         EndpointEvidence {
             drained: endpoint.is_drained(),
-            ill: ill(endpoint),
+            ill: ill(backend, endpoint),
             resolved: resolved.map(|found| found.len()),
             connected,
             certificate,
@@ -210,8 +210,8 @@ async fn endpoints(backend: &Backend) -> Vec<EndpointEvidence> {
     join_all(looks).await
 }
 
-fn ill(endpoint: &Endpoint) -> Option<String> {
-    let status = endpoint_status(endpoint, clock::now());
+fn ill(backend: &Backend, endpoint: &Endpoint) -> Option<String> {
+    let status = endpoint_status(backend, endpoint, clock::now());
     let ill = matches!(status.state, EndpointState::Unhealthy | EndpointState::Ejected);
     ill.then(|| format!("{}: {}", status.state.label(), status.detail.unwrap_or_default()))
 }
