@@ -36,6 +36,11 @@ use crate::{
 /// How often a request goes out again that an endpoint has refused unseen.
 const MOST_REFUSALS: u8 = 2;
 
+const NOT_OPENED: ProxyError = ProxyError::new(
+    ErrorReason::MalformedResponse,
+    "the endpoint answers a WebSocket without opening one",
+);
+
 /// A request and where it goes.
 pub(super) struct Exchange<'a> {
     pub(super) context: &'a RequestContext,
@@ -76,16 +81,18 @@ impl Exchange<'_> {
         sending: Sending,
         mut attempt: Attempt,
     ) -> Result<Attempted, ProxyError> {
-        match self.exchange(parts, sending, &mut attempt).await {
-            Ok((upstream, answer)) => self.take_answer(upstream, answer, attempt),
-            Err(error) => {
-                attempt.fail(error);
-                let context = self.context;
-                match self.fallback.take_if(|fallback| fallback.follows_error(context, error)) {
-                    Some(fallback) => Ok(leave(fallback, &attempt)),
-                    None => Err(error),
-                }
+        let context = self.context;
+        let error = match self.exchange(parts, sending, &mut attempt).await {
+            Ok((_, answer)) if answer.status.is_success() && context.downstream.awaits_tunnel() => {
+                NOT_OPENED
             }
+            Ok((upstream, answer)) => return self.take_answer(upstream, answer, attempt),
+            Err(error) => error,
+        };
+        attempt.fail(error);
+        match self.fallback.take_if(|fallback| fallback.follows_error(context, error)) {
+            Some(fallback) => Ok(leave(fallback, &attempt)),
+            None => Err(error),
         }
     }
 

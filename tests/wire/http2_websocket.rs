@@ -63,14 +63,26 @@ fn a_websocket_over_a_stream_is_one_for_the_endpoint() {
 fn a_websocket_that_the_endpoint_does_not_open_is_none() {
     let upstream = Upstream::answering(|request| match request.target() {
         "/chat" => ok("no"),
+        "/empty" => ok(""),
+        "/204" => b"HTTP/1.1 204 No Content\r\n\r\n".into(),
         _ => b"HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno".into(),
     });
     let gate = Gate::start(&Setup::to(upstream.address()));
-    let mut client = Frames::connect(gate.address());
-    client.send_head(1, 0, WEBSOCKET);
-    assert!(matches!(client.end_of(1), StreamEnd::Answered(502, _)));
-    let mut client = Frames::connect(gate.address());
     let mut fields = WEBSOCKET.to_vec();
+    for (at, path) in ["/chat", "/empty", "/204"].into_iter().enumerate() {
+        let mut client = Frames::connect(gate.address());
+        fields[3] = (b":path", path.as_bytes());
+        client.send_head(1, 0, &fields);
+        assert!(matches!(client.end_of(1), StreamEnd::Answered(502, _)), "{path}");
+        gate.await_count(
+            "tidegate_requests_total",
+            &[("class", "failure")],
+            u64::try_from(at).unwrap() + 1,
+        );
+    }
+    assert!(gate.metric("tidegate_requests_total", &[("class", "success")]) < 0.5);
+    gate.await_count("tidegate_errors_total", &[("reason", "malformed_response")], 3);
+    let mut client = Frames::connect(gate.address());
     fields[3] = (b":path", b"/other");
     client.send_head(1, 0, &fields);
     assert_eq!(client.end_of(1), StreamEnd::Answered(403, b"no".into()));

@@ -192,9 +192,9 @@ impl Downstream {
         self.nudged.take()
     }
 
-    /// Says whether the present request is a call of gRPC.
+    /// Says whether the present request is a call of gRPC, to which any answer is a success of HTTP.
     pub(super) fn set_call(&self, is_call: bool) {
-        self.call.set(is_call);
+        self.call.set(is_call && !self.awaits_tunnel());
     }
 
     /// Whether the present request is a call of gRPC.

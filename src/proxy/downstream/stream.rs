@@ -30,6 +30,8 @@ pub(super) struct Stream {
     stalled: Cell<bool>,
     /// Its task is to end, and with it the stream.
     abandoned: Cell<bool>,
+    /// Its client takes any success for a tunnel that is open.
+    awaits_tunnel: Cell<bool>,
 }
 
 impl Stream {
@@ -52,8 +54,9 @@ impl Stream {
 impl Downstream {
     /// A new stream of `client`'s connection.
     pub(in crate::proxy) fn of_stream(client: Rc<Client>, shared: Rc<Shared>) -> Rc<Self> {
-        let (task, stalled, abandoned) = <(RefCell<_>, Cell<_>, Cell<_>)>::default();
-        let stream = Some(Stream { shared, task, stalled, abandoned });
+        let (task, stalled) = <(RefCell<_>, Cell<_>)>::default();
+        let (abandoned, awaits_tunnel) = <(Cell<_>, Cell<_>)>::default();
+        let stream = Some(Stream { shared, task, stalled, abandoned, awaits_tunnel });
         Rc::new(Self { stream, ..Self::new(client) })
     }
 
@@ -65,6 +68,17 @@ impl Downstream {
                 *task = Some(cx.waker().clone());
             }
         }
+    }
+
+    /// The stream asks for a tunnel by an extended CONNECT (RFC 8441), and takes any success for its begin.
+    pub(in crate::proxy) fn await_tunnel(&self) {
+        if let Some(stream) = &self.stream {
+            stream.awaits_tunnel.set(true);
+        }
+    }
+
+    pub(in crate::proxy) fn awaits_tunnel(&self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| stream.awaits_tunnel.get())
     }
 
     /// The stream is a tunnel from here on, which no silence ends.

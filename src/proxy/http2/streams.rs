@@ -12,12 +12,11 @@ use hyper_util::rt::TokioIo;
 
 use super::{request, websocket};
 use crate::{
-    domain::{ErrorReason, Moment, Queue},
+    domain::{Moment, Queue},
     lifecycle::clock,
     proxy::{
         body::ResponseBody,
         downstream::{Client, Downstream, Shared},
-        error::ProxyError,
         listener::CONNECTION_TASK,
         pipeline,
         tunnel::TunnelClient,
@@ -108,38 +107,22 @@ async fn open_tunnel(
     request: Request<Incoming>,
     opened: OnUpgrade,
 ) -> Result<Response<ResponseBody>, Infallible> {
-    let headers = request.headers().clone();
-    let (mut parts, mut body) = answer(stream.clone(), request).await?.into_parts();
-    match stream.take_tunnel() {
-        Some(tunnel) => {
-            websocket::opened(&mut parts);
-            let open = streams.enter(stream.clone());
-            let running = async move {
-                let Ok(opened) = opened.await else { return };
-                open.stream.begin_tunnel();
-                let client = TunnelClient::Stream(TokioIo::new(opened), open.stream.clone());
-                // However it ends, it is over.
-                let _ = tunnel.run(client, &[]).await;
-            };
-            let tasks = stream.worker.tasks().clone();
-            tasks.spawn_local(CONNECTION_TASK, with_turns(stream, running));
-        }
-        // To an extended CONNECT any success says that the tunnel is open.
-        None if parts.status.is_success() => {
-            let why = "the endpoint answers a WebSocket without opening one";
-            let error = ProxyError::new(ErrorReason::MalformedResponse, why);
-            body.refuse(error);
-            let mut refused = pipeline::refuse(&stream, error, &headers);
-            if let Some(entry) = body.entry.take() {
-                entry.fails(error.reason());
-                entry.answers(refused.status().as_u16(), refused.headers());
-                refused.body_mut().entry = Some(entry);
-            }
-            return Ok(refused);
-        }
-        None => {}
+    stream.await_tunnel();
+    let mut response = answer(stream.clone(), request).await?;
+    if let Some(tunnel) = stream.take_tunnel() {
+        websocket::opened(&mut response);
+        let open = streams.enter(stream.clone());
+        let running = async move {
+            let Ok(opened) = opened.await else { return };
+            open.stream.begin_tunnel();
+            let client = TunnelClient::Stream(TokioIo::new(opened), open.stream.clone());
+            // However it ends, it is over.
+            let _ = tunnel.run(client, &[]).await;
+        };
+        let tasks = stream.worker.tasks().clone();
+        tasks.spawn_local(CONNECTION_TASK, with_turns(stream, running));
     }
-    Ok(Response::from_parts(parts, body))
+    Ok(response)
 }
 
 /// Runs `future` as the stream's task, until the stream is given up.

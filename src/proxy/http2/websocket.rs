@@ -2,9 +2,8 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{
-    HeaderName, HeaderValue, Method, Request, StatusCode, Version,
+    HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{CONNECTION, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE},
-    response,
 };
 use hyper::{body::Incoming, ext::Protocol, upgrade::OnUpgrade};
 
@@ -40,10 +39,10 @@ pub(super) fn translate(
 }
 
 /// The answer to a client whose WebSocket is open.
-pub(super) fn opened(answer: &mut response::Parts) {
-    answer.status = StatusCode::OK;
+pub(super) fn opened<B>(answer: &mut Response<B>) {
+    *answer.status_mut() = StatusCode::OK;
     let only_here: [HeaderName; 3] = [UPGRADE, CONNECTION, SEC_WEBSOCKET_ACCEPT];
     for name in only_here {
-        answer.headers.remove(name);
+        answer.headers_mut().remove(name);
     }
 }
