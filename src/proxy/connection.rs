@@ -140,8 +140,11 @@ async fn finish(downstream: &Rc<Downstream>, end: End) {
             let worker = &downstream.worker;
             worker.shard().error(fault.reason());
             let id = RequestId::new(|| worker.random());
-            access::refused(downstream, fault, &id);
-            if client.write_all(&respond::last_words(downstream, fault, &id)).await.is_ok() {
+            let words = respond::last_words(downstream, fault, &id);
+            if let Some(entry) = access::refused(downstream, fault.reason(), fault.status(), &id) {
+                entry.ends(words.body_bytes(), clock::now());
+            }
+            if client.write_all(&words.bytes).await.is_ok() {
                 linger(&mut client).await;
             }
         }

@@ -63,39 +63,18 @@ struct Start {
     entry: Option<Rc<Entry>>,
 }
 
-/// The answer to a request that does not get as far as a route.
-pub(super) fn refuse(
-    downstream: &Rc<Downstream>,
-    error: ProxyError,
-    fields: &HeaderMap,
-) -> Response<ResponseBody> {
-    refuse_as(downstream, error, fields, &id_of(downstream, fields))
-}
-
-/// The same for a head in which nothing can be relied on; it has its line in the access log.
+/// The answer to a request in whose head nothing can be relied on; it has its line in the access log.
 pub(super) fn refuse_head(
     downstream: &Rc<Downstream>,
     error: ProxyError,
     fields: &HeaderMap,
 ) -> Response<ResponseBody> {
-    let id = id_of(downstream, fields);
-    access::refused(downstream, error, &id);
-    refuse_as(downstream, error, fields, &id)
-}
-
-fn id_of(downstream: &Downstream, fields: &HeaderMap) -> RequestId {
-    RequestId::of(fields, Survey::of(fields), || downstream.worker.random())
-}
-
-fn refuse_as(
-    downstream: &Rc<Downstream>,
-    error: ProxyError,
-    fields: &HeaderMap,
-    id: &RequestId,
-) -> Response<ResponseBody> {
+    let id = RequestId::of(fields, Survey::of(fields), || downstream.worker.random());
     downstream.worker.shard().error(error.reason());
     downstream.set_call(headers::is_call(fields));
-    respond::refused(downstream, error, id)
+    let mut response = respond::refused(downstream, error, &id);
+    response.body_mut().entry = access::refused(downstream, error.reason(), response.status(), &id);
+    response
 }
 
 async fn run(

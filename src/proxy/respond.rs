@@ -204,14 +204,27 @@ pub(super) fn redirected(
     response
 }
 
+/// An answer of Tidegate's own as it goes over the wire.
+pub(super) struct Words {
+    pub(super) bytes: Vec<u8>,
+    body: usize,
+}
+
+impl Words {
+    /// How long the body is.
+    pub(super) const fn body_bytes(&self) -> u64 {
+        self.body as u64
+    }
+}
+
 /// The same in bytes, for a connection whose request the library never saw.
 pub(super) fn last_words(
     downstream: &Downstream,
     error: ProxyError,
     request_id: &RequestId,
-) -> Vec<u8> {
+) -> Words {
     let (content_type, text) = page(downstream, error, request_id);
-    whole(error, content_type.as_bytes(), &text, request_id)
+    Words { bytes: whole(error, content_type.as_bytes(), &text, request_id), body: text.len() }
 }
 
 fn whole(error: ProxyError, content_type: &[u8], text: &[u8], request_id: &RequestId) -> Vec<u8> {

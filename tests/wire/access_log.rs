@@ -9,6 +9,7 @@ use crate::support::{
     PATIENCE, eventually,
     frames::{END_STREAM, Frames, StreamEnd, get},
     gate::Gate,
+    message::Message,
     setup::{NONE, Setup},
     upstream::{Reserved, Upstream, ok},
 };
@@ -141,12 +142,17 @@ fn what_tidegate_refuses_has_a_line_as_well() {
         .route("app", "path = \"/a\"\nsplit = { blue = 100 }", NONE)
         .route("gone", "path = \"/dead\"\nsplit = { dead = 100 }", NONE);
     let gate = start(setup, "json");
-    assert_eq!(gate.client().get("/nowhere").status(), 404);
-    assert_eq!(gate.client().get("/dead").status(), 502);
     let mut client = gate.client();
+    let nowhere = gate.client().get("/nowhere");
+    let dead = gate.client().get("/dead");
     client.send("GET / HTTP/1.1\r\nhost: a\r\nbad line\r\n\r\n");
-    assert_eq!(client.answer().status(), 400);
-    let told: Vec<_> = json(&gate, 3)
+    let malformed = client.answer();
+    let answers = [nowhere, dead, malformed];
+    assert_eq!(answers.each_ref().map(Message::status), [404, 502, 400]);
+    let told = json(&gate, 3);
+    let bytes: Vec<_> = told.iter().map(|line| line["bytes"].as_u64().unwrap()).collect();
+    assert_eq!(bytes, answers.map(|answer| answer.body.len() as u64));
+    let told: Vec<_> = told
         .iter()
         .map(|line| {
             format!("{} {} {} {}", line["status"], line["error"], line["path"], line["route"])
@@ -169,14 +175,27 @@ fn what_breaks_the_rules_of_http_2_has_its_line_too() {
     let mut client = Frames::connect(gate.address());
     let fields = [&get("/")[..], &[(b"host", b"other")]].concat();
     client.send_head(1, END_STREAM, &fields);
-    assert!(matches!(client.end_of(1), StreamEnd::Answered(400, _)));
-    client.send_get(3, "/good");
-    assert!(matches!(client.end_of(3), StreamEnd::Answered(200, _)));
-    let told: Vec<_> = json(&gate, 2)
+    let StreamEnd::Answered(400, body) = client.end_of(1) else { panic!("not refused") };
+    // A call of gRPC is answered in its own words, whose status is 200.
+    let fields = [&fields[..], &[(b"content-type", b"application/grpc")]].concat();
+    client.send_head(3, END_STREAM, &fields);
+    assert_eq!(client.end_of(3), StreamEnd::Answered(200, b"".into()));
+    client.send_get(5, "/good");
+    assert!(matches!(client.end_of(5), StreamEnd::Answered(200, _)));
+    let told: Vec<_> = json(&gate, 3)
         .iter()
-        .map(|line| format!("{} {} {}", line["status"], line["error"], line["path"]))
+        .map(|line| {
+            format!("{} {} {} {}", line["status"], line["error"], line["path"], line["bytes"])
+        })
         .collect();
-    assert_eq!(told, ["400 \"malformed_request\" null", "200 null \"/good\""]);
+    assert_eq!(
+        told,
+        [
+            &format!("400 \"malformed_request\" null {}", body.len()),
+            "200 \"malformed_request\" null 0",
+            "200 null \"/good\" 5",
+        ]
+    );
 }
 
 #[test]

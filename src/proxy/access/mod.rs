@@ -15,13 +15,12 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use smallvec::SmallVec;
 
 pub(super) use self::text::Calendar;
 use super::{
     downstream::Downstream,
-    error::ProxyError,
     headers::RequestId,
     variables::{Noted, View},
 };
@@ -249,11 +248,17 @@ fn noted(log: &AccessLog, head: (&Method, Version, &Uri), headers: &HeaderMap) -
     }
 }
 
-/// The line of a request that was refused before anything in it could be relied on.
-pub(super) fn refused(downstream: &Rc<Downstream>, error: ProxyError, request_id: &RequestId) {
+/// The entry of a request that was refused with `status` before anything in it could be relied on.
+pub(super) fn refused(
+    downstream: &Rc<Downstream>,
+    reason: ErrorReason,
+    status: StatusCode,
+    request_id: &RequestId,
+) -> Option<Rc<Entry>> {
     let table = downstream.worker.table();
-    let Some(log) = wanted(downstream, &table) else { return };
+    let log = wanted(downstream, &table)?;
     let entry = Entry::new(downstream, &table, log, request_id, clock::now(), None);
-    entry.status.set(Some(error.status().as_u16()));
-    entry.fails(error.reason());
+    entry.status.set(Some(status.as_u16()));
+    entry.fails(reason);
+    Some(Rc::new(entry))
 }
