@@ -44,7 +44,7 @@ pub(super) struct RequestContext {
     pub(super) is_https: bool,
     /// Version of HTTP that the client speaks.
     pub(super) version: Version,
-    /// What header rules need of it when it is answered.
+    /// What header rules need of it, as its client sent it.
     pub(super) noted: Option<Box<Noted>>,
     /// The content coding that its answer may have.
     pub(super) accepts: Option<Algorithm>,

@@ -66,7 +66,7 @@ pub struct HeaderRules {
     pub response_set: Vec<Setting>,
     /// Headers of the answer that are removed.
     pub response_remove: Vec<HeaderName>,
-    /// Headers of the request that the answer's values need.
+    /// Headers of the request that values need.
     pub noted: Vec<HeaderName>,
 }
 
@@ -100,9 +100,10 @@ impl HeaderRules {
         }
     }
 
-    /// Whether an answer's head is filled in with what the request said.
+    /// Whether a head is filled in with what the request said.
     pub fn notes_request(&self) -> bool {
-        self.response_set.iter().any(|setting| matches!(setting.value, SettingValue::Filled(_)))
+        let mut settings = self.request_set.iter().chain(&self.response_set);
+        settings.any(|setting| matches!(setting.value, SettingValue::Filled(_)))
     }
 }
 

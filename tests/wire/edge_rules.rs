@@ -70,6 +70,40 @@ fn headers_of_a_request_are_set_and_removed() {
 }
 
 #[test]
+fn a_rule_sees_the_headers_that_the_client_sent() {
+    let (gate, upstream) = start(
+        r#"[route.headers]
+        response_set = { x-told = "$http_x_forwarded_for" }
+        [route.headers.request_set]
+        x-claimed = "$http_x_forwarded_for|$http_x_forwarded_proto|$http_x_forwarded_host|$http_forwarded"
+        x-asked = "$http_x_request_id|$http_keep_alive|$http_traceparent|$http_x_tidegate_bucket"
+        "#,
+        "",
+    );
+    let mut client = gate.client();
+    let answer = get(
+        &mut client,
+        "/",
+        "x-forwarded-for: 1.2.3.4\r\nx-forwarded-proto: https\r\nx-forwarded-host: h\r\n\
+         forwarded: for=5\r\nx-request-id: id-1\r\nkeep-alive: 9\r\ntraceparent: none\r\n\
+         x-tidegate-bucket: 7\r\nx-asked: forged\r\n",
+    );
+    let request = arrived(&upstream);
+    for (name, value) in [
+        ("x-claimed", "1.2.3.4|https|h|for=5"),
+        ("x-asked", "id-1|9|none|7"),
+        // What goes on is Tidegate's own all the same.
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-proto", "http"),
+        ("x-request-id", "id-1"),
+    ] {
+        assert_eq!(request.headers.only(name), Some(value), "{name}: {request:?}");
+    }
+    assert!(!request.headers.has("forwarded") && !request.headers.has("keep-alive"));
+    assert_eq!(answer.headers.only("x-told"), Some("1.2.3.4"));
+}
+
+#[test]
 fn the_version_in_a_rule_is_the_clients() {
     let (gate, upstream) =
         start("[route.headers]\nrequest_set = { x-speaks = \"$server_protocol\" }", "");

@@ -107,7 +107,8 @@ fn headers(
     let response_set = list.set("response_set", section.response_set);
     let request_remove = list.remove("request_remove", section.request_remove.value);
     let response_remove = list.remove("response_remove", section.response_remove.value);
-    let asked = response_set.iter().flat_map(|(_, template)| template.request_headers());
+    let set = request_set.iter().chain(&response_set);
+    let asked = set.flat_map(|(_, template)| template.request_headers());
     let mut noted: Vec<HeaderName> = asked.collect();
     noted.sort_by(|a, b| a.as_str().cmp(b.as_str()));
     noted.dedup();

@@ -86,7 +86,7 @@ pub struct HeaderRules {
     pub response_set: Vec<(HeaderName, Template)>,
     /// Headers of the answer that are removed.
     pub response_remove: Vec<HeaderName>,
-    /// Headers of the request that the answer's values need.
+    /// Headers of the request that values need.
     pub noted: Vec<HeaderName>,
 }
 

@@ -1,7 +1,6 @@
 //! `[route.headers]` and `[route.rewrite]`, applied.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::HOST, request, uri::PathAndQuery};
-use smallvec::SmallVec;
 
 use super::view;
 use crate::{
@@ -11,7 +10,7 @@ use crate::{
         context::{Choice, RequestContext},
         error::ProxyError,
         headers::Host,
-        variables::{Noted, View},
+        variables::View,
     },
     routing::{HeaderRules, Setting, SettingValue},
 };
@@ -27,26 +26,16 @@ pub(in crate::proxy) fn forward(
     let route = context.route(choice);
     let Some(edge) = &route.edge else { return Ok(()) };
     if let Some(rules) = &edge.headers {
-        let names: SmallVec<[HeaderName; 4]> = rules
-            .request_set
-            .iter()
-            .filter_map(|setting| match &setting.value {
-                SettingValue::Filled(template) => Some(template.request_headers()),
-                SettingValue::Fixed(_) => None,
-            })
-            .flatten()
-            .collect();
-        // The head speaks the endpoint's version by now.
-        let head = (&parts.method, context.version, &parts.uri);
-        let noted = Noted::of(head, &parts.headers, &names);
-        let backend = Some(context.target(choice).header.as_bytes());
-        let view = View { backend, ..view(context, &noted, route.name.as_str()) };
         for name in &rules.request_remove {
             parts.headers.remove(name);
             strip(added, name);
         }
+        let backend = Some(context.target(choice).header.as_bytes());
+        // What the client sent, and not what has become of it: by now much of that is taken out.
+        let noted = context.noted.as_deref();
+        let view = noted.map(|noted| View { backend, ..view(context, noted, route.name.as_str()) });
         for setting in &rules.request_set {
-            let value = value(setting, &view);
+            let value = value(setting, view.as_ref());
             if setting.name == HOST && !value.as_ref().is_some_and(Host::is_valid) {
                 continue;
             }
@@ -70,26 +59,20 @@ pub(in crate::proxy) fn answer_headers(
     status: u16,
 ) {
     rules.response_remove.iter().for_each(|name| drop(headers.remove(name)));
+    let noted = context.noted.as_deref();
+    let view =
+        noted.map(|noted| View { backend, status: Some(status), ..view(context, noted, route) });
     for setting in &rules.response_set {
-        match (&setting.value, context.noted.as_deref()) {
-            (SettingValue::Fixed(value), _) => {
-                headers.insert(&setting.name, value.clone());
-            }
-            (SettingValue::Filled(_), Some(noted)) => {
-                let view = View { backend, status: Some(status), ..view(context, noted, route) };
-                set(headers, setting, value(setting, &view));
-            }
-            (SettingValue::Filled(_), None) => {}
-        }
+        set(headers, setting, value(setting, view.as_ref()));
     }
 }
 
 /// `None` where nothing comes of it, or nothing that a header may hold.
-fn value(setting: &Setting, view: &View<'_>) -> Option<HeaderValue> {
+fn value(setting: &Setting, view: Option<&View<'_>>) -> Option<HeaderValue> {
     match &setting.value {
         SettingValue::Fixed(value) => Some(value.clone()),
         SettingValue::Filled(template) => {
-            let filled = view.fill(template);
+            let filled = view?.fill(template);
             HeaderValue::from_maybe_shared(bytes::Bytes::from(filled))
                 .ok()
                 .filter(|value| !value.is_empty())
