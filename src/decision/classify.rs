@@ -36,6 +36,7 @@ pub const fn of_error(reason: ErrorReason) -> (Class, Option<Blame>) {
         | ErrorReason::MalformedResponse => (Class::Failure, Some(Blame::Upstream)),
         ErrorReason::MalformedRequest
         | ErrorReason::HeadTooLarge
+        | ErrorReason::TargetTooLong
         | ErrorReason::HeadTimeout
         | ErrorReason::BodyTimeout
         | ErrorReason::BodyTooLarge
@@ -43,9 +44,8 @@ pub const fn of_error(reason: ErrorReason) -> (Class, Option<Blame>) {
         | ErrorReason::ProxyHeader
         | ErrorReason::RateLimited
         | ErrorReason::ClientGone => (Class::Excluded, Some(Blame::Downstream)),
-        ErrorReason::TooManyInFlight | ErrorReason::Internal => {
-            (Class::Excluded, Some(Blame::Internal))
-        }
+        ErrorReason::TooManyInFlight
+        | ErrorReason::Internal => (Class::Excluded, Some(Blame::Internal)),
     }
 }
 
@@ -87,6 +87,7 @@ mod tests {
             ErrorReason::BodyTimeout,
             ErrorReason::MalformedRequest,
             ErrorReason::TooManyInFlight,
+            ErrorReason::TargetTooLong,
             ErrorReason::Internal,
         ];
         assert!(excluded.iter().all(|reason| of_error(*reason).0 == Class::Excluded));

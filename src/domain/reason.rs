@@ -7,6 +7,8 @@ pub enum ErrorReason {
     MalformedRequest,
     /// The head is larger, or has more lines, than the listener allows.
     HeadTooLarge,
+    /// The target is longer than any may be, once the route has written it anew.
+    TargetTooLong,
     /// The head was not complete in time.
     HeadTimeout,
     /// The body did not come on in time.
@@ -47,9 +49,10 @@ pub enum ErrorReason {
 
 impl ErrorReason {
     /// Every reason, in the order of its index.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::MalformedRequest,
         Self::HeadTooLarge,
+        Self::TargetTooLong,
         Self::HeadTimeout,
         Self::BodyTimeout,
         Self::BodyTooLarge,
@@ -80,6 +83,7 @@ impl ErrorReason {
         match self {
             Self::MalformedRequest => "malformed_request",
             Self::HeadTooLarge => "head_too_large",
+            Self::TargetTooLong => "target_too_long",
             Self::HeadTimeout => "head_timeout",
             Self::BodyTimeout => "body_timeout",
             Self::BodyTooLarge => "body_too_large",

@@ -52,6 +52,7 @@ impl ProxyError {
         match self.reason {
             ErrorReason::MalformedRequest | ErrorReason::ProxyHeader => StatusCode::BAD_REQUEST,
             ErrorReason::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            ErrorReason::TargetTooLong => StatusCode::URI_TOO_LONG,
             ErrorReason::HeadTimeout | ErrorReason::BodyTimeout | ErrorReason::ClientGone => {
                 StatusCode::REQUEST_TIMEOUT
             }
@@ -89,9 +90,10 @@ impl ProxyError {
             | ErrorReason::FirstByteTimeout
             | ErrorReason::IdleTimeout
             | ErrorReason::TotalTimeout => DEADLINE_EXCEEDED,
-            ErrorReason::HeadTooLarge | ErrorReason::BodyTooLarge | ErrorReason::RateLimited => {
-                RESOURCE_EXHAUSTED
-            }
+            ErrorReason::HeadTooLarge
+            | ErrorReason::TargetTooLong
+            | ErrorReason::BodyTooLarge
+            | ErrorReason::RateLimited => RESOURCE_EXHAUSTED,
             ErrorReason::NoRoute => UNIMPLEMENTED,
             ErrorReason::MalformedRequest
             | ErrorReason::ProxyHeader
@@ -118,6 +120,7 @@ impl ProxyError {
             | ErrorReason::ProxyHeader
             | ErrorReason::Internal => true,
             ErrorReason::NoRoute
+            | ErrorReason::TargetTooLong
             | ErrorReason::RateLimited
             | ErrorReason::NoEndpoint
             | ErrorReason::TooManyInFlight

@@ -166,6 +166,7 @@ const fn causes(reason: ErrorReason) -> &'static [FallbackCause] {
         ErrorReason::UpstreamReset | ErrorReason::MalformedResponse => &[FallbackCause::Reset],
         ErrorReason::MalformedRequest
         | ErrorReason::HeadTooLarge
+        | ErrorReason::TargetTooLong
         | ErrorReason::HeadTimeout
         | ErrorReason::BodyTimeout
         | ErrorReason::BodyTooLarge

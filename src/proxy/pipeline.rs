@@ -103,10 +103,11 @@ async fn run(
     // Once, or twice where there is a fallback: the second attempt has none.
     loop {
         let left = match pick_endpoint(&context, &choice, begun, fallback.as_deref()) {
-            Ok(Some((endpoint, attempt))) => {
+            Ok(Some((endpoint, mut attempt))) => {
                 context.tell(|entry| entry.tries(choice.target, endpoint));
                 let (context, choice, host) = (&context, &choice, &host);
-                headers::forward(&mut parts, context, choice, host, &mut downstream.added_mut())?;
+                headers::forward(&mut parts, context, choice, host, &mut downstream.added_mut())
+                    .inspect_err(|error| attempt.fail(*error))?;
                 mirror::begin(context, choice, &parts, &sending);
                 let retried = 0;
                 let exchange =

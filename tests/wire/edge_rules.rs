@@ -218,6 +218,30 @@ fn a_path_is_rewritten_and_its_query_kept() {
 }
 
 #[test]
+fn a_path_that_grows_too_long_is_414_and_nobodys_failure() {
+    let upstream = Upstream::saying("ok");
+    let tables = format!("{NONE}\n[route.rewrite]\nregex = \"^/(.*)$\"\nto = \"/$1/$1\"");
+    let setup = Setup::empty()
+        .listener("max_header_bytes = \"64KiB\"")
+        .backend("blue", upstream.address(), "")
+        .route("app", "split = { blue = 100 }", &tables);
+    let gate = Gate::start(&setup);
+    let mut client = gate.client();
+    let answer = get(&mut client, &format!("/{}", "a".repeat(40_000)), "");
+    assert_eq!(answer.status(), 414, "{}", answer.text());
+    assert!(answer.text().contains("target_too_long"), "{}", answer.text());
+    // The connection goes on.
+    get(&mut client, "/a", "");
+    assert_eq!(arrived(&upstream).target(), "/a/a");
+    gate.await_count("tidegate_errors_total", &[("reason", "target_too_long")], 1);
+    gate.await_count("tidegate_requests_total", &[("class", "excluded")], 1);
+    gate.await_count("tidegate_requests_total", &[("class", "success")], 1);
+    for reason in ["internal", "client_gone"] {
+        assert!(gate.metric("tidegate_errors_total", &[("reason", reason)]) < 0.5, "{reason}");
+    }
+}
+
+#[test]
 fn a_route_redirects_instead_of_a_split() {
     let upstream = Upstream::saying("ok");
     let setup = Setup::empty()

@@ -101,6 +101,9 @@ fn strip(added: &mut Vec<u8>, name: &HeaderName) {
     }
 }
 
+/// Bytes of the longest target, by the library that keeps it.
+const LONGEST: usize = u16::MAX as usize - 1;
+
 /// The target with another path; its query stays byte for byte, and so does a path that does not match.
 fn rewritten(uri: &Uri, rewrite: &Rewrite) -> Result<Uri, ProxyError> {
     let Some(path) = path(uri.path(), rewrite) else { return Ok(uri.clone()) };
@@ -108,6 +111,10 @@ fn rewritten(uri: &Uri, rewrite: &Rewrite) -> Result<Uri, ProxyError> {
         Some(query) => format!("{path}?{query}"),
         None => path,
     };
+    if target.len() > LONGEST {
+        let why = "the path is too long when it is written anew";
+        return Err(ProxyError::new(ErrorReason::TargetTooLong, why));
+    }
     PathAndQuery::try_from(target).map(Uri::from).map_err(|_| {
         ProxyError::new(ErrorReason::Internal, "the path that was written anew is none")
     })
@@ -182,6 +189,17 @@ mod tests {
             let uri: Uri = before.parse().unwrap();
             assert_eq!(rewritten(&uri, rewrite).unwrap().to_string(), after, "{before}");
         }
+    }
+
+    #[test]
+    fn a_target_may_be_as_long_as_the_library_has_them() {
+        let add = rewrite("add_prefix = \"/v2\"");
+        let of = |length: usize| format!("/{}?q", "a".repeat(length - "/v2/?q".len()));
+        let fits: Uri = of(LONGEST).parse().unwrap();
+        assert_eq!(rewritten(&fits, &add).unwrap().to_string().len(), LONGEST);
+        let beyond: Uri = of(LONGEST + 1).parse().unwrap();
+        let fault = rewritten(&beyond, &add).unwrap_err();
+        assert_eq!(fault.reason(), ErrorReason::TargetTooLong);
     }
 
     #[test]
