@@ -45,6 +45,7 @@ pub const fn of_error(reason: ErrorReason) -> (Class, Option<Blame>) {
         | ErrorReason::RateLimited
         | ErrorReason::ClientGone => (Class::Excluded, Some(Blame::Downstream)),
         ErrorReason::TooManyInFlight
+        | ErrorReason::WebSocketUnsupported
         | ErrorReason::Internal => (Class::Excluded, Some(Blame::Internal)),
     }
 }
@@ -88,6 +89,7 @@ mod tests {
             ErrorReason::MalformedRequest,
             ErrorReason::TooManyInFlight,
             ErrorReason::TargetTooLong,
+            ErrorReason::WebSocketUnsupported,
             ErrorReason::Internal,
         ];
         assert!(excluded.iter().all(|reason| of_error(*reason).0 == Class::Excluded));

@@ -37,6 +37,8 @@ pub enum ErrorReason {
     UpstreamReset,
     /// The endpoint's answer breaks HTTP.
     MalformedResponse,
+    /// The client wants a WebSocket, which HTTP/2 alone does not lead to.
+    WebSocketUnsupported,
     /// The client has had its share of the route's rate limit.
     RateLimited,
     /// The client went away.
@@ -49,7 +51,7 @@ pub enum ErrorReason {
 
 impl ErrorReason {
     /// Every reason, in the order of its index.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::MalformedRequest,
         Self::HeadTooLarge,
         Self::TargetTooLong,
@@ -67,6 +69,7 @@ impl ErrorReason {
         Self::TotalTimeout,
         Self::UpstreamReset,
         Self::MalformedResponse,
+        Self::WebSocketUnsupported,
         Self::RateLimited,
         Self::ClientGone,
         Self::ProxyHeader,
@@ -98,6 +101,7 @@ impl ErrorReason {
             Self::TotalTimeout => "total_timeout",
             Self::UpstreamReset => "upstream_reset",
             Self::MalformedResponse => "malformed_response",
+            Self::WebSocketUnsupported => "websocket_unsupported",
             Self::RateLimited => "rate_limited",
             Self::ClientGone => "client_gone",
             Self::ProxyHeader => "proxy_header",

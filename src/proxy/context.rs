@@ -12,13 +12,13 @@ use super::{
     variables::Noted,
 };
 use crate::{
-    config::model::Algorithm,
+    config::model::{Algorithm, BackendProtocol},
     decision::{
         affinity::TokenText,
         split::{Bucket, SplitKey},
     },
     domain::Moment,
-    routing::{LocalTable, Route, Target},
+    routing::{Backend, LocalTable, Route, Target},
 };
 
 /// One request.
@@ -62,6 +62,16 @@ impl RequestContext {
         }
     }
 
+    /// Whether it asks for a WebSocket.
+    pub(super) fn wants_websocket(&self) -> bool {
+        self.upgrade.as_ref().is_some_and(is_websocket)
+    }
+
+    /// What a connection to `backend` has to speak: a WebSocket needs one of HTTP/1.1 to itself.
+    pub(super) fn speaks(&self, backend: &Backend) -> BackendProtocol {
+        if self.wants_websocket() { BackendProtocol::Http1 } else { backend.protocol }
+    }
+
     pub(super) fn route(&self, choice: &Choice) -> &Route {
         &self.table.routes()[choice.route]
     }
@@ -69,6 +79,11 @@ impl RequestContext {
     pub(super) fn target(&self, choice: &Choice) -> &Target {
         &self.route(choice).targets[choice.target]
     }
+}
+
+/// Whether that is the name by which a WebSocket is asked for (RFC 6455 §4.1).
+pub(super) fn is_websocket(protocol: &HeaderValue) -> bool {
+    protocol.as_bytes().eq_ignore_ascii_case(b"websocket")
 }
 
 /// Which way a request goes.

@@ -70,6 +70,7 @@ impl ProxyError {
             | ErrorReason::FirstByteTimeout
             | ErrorReason::IdleTimeout
             | ErrorReason::TotalTimeout => StatusCode::GATEWAY_TIMEOUT,
+            ErrorReason::WebSocketUnsupported => StatusCode::NOT_IMPLEMENTED,
             ErrorReason::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -94,7 +95,7 @@ impl ProxyError {
             | ErrorReason::TargetTooLong
             | ErrorReason::BodyTooLarge
             | ErrorReason::RateLimited => RESOURCE_EXHAUSTED,
-            ErrorReason::NoRoute => UNIMPLEMENTED,
+            ErrorReason::NoRoute | ErrorReason::WebSocketUnsupported => UNIMPLEMENTED,
             ErrorReason::MalformedRequest
             | ErrorReason::ProxyHeader
             | ErrorReason::MalformedResponse
@@ -121,6 +122,7 @@ impl ProxyError {
             | ErrorReason::Internal => true,
             ErrorReason::NoRoute
             | ErrorReason::TargetTooLong
+            | ErrorReason::WebSocketUnsupported
             | ErrorReason::RateLimited
             | ErrorReason::NoEndpoint
             | ErrorReason::TooManyInFlight

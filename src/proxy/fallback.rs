@@ -167,6 +167,7 @@ const fn causes(reason: ErrorReason) -> &'static [FallbackCause] {
         ErrorReason::MalformedRequest
         | ErrorReason::HeadTooLarge
         | ErrorReason::TargetTooLong
+        | ErrorReason::WebSocketUnsupported
         | ErrorReason::HeadTimeout
         | ErrorReason::BodyTimeout
         | ErrorReason::BodyTooLarge

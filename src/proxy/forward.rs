@@ -15,7 +15,7 @@ use hyper::body::{Body, Incoming};
 use super::{
     access::Entry,
     body::{BodyProgress, BodyRules, Proxied, RequestBody, ResponseBody},
-    context::{Choice, RequestContext},
+    context::{Choice, RequestContext, is_websocket},
     downstream::Expiry,
     error::ProxyError,
     fallback::{Fallback, RECALLED},
@@ -179,7 +179,8 @@ impl Exchange<'_> {
         // What cannot be sent again must not go to a connection that is known to be dead.
         let surely = has_body || !self.context.method.is_idempotent();
         let mut pools = self.context.downstream.worker.pools();
-        pools.take(self.backend(), self.live_endpoint(), surely, self.begun)
+        let (backend, endpoint) = (self.backend(), self.live_endpoint());
+        pools.take(backend, endpoint, self.context.speaks(backend), surely, self.begun)
     }
 
     /// Opens a connection; moves `now` on to when it was open.
@@ -189,7 +190,8 @@ impl Exchange<'_> {
         // The connection's own watch must not be the one that ends this wait.
         downstream.expect_within(clock::now(), patience * 2);
         let endpoint = self.live_endpoint();
-        let opened = pin!(connect(&downstream.worker, self.backend(), endpoint, patience));
+        let (backend, speaks) = (self.backend(), self.context.speaks(self.backend()));
+        let opened = pin!(connect(&downstream.worker, backend, endpoint, speaks, patience));
         let upstream = self.or_total(opened).await??;
         *now = clock::now();
         Ok(upstream)
@@ -349,7 +351,7 @@ impl Exchange<'_> {
             return Err(error);
         };
         attempt.complete(clock::now());
-        let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+        let is_websocket = is_websocket(protocol);
         let entry = self.context.entry.clone();
         self.context.tell(Entry::tunnels);
         self.context.downstream.set_tunnel(Tunnel::new(remains, attempt, is_websocket, entry));

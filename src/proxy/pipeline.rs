@@ -19,6 +19,7 @@ use super::{
     measure::{self, Attempt, InFlight},
     mirror::{self, Copying},
     respond,
+    upstream::NO_WEBSOCKET,
 };
 use crate::{
     domain::{Balance, ErrorReason, Moment, Queue},
@@ -254,6 +255,9 @@ fn pick_endpoint(
     let worker = &context.downstream.worker;
     let target = context.target(choice);
     let backend = &context.table.backends()[target.backend];
+    if context.wants_websocket() && !backend.takes_websockets() {
+        return Err(NO_WEBSOCKET);
+    }
     if !context.table.has_room(target.backend, worker.index(), begun) {
         worker.shard().overflow(Queue::InFlight);
         return Err(TOO_MANY);

@@ -321,3 +321,11 @@ pub struct Backend {
     /// What connections to its endpoints are made with, if they are encrypted.
     pub tls: Option<Arc<ClientTls>>,
 }
+
+impl Backend {
+    /// Whether its endpoints may be asked for a WebSocket: over HTTP/1.1, which in the clear goes by the configuration alone, and
+    /// under TLS by what an endpoint agrees to.
+    pub fn takes_websockets(&self) -> bool {
+        self.protocol != BackendProtocol::Http2 || self.tls.is_some()
+    }
+}

@@ -28,6 +28,8 @@ use crate::{
 #[derive(Debug)]
 pub struct ClientTls {
     config: Arc<ClientConfig>,
+    /// The same for a connection that must be of HTTP/1.1.
+    http1: Arc<ClientConfig>,
     server_name: Option<ServerName<'static>>,
 }
 
@@ -75,8 +77,11 @@ impl ClientTls {
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = by_name_of(protocol.versions());
+        let mut http1 = config.clone();
+        http1.alpn_protocols = by_name_of(BackendProtocol::Http1.versions());
+        let (config, http1) = (Arc::new(config), Arc::new(http1));
         let certificate = identity.map(|identity| identity.certificate);
-        Ok((Self { config: Arc::new(config), server_name }, certificate))
+        Ok((Self { config, http1, server_name }, certificate))
     }
 
     /// For connections to Tidegate's own listener, by one of its names: whoever has its key is it.
@@ -87,12 +92,18 @@ impl ClientTls {
             .dangerous()
             .with_custom_certificate_verifier(TakesAny::verifier())
             .with_no_client_auth();
-        Some(Self { config: Arc::new(config), server_name: Some(parse_name(name).ok()?) })
+        let config = Arc::new(config);
+        Some(Self { http1: config.clone(), config, server_name: Some(parse_name(name).ok()?) })
     }
 
     /// For the library.
     pub const fn config(&self) -> &Arc<ClientConfig> {
         &self.config
+    }
+
+    /// The same for a connection that must be of HTTP/1.1, whatever the backend's requests go over otherwise.
+    pub const fn config_for_http1(&self) -> &Arc<ClientConfig> {
+        &self.http1
     }
 
     /// The name that the certificate of the endpoint at `address` must have.

@@ -1,10 +1,16 @@
-//! WebSockets over HTTP/2 (RFC 8441): a stream for the client, an ordinary WebSocket for the endpoint.
+//! WebSockets and HTTP/2: a stream for a client (RFC 8441), an ordinary WebSocket for the endpoint, whatever else that speaks.
 
-use crate::support::{
-    frames::{DATA, END_STREAM, Frames, HEADERS, StreamEnd, frame},
-    gate::Gate,
-    setup::Setup,
-    upstream::{Upstream, ok},
+use std::sync::Arc;
+
+use crate::{
+    http2_upstream,
+    support::{
+        frames::{DATA, END_STREAM, Frames, HEADERS, StreamEnd, frame},
+        gate::Gate,
+        setup::{NONE, Setup},
+        tls::{self, Authority},
+        upstream::{Upstream, ok},
+    },
 };
 
 type Fields = &'static [(&'static [u8], &'static [u8])];
@@ -90,4 +96,102 @@ fn a_websocket_that_the_endpoint_does_not_open_is_none() {
     fields[1] = (b":protocol", b"connect-udp");
     client.send_head(1, 0, &fields);
     assert!(matches!(client.end_of(1), StreamEnd::Answered(400, _)));
+}
+
+const ASK: &str = "GET /chat HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                   sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+const UNSUPPORTED: &[(&str, &str)] = &[("reason", "websocket_unsupported")];
+
+#[test]
+fn a_backend_that_speaks_nothing_but_http_2_is_not_asked_for_a_websocket() {
+    let (address, connections) = http2_upstream::endpoint(&[], |_, frames| drop(frames.next()));
+    let setup = Setup::empty().backend("blue", address, "protocol = \"h2\"");
+    let gate = Gate::start(&setup.route("app", "split = { blue = 100 }", NONE));
+    let mut client = gate.client();
+    client.send(ASK);
+    let answer = client.answer();
+    assert_eq!(answer.status(), 501, "{answer:?}");
+    assert!(answer.text().contains("websocket_unsupported"), "{}", answer.text());
+    let mut client = Frames::connect(gate.address());
+    client.send_head(1, 0, WEBSOCKET);
+    assert!(matches!(client.end_of(1), StreamEnd::Answered(501, _)));
+    gate.await_count("tidegate_errors_total", UNSUPPORTED, 2);
+    // Nobody was tried, so nobody is to blame.
+    assert_eq!(connections.load(std::sync::atomic::Ordering::Relaxed), 0);
+    assert!(gate.metric("tidegate_requests_total", &[]) < 0.5);
+}
+
+/// A server under TLS that knows these protocols, the best first.
+fn speaking(authority: &Authority, protocols: &[&str]) -> Arc<rustls::ServerConfig> {
+    let mut server = Arc::unwrap_or_clone(authority.server("app", false));
+    server.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Arc::new(server)
+}
+
+fn over_tls(authority: &Authority, address: std::net::SocketAddr, protocol: &str) -> Gate {
+    let ca = authority.path("ca.pem");
+    let lines = format!(
+        "protocol = \"{protocol}\"\n[backend.blue.tls]\nca = \"{ca}\"\nserver_name = \"app.example\""
+    );
+    let setup = Setup::empty().backend("blue", address, &lines);
+    Gate::start(&setup.route("app", "split = { blue = 100 }", NONE))
+}
+
+#[test]
+fn under_tls_a_websocket_gets_a_connection_of_http_1_1_to_itself() {
+    let authority = Authority::new();
+    authority.sign("app", &["app.example"]);
+    let server = speaking(&authority, &["h2", "http/1.1"]);
+    let address = tls::upstream(server, |peer| {
+        let Some(request) = peer.request() else { return };
+        assert_eq!(request.headers.only("upgrade"), Some("websocket"));
+        peer.write("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhi")
+            .ok();
+        peer.reader().some_bytes().ok();
+    });
+    for protocol in ["auto", "h2"] {
+        let gate = over_tls(&authority, address, protocol);
+        let mut client = gate.client();
+        client.send(ASK);
+        assert_eq!(client.reader().response_head("GET").unwrap().status(), 101, "{protocol}");
+        assert_eq!(client.reader().some_bytes().unwrap(), b"hi", "{protocol}");
+        let mut client = Frames::connect(gate.address());
+        client.send_head(1, 0, WEBSOCKET);
+        let back = client.until("a greeting", |frame| frame.kind == DATA);
+        assert_eq!(back.payload, b"hi", "{protocol}");
+        gate.await_count("tidegate_requests_total", &[("class", "success")], 2);
+    }
+}
+
+#[test]
+fn a_plain_answer_to_a_websocket_does_not_lead_other_requests_to_its_connection() {
+    let authority = Authority::new();
+    authority.sign("app", &["app.example"]);
+    // Whatever is asked of it in HTTP/2 finds nobody.
+    let server = speaking(&authority, &["http/1.1", "h2"]);
+    let address = tls::answering(server, |_| ok("plain"));
+    let gate = over_tls(&authority, address, "h2");
+    let mut client = gate.client();
+    for _ in 0..2 {
+        client.send(ASK);
+        assert_eq!(client.answer().text(), "plain");
+    }
+    assert_eq!(client.get("/").status(), 502, "over HTTP/1.1");
+}
+
+#[test]
+fn under_tls_an_endpoint_of_http_2_alone_is_not_blamed() {
+    let authority = Authority::new();
+    authority.sign("app", &["app.example"]);
+    let address = tls::answering(speaking(&authority, &["h2"]), |_| ok("never"));
+    for protocol in ["auto", "h2"] {
+        let gate = over_tls(&authority, address, protocol);
+        let mut client = gate.client();
+        client.send(ASK);
+        assert_eq!(client.answer().status(), 501, "{protocol}");
+        gate.await_count("tidegate_errors_total", UNSUPPORTED, 1);
+        gate.await_count("tidegate_requests_total", &[("class", "excluded")], 1);
+        assert!(gate.metric("tidegate_requests_total", &[("class", "failure")]) < 0.5);
+    }
 }

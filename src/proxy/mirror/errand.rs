@@ -111,12 +111,12 @@ impl Errand {
         let asking = Asking { worker: worker.index(), now, number, tried: None };
         let endpoint = &live.endpoints[live.pick(asking).ok_or(MirrorOutcome::Failed)?];
         // It is never sent again: so to a connection that is surely alive.
-        let pooled = worker.pools().take(live, endpoint, true, now);
+        let pooled = worker.pools().take(live, endpoint, live.protocol, true, now);
         let mut upstream = match pooled {
             Some(upstream) => upstream,
             None => {
                 let patience = self.table.routes()[self.route].timeouts.connect;
-                let opened = connect(worker, live, endpoint, patience).await;
+                let opened = connect(worker, live, endpoint, live.protocol, patience).await;
                 opened.map_err(|error| match error.reason() == ErrorReason::Internal {
                     true => MirrorOutcome::NoRoom,
                     false => MirrorOutcome::Failed,

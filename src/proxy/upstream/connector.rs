@@ -2,7 +2,7 @@
 
 use std::{io, rc::Rc, time::Duration};
 
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError, pki_types::InvalidDnsNameError};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::{UpstreamConnection, client::Http1Connection, http2::Http2Connection};
@@ -19,19 +19,21 @@ use crate::{
 };
 
 /// Connects to `endpoint` of `backend`, trying every address of its name in turn, each for an even part of the time. A
-/// handshake is part of it.
+/// handshake is part of it. `speaks` is what `backend` speaks, or HTTP/1.1 where a request needs that.
 ///
 /// # Errors
-/// `ConnectFailed`, `TlsFailed` or, past `timeout`, `ConnectTimeout`.
+/// `ConnectFailed`, `TlsFailed` or, past `timeout`, `ConnectTimeout`; `WebSocketUnsupported` where the endpoint does not speak
+/// HTTP/1.1, and need not by its configuration.
 pub(in crate::proxy) async fn connect(
     worker: &Rc<Worker>,
     backend: &Backend,
     endpoint: &Endpoint,
+    speaks: BackendProtocol,
     timeout: Duration,
 ) -> Result<UpstreamConnection, ProxyError> {
-    match backend.protocol {
+    match speaks {
         BackendProtocol::Http1 | BackendProtocol::Auto => {
-            open_own(worker, backend, endpoint, timeout).await
+            open_own(worker, backend, endpoint, speaks, timeout).await
         }
         BackendProtocol::Http2 => Box::pin(open_or_join(worker, backend, endpoint, timeout)).await,
     }
@@ -62,7 +64,7 @@ async fn open_or_join(
         return Ok(joined);
     }
     let _opening = Opening::begin(worker, endpoint);
-    open_own(worker, backend, endpoint, timeout).await
+    open_own(worker, backend, endpoint, BackendProtocol::Http2, timeout).await
 }
 
 /// Says for as long as it lives that a connection is being opened.
@@ -111,6 +113,7 @@ async fn open_own(
     worker: &Rc<Worker>,
     backend: &Backend,
     endpoint: &Endpoint,
+    speaks: BackendProtocol,
     timeout: Duration,
 ) -> Result<UpstreamConnection, ProxyError> {
     let open = async {
@@ -118,13 +121,16 @@ async fn open_own(
         let (socket, home) = opened.map_err(|error| unopened(&error))?;
         let socket = match &backend.tls {
             None => Socket::Plain(socket),
-            Some(tls) => Box::pin(encrypt(socket, tls, endpoint.address())).await?,
+            Some(tls) => {
+                let encrypted = Box::pin(encrypt(socket, tls, endpoint.address(), speaks)).await;
+                encrypted.map_err(|error| unencrypted(&error, speaks != backend.protocol))?
+            }
         };
         Ok((socket, home))
     };
     let (socket, home) = tokio::time::timeout(timeout, open).await.map_err(|_| SLOW)??;
     let tls = backend.tls.clone();
-    if speaks_http2(&socket, backend.protocol)? {
+    if speaks_http2(&socket, speaks)? {
         let opened = Box::pin(Http2Connection::new(socket, home, tls, worker));
         let shared = opened.await.map_err(|_| REFUSED)?;
         worker.pools().share(endpoint, &shared);
@@ -150,19 +156,41 @@ async fn encrypt(
     socket: Transport,
     tls: &ClientTls,
     address: &EndpointAddress,
-) -> Result<Socket, ProxyError> {
-    let failed = |why| ProxyError::new(ErrorReason::TlsFailed, why);
-    let name = tls.name_for(address);
-    let name = name.map_err(|_| failed("the endpoint's name is none that a certificate has"))?;
-    let connector = TlsConnector::from(tls.config().clone());
-    let stream = connector.connect(name, Wire::new(socket)).await;
-    let stream = stream.map_err(|error| failed(reason(&error)))?;
+    speaks: BackendProtocol,
+) -> io::Result<Socket> {
+    let name = tls.name_for(address).map_err(io::Error::other)?;
+    let config = match speaks {
+        BackendProtocol::Http1 => tls.config_for_http1(),
+        BackendProtocol::Http2 | BackendProtocol::Auto => tls.config(),
+    };
+    let stream = TlsConnector::from(config.clone()).connect(name, Wire::new(socket)).await?;
     Ok(Socket::Tls(Box::new(TlsStream::Client(stream))))
 }
 
+/// What it means that a handshake failed. An endpoint whose configuration asks for no HTTP/1.1 may refuse it.
+fn unencrypted(error: &io::Error, may_refuse: bool) -> ProxyError {
+    const NO_HTTP1: rustls::Error =
+        rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol);
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    if may_refuse && inner == Some(&NO_HTTP1) {
+        return NO_WEBSOCKET;
+    }
+    ProxyError::new(ErrorReason::TlsFailed, reason(error))
+}
+
+/// Where an endpoint cannot be asked for a WebSocket: Tidegate does not ask for one over HTTP/2.
+pub(in crate::proxy) const NO_WEBSOCKET: ProxyError = ProxyError::new(
+    ErrorReason::WebSocketUnsupported,
+    "a WebSocket needs an endpoint that speaks HTTP/1.1, and this backend speaks HTTP/2 alone",
+);
+
 /// Why a handshake failed, as far as it helps to mend it.
 fn reason(error: &io::Error) -> &'static str {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let inner = error.get_ref();
+    if inner.is_some_and(|inner| inner.is::<InvalidDnsNameError>()) {
+        return "the endpoint's name is none that a certificate has";
+    }
+    let inner = inner.and_then(|inner| inner.downcast_ref());
     let Some(rustls::Error::InvalidCertificate(fault)) = inner else {
         return "the TLS handshake with the endpoint failed";
     };

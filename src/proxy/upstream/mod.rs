@@ -11,6 +11,6 @@ mod reader;
 mod writer;
 
 pub(super) use connection::{Remains, SendFault, UpstreamConnection};
-pub(super) use connector::connect;
+pub(super) use connector::{NO_WEBSOCKET, connect};
 pub(super) use io::Upstream;
 pub(super) use pool::Pools;

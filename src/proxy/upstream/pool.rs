@@ -26,18 +26,24 @@ pub(in crate::proxy) struct Pools {
 }
 
 impl Pools {
-    /// The idle connection to `endpoint` that was used last, if one is young and alive; `surely` asks the kernel as well.
+    /// A connection to `endpoint` that `speaks` what is wanted: the idle one that was used last, if one is young and alive;
+    /// `surely` asks the kernel as well.
     pub(in crate::proxy) fn take(
         &mut self,
         backend: &Backend,
         endpoint: &Endpoint,
+        speaks: BackendProtocol,
         surely: bool,
         now: Moment,
     ) -> Option<UpstreamConnection> {
-        if backend.protocol != BackendProtocol::Http1
+        if speaks != BackendProtocol::Http1
             && let Some(shared) = self.room(backend, endpoint)
         {
             return Some(UpstreamConnection::Http2(shared.stream(true)));
+        }
+        if speaks == BackendProtocol::Http2 {
+            // What is idle was opened for a WebSocket, and got none.
+            return None;
         }
         let idle = self.idle.get_mut(&endpoint.id())?;
         let fresh = |c: &Http1Connection| now.since(c.idle_since) < backend.pool_idle_timeout;
