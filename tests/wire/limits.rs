@@ -150,6 +150,52 @@ fn a_full_backend_is_503_and_not_its_failure() {
     assert!(failed < 0.5, "{failed} failures were counted against the backend");
 }
 
+/// Three times what fits is offered at once, again and again: what is admitted is with its endpoint at once, and the rest is
+/// turned away before any of that is answered. So nothing waits within Tidegate.
+#[test]
+fn an_overloaded_backend_gets_what_it_can_take_and_nobody_else_waits() {
+    const PLACES: usize = 8;
+    const ROUNDS: usize = 5;
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let upstream = Upstream::answering(move |_| {
+        released.lock().unwrap().recv().unwrap();
+        ok("fine")
+    });
+    let setup = Setup::empty().backend("blue", upstream.address(), "max_in_flight = 8");
+    let gate = Gate::start(&setup.route("app", "split = { blue = 100 }", ""));
+    let mut clients: Vec<_> = (0..3 * PLACES).map(|_| gate.client()).collect();
+    for round in 1..=ROUNDS {
+        let (admitted, others) = clients.split_at_mut(PLACES);
+        admitted.iter_mut().for_each(|client| client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+        let arrived = round * PLACES;
+        upstream.wait_until("all places are taken", |log| log.requests.len() == arrived);
+        others.iter_mut().for_each(|client| client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+        for client in others {
+            let answer = client.answer();
+            assert_refusal(&answer, 503).unwrap();
+            assert_eq!(answer.headers.only("retry-after"), Some("1"));
+        }
+        assert_eq!(upstream.log().requests.len(), arrived, "one too many was let in");
+        (0..PLACES).for_each(|_| release.send(()).unwrap());
+        for client in admitted {
+            assert_eq!(client.answer().text(), "fine");
+        }
+        gate.await_count(
+            "tidegate_requests_total",
+            &[("class", "success")],
+            u64::try_from(arrived).unwrap(),
+        );
+        clients.rotate_left(PLACES);
+    }
+    let turned_away = u64::try_from(2 * PLACES * ROUNDS).unwrap();
+    gate.await_count("tidegate_overflow_total", &[("queue", "in_flight")], turned_away);
+    gate.await_count("tidegate_errors_total", &[("reason", "too_many_in_flight")], turned_away);
+    for class in ["failure", "excluded"] {
+        assert!(gate.metric("tidegate_requests_total", &[("class", class)]) < 0.5, "{class}");
+    }
+}
+
 #[test]
 fn an_answer_that_does_not_begin_is_504() {
     let upstream = Upstream::scripted(|peer| {

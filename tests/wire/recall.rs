@@ -92,6 +92,34 @@ fn a_body_that_was_kept_moves_as_well() {
 }
 
 #[test]
+fn what_a_full_canary_turns_away_is_no_failure_of_it() {
+    let (blue, green) = (Upstream::saying("blue"), silent());
+    let setup = Setup::empty()
+        .backend("blue", blue.address(), "")
+        .backend("green", green.address(), "max_in_flight = 1")
+        .route("app", "split = { blue = 0, green = 100 }", NONE);
+    // One failure would be enough to call it back.
+    let limits = GuardLimits {
+        failures_in_row: Some(1),
+        max_bad_responses: Some(1),
+        ..GuardLimits::default()
+    };
+    let stage = Stage::start(&setup, limits, None);
+    let mut held = stage.client();
+    held.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    green.wait_until("the canary has one", |log| log.requests.len() == 1);
+    for _ in 0..20 {
+        let answer = stage.client().get("/");
+        assert_eq!((answer.status(), answer.headers.only("retry-after")), (503, Some("1")));
+    }
+    let judged = stage.judged("green");
+    assert_eq!((judged.failure, judged.success, judged.excluded), (0, 0, 20));
+    assert_eq!(stage.metrics("green").attempts(), 0, "none was tried");
+    assert_eq!(stage.guard.failures_in_row(), 0);
+    assert!(!stage.guard.is_recalled());
+}
+
+#[test]
 fn after_the_recall_no_request_reaches_the_canary() {
     let (blue, green) = (Upstream::saying("blue"), Upstream::saying("green"));
     let stage = stage(&blue, &green, GuardLimits::default(), None);
