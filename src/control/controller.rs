@@ -21,6 +21,7 @@ use super::{
     reload::supersede,
     rollouts::{Board, Drive, ProcessMeter, Reply, TICK},
     shares,
+    state_news::StateNews,
     status::{
         self, ConfigStatus, EndpointStatus, LastReload, Rates, ReloadOutcome, RouteStatus, Standing,
     },
@@ -97,6 +98,7 @@ pub struct Controller {
     pub(super) recorder: Arc<Recorder>,
     rates: watch::Sender<Arc<Rates>>,
     endpoint_news: EndpointNews,
+    pub(super) state_news: StateNews,
     pub(super) mailbox: mpsc::Receiver<Command>,
     /// The way to itself, for what looks at the process as an operator would.
     itself: (mpsc::WeakSender<Command>, Arc<Path>),
@@ -150,6 +152,7 @@ impl Controller {
             recorder,
             rates,
             endpoint_news: EndpointNews::default(),
+            state_news: StateNews::default(),
             mailbox,
             itself: (sender.downgrade(), path.clone()),
             inbox,
@@ -202,6 +205,7 @@ impl Controller {
                     let rates = pulse.beat(clock::now(), self.recorder.snapshot(), every);
                     self.rates.send_replace(Arc::new(rates));
                     self.endpoint_news.tell(&self.publisher.current(), clock::now(), &self.audit);
+                    self.tell_state_news();
                 }
                 () = drain.over() => break,
             }
@@ -213,17 +217,6 @@ impl Controller {
     pub(super) fn keep_reported(&mut self) {
         while let Ok(event) = self.inbox.try_recv() {
             self.hear(event);
-        }
-    }
-
-    /// Keeps an event of another thread's.
-    fn hear(&mut self, event: Event) {
-        let changed = [(EventKind::StateWriteFailed, false), (EventKind::StateRecovered, true)];
-        let changed = changed.into_iter().find(|(kind, _)| *kind == event.kind);
-        self.audit.keep(event);
-        if let Some((_, disk_writes)) = changed {
-            self.disk_writes = disk_writes;
-            self.show_rollouts();
         }
     }
 

@@ -27,6 +27,7 @@ pub mod report;
 mod resolver;
 pub mod rollouts;
 mod shares;
+mod state_news;
 pub mod status;
 mod store;
 mod succession;

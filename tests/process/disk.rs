@@ -110,6 +110,37 @@ fn a_full_disk_stops_neither_traffic_nor_operators_and_loses_nothing() {
 }
 
 #[test]
+fn a_disk_on_the_brink_does_not_fill_the_trail_with_its_ups_and_downs() {
+    let sides = pair();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("tidegate.toml"), setup(&sides).text(folder.path())).unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", BINARY]);
+    let gate = Gate::start_by(shell, folder, |_| {});
+    gate.run_ok(&["split", "app", "blue=80", "green=20", "--reason", "before-it-was-full"]);
+    gate.await_stored("before-it-was-full");
+    // The journal takes a few changes, and then no more until it is begun anew, which each try does.
+    let journal = fs::metadata(gate.folder().join(format!("{STATE}-wal"))).unwrap().len();
+    prlimit(gate.process_id(), &[&format!("--fsize={}:unlimited", journal + 16 * 1024)]);
+    for green in 1..=30 {
+        let split = [format!("blue={}", 100 - green), format!("green={green}")];
+        let reason = format!("{}{green}", "long ".repeat(40));
+        gate.run_ok(&["split", "app", &split[0], &split[1], "--reason", &reason]);
+    }
+    let told = kinds(&gate);
+    for kind in ["state_write_failed", "state_recovered"] {
+        let count = told.iter().filter(|known| *known == kind).count();
+        // A slow machine may need two minutes.
+        assert!((1..=2).contains(&count), "{kind} {count} times: {told:?}");
+    }
+    prlimit(gate.process_id(), &["--fsize=unlimited:unlimited"]);
+    gate.run_ok(&["split", "app", "blue=50", "green=50", "--reason", "there-is-room-again"]);
+    gate.await_stored("there-is-room-again");
+    let gate = Gate::start_as_it_is(gate.kill());
+    assert_eq!(green_percent(&gate), (50.0, "admin".into()));
+}
+
+#[test]
 fn without_a_place_for_its_state_it_serves_from_memory() {
     let sides = pair();
     let folder = tempfile::tempdir().unwrap();

@@ -182,26 +182,35 @@ impl Keeper {
 
     /// Writes what waits if the disk may be tried; whether nothing is left to write.
     pub(super) fn settle(&mut self, asked: bool) -> bool {
-        match &mut self.file {
-            FileState::Open(..) => {}
+        let outage = match &mut self.file {
+            FileState::Open(..) => None,
             FileState::Lent => return false,
             FileState::Away(outage) | FileState::NeverRead(outage) => {
                 if !outage.ends_pause(asked) {
                     return false;
                 }
+                let outage = *outage;
                 if self.reopen().is_err() {
                     return false;
                 }
-                let message = "the state file can be read and written again";
-                self.say(EventKind::StateRecovered, message.to_owned());
+                Some(outage)
             }
-        }
-        match self.write_or_replace() {
-            Ok(()) => {
+        };
+        match (self.write_or_replace(), outage) {
+            (Ok(()), outage) => {
                 self.unwritten = Batch::default();
+                if outage.is_some() {
+                    let message = "the state file can be read and written again";
+                    self.say(EventKind::StateRecovered, message.to_owned());
+                }
                 true
             }
-            Err(why) => {
+            // It can be opened, and no more: the outage goes on.
+            (Err(_), Some(outage)) => {
+                self.file = FileState::Away(outage);
+                false
+            }
+            (Err(why), None) => {
                 self.interrupt();
                 self.say_write_failed(&why);
                 false
