@@ -4,6 +4,7 @@
 
 mod api;
 mod auth;
+pub mod client;
 mod door;
 mod fault;
 mod reserve;

@@ -3,11 +3,13 @@
 use std::process::ExitCode;
 
 use super::{
-    client::Client,
     exit::{Failure, NO_PROXY},
     output, words,
 };
-use crate::admin::wire::{Event, Events};
+use crate::admin::{
+    client::Client,
+    wire::{Event, Events},
+};
 
 /// Shows the newest events, and then those that come.
 pub(super) async fn events(

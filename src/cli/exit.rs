@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use crate::demo;
+use crate::{admin::client::ClientError, demo};
 
 /// The request was understood, and refused.
 pub(super) const REFUSED: u8 = 65;
@@ -63,6 +63,23 @@ impl From<demo::Error> for Failure {
                 Self::new(BROKEN, error.to_string())
             }
         }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let code = match &error {
+            ClientError::Refused { status, .. } if !status.is_server_error() => REFUSED,
+            ClientError::Request(_) => REFUSED,
+            ClientError::Json(_) => BROKEN,
+            ClientError::Refused { .. }
+            | ClientError::Forbidden(_)
+            | ClientError::Unreachable { .. }
+            | ClientError::Late { .. }
+            | ClientError::Lost { .. }
+            | ClientError::Endless => NO_PROXY,
+        };
+        Self::new(code, error.to_string())
     }
 }
 

@@ -2,7 +2,6 @@
 
 mod args;
 mod check;
-mod client;
 mod events;
 mod exit;
 mod operate;
@@ -18,10 +17,12 @@ use clap::{CommandFactory as _, Parser as _};
 
 use self::{
     args::{Args, Command, Operation},
-    client::Client,
     exit::Failure,
 };
-use crate::{admin::wire::Verb, demo};
+use crate::{
+    admin::{client::Client, wire::Verb},
+    demo,
+};
 
 /// Parses the arguments and does what they ask.
 pub fn main() -> ExitCode {

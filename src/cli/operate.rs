@@ -5,14 +5,16 @@ use std::{fmt::Write as _, process::ExitCode};
 use http::Method;
 
 use super::{
-    client::{Client, segment},
     exit::{Failure, REFUSED},
     output, words,
 };
 use crate::{
-    admin::wire::{
-        EndpointState, EndpointStatus, EndpointVerb, ReloadOutcome, Reloaded, Signature, SplitSet,
-        SplitWish,
+    admin::{
+        client::{Client, segment},
+        wire::{
+            EndpointState, EndpointStatus, EndpointVerb, ReloadOutcome, Reloaded, Signature,
+            SplitSet, SplitWish,
+        },
     },
     domain::Weight,
 };

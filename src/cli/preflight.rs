@@ -5,11 +5,13 @@ use std::{fmt::Write as _, process::ExitCode};
 use http::Method;
 
 use super::{
-    client::{Client, segment},
     exit::{DO_NOT, Failure},
     output, words,
 };
-use crate::admin::wire::{Preflight, PreflightItem, PreflightResult, Recommendation, Signature};
+use crate::admin::{
+    client::{Client, segment},
+    wire::{Preflight, PreflightItem, PreflightResult, Recommendation, Signature},
+};
 
 /// Looks at everything that `rollout` will need, and says whether to begin.
 pub(super) async fn preflight(

@@ -5,12 +5,12 @@ use std::{fmt::Write as _, fs, path::Path, process::ExitCode, time::Duration};
 use http::Method;
 
 use super::{
-    client::{Client, segment},
     exit::{self, Failure},
     output, words,
 };
-use crate::admin::wire::{
-    ConditionStatus, ReportFormat, RolloutStatus, Signature, ThresholdWish, Verb,
+use crate::admin::{
+    client::{Client, segment},
+    wire::{ConditionStatus, ReportFormat, RolloutStatus, Signature, ThresholdWish, Verb},
 };
 
 /// Does `verb`, and shows the rollout as it is then.

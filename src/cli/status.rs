@@ -7,9 +7,10 @@ use std::{
     time::Duration,
 };
 
-use super::{client::Client, exit::Failure, output, rollout, words};
-use crate::admin::wire::{
-    BackendStatus, ConfigStatus, ReloadOutcome, RouteStatus, SplitSource, Status,
+use super::{exit::Failure, output, rollout, words};
+use crate::admin::{
+    client::Client,
+    wire::{BackendStatus, ConfigStatus, ReloadOutcome, RouteStatus, SplitSource, Status},
 };
 
 const WATCH_EVERY: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::app;
+use crate::{admin::client::ClientError, app};
 
 /// Why the demo could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +15,7 @@ pub enum Error {
     System(#[from] io::Error),
     /// The admin socket does not answer as it should.
     #[error("the admin socket: {0}")]
-    Admin(Box<dyn std::error::Error + Send + Sync>),
+    Admin(#[from] ClientError),
     /// The load does not get on.
     #[error("after {seconds} seconds only {done} of {wanted} sessions had been served")]
     Slow {

@@ -31,8 +31,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "admin",
         ],
     ),
-    ("cli", &["app", "config", "decision", "domain", "admin::wire", "demo"]),
-    ("demo", &["app", "config", "decision", "domain", "lifecycle", "admin::wire"]),
+    ("cli", &["app", "config", "decision", "domain", "admin::wire", "admin::client", "demo"]),
+    ("demo", &["app", "config", "decision", "domain", "lifecycle", "admin::wire", "admin::client"]),
 ];
 
 /// Crate, and the modules that may use it. A crate that is not listed may be used anywhere but in the pure modules.
