@@ -12,6 +12,7 @@ use super::{
     Config,
     error::ConfigErrors,
     fault::{Fault, Refusal},
+    places::Places,
     raw,
     reader::Reader,
     source::Source,
@@ -30,6 +31,8 @@ pub struct Loaded {
     pub hash: String,
     /// The file, by its absolute path.
     pub path: PathBuf,
+    /// Where it names others.
+    pub places: Places,
 }
 
 /// A configuration file that was read but not checked: it has a hash even if it is faulty.
@@ -62,9 +65,9 @@ impl Unchecked {
     /// [`ConfigErrors::Faulty`] with all that is wrong in it.
     pub fn check(self) -> Result<Loaded, ConfigErrors> {
         let env = |name: &str| std::env::var(name).ok();
-        let config = parse(&self.text, &self.path.display().to_string(), &env)?;
+        let (config, places) = parse_placed(&self.text, &self.path.display().to_string(), &env)?;
         let path = std::path::absolute(&self.path).unwrap_or(self.path);
-        Ok(Loaded { config, hash: self.hash, path })
+        Ok(Loaded { config, hash: self.hash, path, places })
     }
 }
 
@@ -85,21 +88,34 @@ pub fn parse(
     file_name: &str,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, ConfigErrors> {
+    parse_placed(text, file_name, env).map(|(config, _)| config)
+}
+
+fn parse_placed(
+    text: &str,
+    file_name: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Config, Places), ConfigErrors> {
     let (source, faults) = Source::new(text, env);
     let mut reader = Reader::new(&source, faults);
-    let config = read_document(&mut reader, &source);
+    let read = read_document(&mut reader, &source, file_name);
     let (faults, omitted) = reader.into_faults();
-    match config.filter(|_| faults.is_empty()) {
-        Some(config) => Ok(config),
+    match read.filter(|_| faults.is_empty()) {
+        Some(read) => Ok(read),
         None => Err(ConfigErrors::Faulty { file: file_name.to_owned(), faults, omitted }),
     }
 }
 
-fn read_document(reader: &mut Reader<'_>, source: &Source<'_>) -> Option<Config> {
+fn read_document(
+    reader: &mut Reader<'_>,
+    source: &Source<'_>,
+    file_name: &str,
+) -> Option<(Config, Places)> {
     match toml::de::DeTable::parse(source.text()) {
         Ok(table) => {
             let file: raw::File = reader.document(&table);
-            validate(file, reader)
+            let places = Places::of(file_name, table.get_ref(), source);
+            validate(file, reader).map(|config| (config, places))
         }
         Err(error) => {
             let span = error.span().unwrap_or_default().into();

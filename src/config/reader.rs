@@ -258,7 +258,7 @@ fn unknown(name: &str, known: &[&str]) -> Refusal {
 }
 
 /// A key as it stands in a path: quoted where TOML would.
-fn written_key(key: &str) -> std::borrow::Cow<'_, str> {
+pub(super) fn written_key(key: &str) -> std::borrow::Cow<'_, str> {
     let bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     if !key.is_empty() && key.bytes().all(bare) { key.into() } else { quote(key).into() }
 }

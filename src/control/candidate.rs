@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::ControlError;
 use crate::{
     config::{
-        Loaded, Unchecked,
+        FileFault, Loaded, Unchecked,
         model::{Affinity, Route},
     },
     lifecycle::{clock, read_regular},
@@ -77,38 +77,38 @@ impl Candidate {
     ) -> Result<Self, Vec<String>> {
         let (mut cookies, mut pages) = (HashMap::new(), HashMap::new());
         let mut errors = Vec::new();
-        for route in &loaded.config.routes {
+        for (index, route) in loaded.config.routes.iter().enumerate() {
             let Some(file) = secret_file(route) else { continue };
             if cookies.contains_key(file) {
                 continue;
             }
             match read_secret(file) {
                 Ok(secret) => drop(cookies.insert(file.clone(), secret)),
-                Err(why) => errors.push(format!(
-                    "route {}: affinity.secret_file {}: {why}",
-                    route.name,
-                    file.display()
-                )),
+                Err(why) => errors.push(FileFault {
+                    key: format!("route[{index}].affinity.secret_file"),
+                    message: format!("{}: {why}", file.display()),
+                    hint: "write at least 16 bytes there, for example with: head -c 32 /dev/urandom | base64",
+                }),
             }
         }
         for page in &loaded.config.error_pages {
             match read_regular(&page.file, MAX_PAGE) {
                 Ok(text) => drop(pages.insert(page.file.clone(), text.into())),
-                Err(why) => {
-                    let file = page.file.display();
-                    errors
-                        .push(format!("error_page.{}: {file} cannot be read: {why}", page.status));
-                }
+                Err(why) => errors.push(FileFault {
+                    key: format!("error_page.{}", page.status),
+                    message: format!("{} cannot be read: {why}", page.file.display()),
+                    hint: "name a file that is there, of 256 KiB at most, and that Tidegate's user may read",
+                }),
             }
         }
         match Material::read(&loaded.config, previous) {
             Ok(tls) if errors.is_empty() => {
                 Ok(Self { loaded, secrets: Secrets { cookies, pages, tls } })
             }
-            Ok(_) => Err(errors),
+            Ok(_) => Err(loaded.places.tell(errors)),
             Err(more) => {
                 errors.extend(more);
-                Err(errors)
+                Err(loaded.places.tell(errors))
             }
         }
     }
@@ -150,8 +150,7 @@ fn read_secret(file: &Path) -> io::Result<Vec<u8>> {
     secret.truncate(length);
     if length < MIN_SECRET {
         return Err(io::Error::other(format!(
-            "{length} bytes are too short for a key; write at least {MIN_SECRET}, \
-             for example with: head -c 32 /dev/urandom | base64"
+            "{length} bytes are too short for a key; it takes {MIN_SECRET}"
         )));
     }
     Ok(secret)
@@ -189,7 +188,9 @@ mod tests {
         let secret = folder.path().join("key");
         let path = written(folder.path(), &secret);
         let refused = Candidate::read(&path, None).unwrap_err();
-        assert!(refused.errors[0].starts_with("route api: affinity.secret_file"));
+        let place = format!("{}:10:15: route[0].affinity.secret_file: ", path.display());
+        assert!(refused.errors[0].starts_with(&place), "{:?}", refused.errors);
+        assert!(refused.errors[0].contains("\n  hint: "), "{:?}", refused.errors);
         fs::write(&secret, "short").unwrap();
         let again = Candidate::read(&path, None).unwrap_err();
         assert!(again.errors[0].contains("too short"));

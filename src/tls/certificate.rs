@@ -1,6 +1,9 @@
 //! A certificate with its key, and what it says of itself.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls::{
     Error, InconsistentKeys, RootCertStore,
@@ -12,8 +15,11 @@ use rustls::{
 };
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
-use super::{files::Files, provider};
-use crate::config::model::CertificateFiles;
+use super::{
+    files::{Files, fault},
+    provider,
+};
+use crate::config::{FileFault, model::CertificateFiles};
 
 /// A certificate in use, for people and metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,65 +68,90 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Reads and checks `of`, which `owner` shows.
-    pub(super) fn read(of: &CertificateFiles, owner: &str, files: &Files) -> Result<Self, String> {
-        let chain = certificates(&of.cert, files)?;
-        let key = private_key(of, files)?;
+    /// Reads and checks `of`, which `owner` shows; the keys that name its files begin with `at`.
+    pub(super) fn read(
+        of: &CertificateFiles,
+        owner: &str,
+        at: &str,
+        files: &Files,
+    ) -> Result<Self, FileFault> {
+        let [cert_at, key_at, ocsp_at] = ["cert", "key", "ocsp"].map(|name| format!("{at}{name}"));
+        let chain = certificates(&cert_at, &of.cert, files)?;
+        let key = private_key(&key_at, &of.key, files)?;
         let mut key = CertifiedKey::from_der(chain, key, provider()).map_err(|error| {
             let (cert, key) = (of.cert.display(), of.key.display());
             if error == Error::InconsistentKeys(InconsistentKeys::KeyMismatch) {
-                format!("{key} is not the key of the first certificate in {cert}")
+                let why = format!("{key} is not the key of the first certificate in {cert}");
+                let hint = "name the key that the certificate was asked for with; the server's own certificate comes \
+                            first in its file, and then those that lead to a root";
+                fault(&key_at, why, hint)
             } else {
-                format!("{cert} with {key}: {error}")
+                let hint = "ask for the certificate anew; its key may be of RSA, or of ECDSA with P-256, P-384 or P-521";
+                fault(&cert_at, format!("{cert} with {key}: {error}"), hint)
             }
         })?;
         if let Some(ocsp) = &of.ocsp {
-            let answer = files.get(ocsp)?;
+            let answer = files.get(&ocsp_at, ocsp)?;
             // RFC 6960 §4.2.1: a sequence, and a first byte that says so.
             if answer.first() != Some(&0x30) {
-                return Err(format!("{} is no OCSP answer in DER form", ocsp.display()));
+                let why = format!("{} is no OCSP answer in DER form", ocsp.display());
+                let hint = "write it as openssl ocsp -respout does, or leave the key out";
+                return Err(fault(&ocsp_at, why, hint));
             }
             key.ocsp = Some(answer.to_vec());
         }
-        let certificate = describe(of, owner, &key)?;
+        let broken = |why| fault(&cert_at, why, "ask for the certificate anew");
+        let certificate = describe(of, owner, &key).map_err(broken)?;
         Ok(Self { key: Arc::new(key), certificate })
     }
 }
 
-/// All certificates in the PEM file at `path`; at least one.
+/// All certificates in the PEM file at `path`, which `at` names; at least one.
 fn certificates(
-    path: &std::path::Path,
+    at: &str,
+    path: &Path,
     files: &Files,
-) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(files.get(path)?).collect();
-    let read = read.map_err(|error| format!("{}: {error}", path.display()))?;
+) -> Result<Vec<CertificateDer<'static>>, FileFault> {
+    const HINT: &str = "openssl x509 -in FILE -inform der writes one in DER form as PEM";
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(files.get(at, path)?).collect();
+    let read = read.map_err(|error| fault(at, format!("{}: {error}", path.display()), HINT))?;
     if read.is_empty() {
-        return Err(format!(
-            "{} holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)",
-            path.display()
-        ));
+        let shown = path.display();
+        let why = format!("{shown} holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)");
+        return Err(fault(at, why, HINT));
     }
     Ok(read)
 }
 
-fn private_key(of: &CertificateFiles, files: &Files) -> Result<PrivateKeyDer<'static>, String> {
-    let (shown, bytes) = (of.key.display(), files.get(&of.key)?);
+fn private_key(at: &str, path: &Path, files: &Files) -> Result<PrivateKeyDer<'static>, FileFault> {
+    let (shown, bytes) = (path.display(), files.get(at, path)?);
     PrivateKeyDer::from_pem_slice(bytes).map_err(|error| {
+        let hint = "openssl pkey -in FILE -inform der writes one in DER form as PEM";
         if !matches!(error, pem::Error::NoItemsFound) {
-            format!("{shown}: {error}")
+            fault(at, format!("{shown}: {error}"), hint)
         } else if memchr::memmem::find(bytes, b"ENCRYPTED").is_some() {
-            format!("{shown} is locked with a password; write it without: openssl pkey -in {shown}")
+            let hint = "write it without: openssl pkey -in FILE";
+            fault(at, format!("{shown} is locked with a password"), hint)
         } else {
-            format!("{shown} holds no private key in PEM form (-----BEGIN PRIVATE KEY-----)")
+            let why =
+                format!("{shown} holds no private key in PEM form (-----BEGIN PRIVATE KEY-----)");
+            fault(at, why, hint)
         }
     })
 }
 
-/// The authorities in the PEM file at `path`.
-pub(super) fn authorities(path: &std::path::Path, files: &Files) -> Result<RootCertStore, String> {
+/// The authorities in the PEM file at `path`, which `at` names.
+pub(super) fn authorities(
+    at: &str,
+    path: &Path,
+    files: &Files,
+) -> Result<RootCertStore, FileFault> {
     let mut roots = RootCertStore::empty();
-    for authority in certificates(path, files)? {
-        roots.add(authority).map_err(|error| format!("{}: {error}", path.display()))?;
+    for authority in certificates(at, path, files)? {
+        roots.add(authority).map_err(|error| {
+            let hint = "name the certificate of an authority";
+            fault(at, format!("{}: {error}", path.display()), hint)
+        })?;
     }
     Ok(roots)
 }

@@ -15,12 +15,15 @@ use rustls::{
 
 use super::{
     certificate::{Certificate, Identity, authorities},
-    files::Files,
+    files::{Files, fault},
     provider,
     server::by_name_of,
 };
 use crate::{
-    config::model::{BackendProtocol, BackendTls},
+    config::{
+        FileFault,
+        model::{BackendProtocol, BackendTls},
+    },
     domain::{EndpointAddress, Location},
 };
 
@@ -34,39 +37,52 @@ pub struct ClientTls {
 }
 
 impl ClientTls {
-    /// Reads and checks the files of `owner`'s `settings`.
+    /// Reads and checks the files of `owner`'s `settings`, which stand in the table `at`.
     pub(super) fn read(
         owner: &str,
+        at: &str,
         settings: &BackendTls,
         protocol: BackendProtocol,
         files: &Files,
-    ) -> Result<(Self, Option<Certificate>), Vec<String>> {
+    ) -> Result<(Self, Option<Certificate>), Vec<FileFault>> {
         let BackendTls { ca, server_name, client, insecure } = settings;
         let mut errors = Vec::new();
-        let mut tell = |key: &str, why: String| errors.push(format!("{owner}: tls.{key}: {why}"));
+        let [ca_at, name_at, client_at] =
+            ["ca", "server_name", "client_"].map(|key| format!("{at}.{key}"));
         let verifier = match (insecure, ca) {
             (true, _) => Ok(TakesAny::verifier()),
-            (false, Some(ca)) => authorities(ca, files).and_then(|roots| {
+            (false, Some(ca)) => authorities(&ca_at, ca, files).and_then(|roots| {
                 let built = WebPkiServerVerifier::builder_with_provider(
                     Arc::new(roots),
                     provider().clone(),
                 );
-                let built = built.build().map_err(|error| format!("{}: {error}", ca.display()))?;
+                let built = built.build().map_err(|error| {
+                    let hint = "name the certificate of an authority";
+                    fault(&ca_at, format!("{}: {error}", ca.display()), hint)
+                })?;
                 Ok(built as Arc<dyn ServerCertVerifier>)
             }),
-            (false, None) => platform(),
+            (false, None) => platform(&ca_at),
         };
-        let verifier = verifier.map_err(|why| tell("ca", why)).ok();
-        let identity = client.as_ref().map(|client| Identity::read(client, owner, files));
-        let identity = identity.transpose().map_err(|why| tell("client_cert", why)).ok();
+        let verifier = verifier.map_err(|why| errors.push(why)).ok();
+        let identity =
+            client.as_ref().map(|client| Identity::read(client, owner, &client_at, files));
+        let identity = identity.transpose().map_err(|why| errors.push(why)).ok();
         let name = server_name.as_deref().map(parse_name).transpose();
-        let name = name.map_err(|error| tell("server_name", error.to_string())).ok();
+        let misnamed = |error: InvalidDnsNameError| {
+            fault(
+                &name_at,
+                error.to_string(),
+                "a certificate has names as app.internal, or addresses",
+            )
+        };
+        let name = name.map_err(|error| errors.push(misnamed(error))).ok();
         let (Some(verifier), Some(identity), Some(server_name)) = (verifier, identity, name) else {
             return Err(errors);
         };
         let builder = ClientConfig::builder_with_provider(provider().clone())
             .with_safe_default_protocol_versions()
-            .map_err(|error| vec![format!("{owner}: {error}")])?
+            .map_err(|error| vec![fault(at, error.to_string(), "please report this")])?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
         let mut config = match &identity {
@@ -128,12 +144,11 @@ fn parse_name(text: &str) -> Result<ServerName<'static>, InvalidDnsNameError> {
 }
 
 /// Trusts those whom the system trusts.
-fn platform() -> Result<Arc<dyn ServerCertVerifier>, String> {
+fn platform(at: &str) -> Result<Arc<dyn ServerCertVerifier>, FileFault> {
     let verifier = rustls_platform_verifier::Verifier::new(provider().clone());
     let verifier = verifier.map_err(|error| {
-        format!(
-            "the platform has no authorities ({error}); install ca-certificates, or name a file"
-        )
+        let why = format!("the platform has no authorities ({error})");
+        fault(at, why, "install ca-certificates, or name a file")
     })?;
     Ok(Arc::new(verifier))
 }

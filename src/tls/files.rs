@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     config::{
-        Config,
+        Config, FileFault,
         model::{BackendTls, CertificateFiles, ListenerTls},
     },
     lifecycle::read_regular,
@@ -28,13 +28,15 @@ impl Files {
         Self(named(config).into_iter().map(|path| (path.to_owned(), read(path))).collect())
     }
 
-    /// What `path` holds.
-    pub(super) fn get(&self, path: &Path) -> Result<&[u8], String> {
-        match self.0.get(path) {
-            Some(Ok(bytes)) => Ok(bytes),
-            Some(Err(why)) => Err(format!("{} cannot be read: {why}", path.display())),
-            None => Err(format!("{} was not read", path.display())),
-        }
+    /// What `path` holds, which `key` names.
+    pub(super) fn get(&self, key: &str, path: &Path) -> Result<&[u8], FileFault> {
+        let why = match self.0.get(path) {
+            Some(Ok(bytes)) => return Ok(bytes),
+            Some(Err(why)) => why,
+            None => "it was not asked for",
+        };
+        let hint = "name a file that is there, and that Tidegate's user may read";
+        Err(fault(key, format!("{} cannot be read: {why}", path.display()), hint))
     }
 
     /// A hash of names and contents; of a file that cannot be read, that it cannot.
@@ -52,6 +54,11 @@ impl Files {
         }
         hash.digest()
     }
+}
+
+/// What is wrong with the file that `key` names.
+pub(super) fn fault(key: &str, message: String, hint: &'static str) -> FileFault {
+    FileFault { key: key.to_owned(), message, hint }
 }
 
 /// The files that `config` names for encryption, and the hash of what they hold now. Blocks.

@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 use super::{Certificate, ClientTls, ServerTls, files::Files};
 use crate::{
     config::{
-        Config,
+        Config, FileFault,
         model::{BackendProtocol, BackendTls, Protocol},
     },
     domain::BackendName,
@@ -36,19 +36,23 @@ impl Material {
     /// and, where nothing has changed, those with endpoints. Blocks.
     ///
     /// # Errors
-    /// Everything that is wrong, one text each.
-    pub fn read(config: &Config, previous: Option<&Self>) -> Result<Self, Vec<String>> {
+    /// Everything that is wrong.
+    pub fn read(config: &Config, previous: Option<&Self>) -> Result<Self, Vec<FileFault>> {
         let files = Files::read(config);
         let mut parts = Parts { digest: files.digest(), ..Parts::default() };
         let unchanged = previous.filter(|previous| previous.0.digest == parts.digest);
         let mut errors = Vec::new();
-        for listener in &config.listeners {
+        for (index, listener) in config.listeners.iter().enumerate() {
             let Some(tls) = &listener.tls else { continue };
+            let at = format!("listener[{index}]");
             let owner = format!("listener {}", listener.bind);
             let before = previous.and_then(|previous| previous.listener(listener.bind));
             let auth = tls.client_auth.as_ref();
-            let (shown, speaks) = (&tls.certificates, &listener.protocols);
-            match ServerTls::read(&owner, shown, auth, speaks, before.map(|b| &**b), &files) {
+            let shown = tls.certificates.iter().enumerate();
+            let shown: Vec<_> =
+                shown.map(|(index, of)| (format!("{at}.certificate[{index}]."), of)).collect();
+            let (speaks, before) = (&listener.protocols, before.map(|b| &**b));
+            match ServerTls::read(&owner, &at, &shown, auth, speaks, before, &files) {
                 Ok((server, certificates)) => {
                     parts.listeners.insert(listener.bind, Arc::new(server));
                     parts.certificates.extend(certificates);
@@ -59,7 +63,8 @@ impl Material {
         for backend in &config.backends {
             let Some(tls) = &backend.tls else { continue };
             let owner = format!("backend {}", backend.name);
-            match ClientTls::read(&owner, tls, backend.protocol, &files) {
+            let at = format!("backend.{}.tls", backend.name);
+            match ClientTls::read(&owner, &at, tls, backend.protocol, &files) {
                 Ok((client, certificate)) => {
                     let before = unchanged.and_then(|same| same.0.backends.get(&backend.name));
                     let settings = (tls.clone(), backend.protocol);
@@ -73,15 +78,9 @@ impl Material {
         }
         if let Some(own) = &config.admin.tls {
             let before = previous.and_then(Self::admin);
-            let own = std::slice::from_ref(own);
-            match ServerTls::read(
-                "admin",
-                own,
-                None,
-                &[Protocol::Http1],
-                before.map(|b| &**b),
-                &files,
-            ) {
+            let (at, speaks) = ("admin.tls", &[Protocol::Http1]);
+            let (own, before) = ([(format!("{at}."), own)], before.map(|b| &**b));
+            match ServerTls::read("admin", at, &own, None, speaks, before, &files) {
                 Ok((server, certificates)) => {
                     parts.admin = Some(Arc::new(server));
                     parts.certificates.extend(certificates);

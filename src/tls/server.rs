@@ -14,10 +14,13 @@ use rustls::{
 
 use super::{
     certificate::{Certificate, Identity, authorities},
-    files::Files,
+    files::{Files, fault},
     provider,
 };
-use crate::config::model::{CertificateFiles, ClientAuth, Protocol};
+use crate::config::{
+    FileFault,
+    model::{CertificateFiles, ClientAuth, Protocol},
+};
 
 /// Tickets for later sessions that a client gets at once: browsers open a few connections together, and use each once.
 const TICKETS: usize = 2;
@@ -32,38 +35,41 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
-    /// Reads and checks the files of `owner`'s `certificates`.
+    /// Reads and checks the files of `owner`'s `certificates`, each with what the keys that name them begin with; `at` is the
+    /// table of all.
     ///
     /// Tickets stay good over a change of certificates, but not over one of `client_auth`: a session that goes on is not asked
     /// for a certificate again.
     pub(super) fn read(
         owner: &str,
-        certificates: &[CertificateFiles],
+        at: &str,
+        certificates: &[(String, &CertificateFiles)],
         client_auth: Option<&ClientAuth>,
         protocols: &[Protocol],
         previous: Option<&Self>,
         files: &Files,
-    ) -> Result<(Self, Vec<Certificate>), Vec<String>> {
+    ) -> Result<(Self, Vec<Certificate>), Vec<FileFault>> {
         let mut errors = Vec::new();
         let mut found = Vec::new();
-        for of in certificates {
-            match Identity::read(of, owner, files) {
+        for (at, of) in certificates {
+            match Identity::read(of, owner, at, files) {
                 Ok(identity) => found.push(identity),
-                Err(why) => errors.push(format!("{owner}: certificate: {why}")),
+                Err(why) => errors.push(why),
             }
         }
-        let admits = client_auth.map(|auth| admission(auth, files)).transpose();
+        let ca = format!("{at}.client_auth.ca");
+        let admits = client_auth.map(|auth| admission(&ca, auth, files)).transpose();
         let (verifier, admits) = match admits {
             Ok(admits) => admits.unzip(),
             Err(why) => {
-                errors.push(format!("{owner}: client_auth.ca: {why}"));
+                errors.push(why);
                 (None, None)
             }
         };
         if !errors.is_empty() {
             return Err(errors);
         }
-        let one = |why: String| vec![format!("{owner}: {why}")];
+        let one = |why: String| vec![fault(at, why, "give it a certificate, or report this")];
         let kept = previous.filter(|previous| previous.admits == admits);
         let ticketer = match kept {
             Some(previous) => previous.ticketer.clone(),
@@ -102,12 +108,15 @@ pub(super) fn by_name_of(protocols: &[Protocol]) -> Vec<Vec<u8>> {
 
 type Admission = (Arc<dyn ClientCertVerifier>, (Vec<u8>, bool));
 
-fn admission(auth: &ClientAuth, files: &Files) -> Result<Admission, String> {
-    let roots = Arc::new(authorities(&auth.ca, files)?);
+fn admission(at: &str, auth: &ClientAuth, files: &Files) -> Result<Admission, FileFault> {
+    let roots = Arc::new(authorities(at, &auth.ca, files)?);
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider().clone());
     let verifier = if auth.required { verifier } else { verifier.allow_unauthenticated() };
-    let verifier = verifier.build().map_err(|error| format!("{}: {error}", auth.ca.display()))?;
-    Ok((verifier, (files.get(&auth.ca)?.to_vec(), auth.required)))
+    let broken = |error| {
+        fault(at, format!("{}: {error}", auth.ca.display()), "name the certificate of an authority")
+    };
+    let verifier = verifier.build().map_err(broken)?;
+    Ok((verifier, (files.get(at, &auth.ca)?.to_vec(), auth.required)))
 }
 
 /// Chooses a certificate by the name that the client asks for: an exact one before a wildcard, the first for all others.

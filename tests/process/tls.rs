@@ -203,6 +203,11 @@ fn check_reads_the_files_and_warns_of_what_has_expired() {
         mixed.stderr.contains("other.key is not the key of the first certificate in"),
         "{mixed:?}"
     );
+    // As any fault, with line, column and key; and with what to do.
+    let lines = fs::read_to_string(authority.folder().join("tidegate.toml")).unwrap();
+    let line = lines.lines().position(|line| line.starts_with("key = ")).unwrap() + 1;
+    let place = format!("tidegate.toml:{line}:7: listener[0].certificate[0].key: ");
+    assert!(mixed.stderr.contains(&place) && mixed.stderr.contains("hint: "), "{mixed:?}");
 }
 
 #[test]
