@@ -320,7 +320,7 @@ impl Exchange<'_> {
             if upstream.is_end_stream() {
                 break;
             }
-            let Poll::Ready(Some(Ok(_))) = upstream.poll_frame(&mut aside) else { return };
+            let Poll::Ready(None | Some(Ok(_))) = upstream.poll_frame(&mut aside) else { return };
         }
         if upstream.is_end_stream() && upstream.finish(now) {
             let mut pools = self.context.downstream.worker.pools();
@@ -336,11 +336,7 @@ impl Exchange<'_> {
             attempt.fail(error);
             return Err(error);
         };
-        let Some(remains) = upstream.into_remains() else {
-            let error = ProxyError::new(ErrorReason::UpstreamReset, "the connection broke");
-            attempt.fail(error);
-            return Err(error);
-        };
+        let remains = upstream.into_remains().inspect_err(|error| attempt.fail(*error))?;
         attempt.complete(clock::now());
         let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
         let entry = self.context.entry.clone();

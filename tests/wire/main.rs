@@ -12,6 +12,7 @@
 mod support;
 
 mod access_log;
+mod answers;
 mod blame;
 mod comparison;
 mod compress;
@@ -39,5 +40,6 @@ mod stage;
 mod tls;
 mod tls_upstream;
 mod upgrade;
+mod uploads;
 mod upstream_faults;
 mod valid;

@@ -219,3 +219,24 @@ fn tunnels_pass() {
         assert_eq!(back, message.as_bytes());
     }
 }
+
+/// Its socket stays open, so that only what TLS says tells of the end.
+#[test]
+fn a_connection_whose_endpoint_has_said_goodbye_is_not_used_again() {
+    const BODY: usize = 200_000;
+    let authority = Authority::new();
+    authority.sign("app", &["app.example"]);
+    let address = upstream(authority.server("app", false), |peer| {
+        if peer.request().is_some() {
+            peer.write_last(ok("fine"));
+            peer.reader().some_bytes().ok();
+        }
+    });
+    let gate = Gate::start(&setup(address, &authority.path("ca.pem"), ""));
+    let mut client = gate.client();
+    for round in 0..3 {
+        client.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {BODY}\r\n\r\n"));
+        client.send(vec![b'x'; BODY]);
+        assert_eq!(client.answer_to("POST").text(), "fine", "{round}");
+    }
+}

@@ -274,10 +274,18 @@ impl Http1Connection {
         !self.shared.has_stirred() || self.shared.is_quiet()
     }
 
-    /// What is left after a switch of protocols; `None` if the socket has failed meanwhile.
-    pub(super) fn into_remains(self) -> Option<Remains> {
+    /// What is left after a switch of protocols.
+    ///
+    /// # Errors
+    /// `MalformedResponse` where the request has not ended: what is left of its body would look like the begin of what follows.
+    pub(super) fn into_remains(self) -> Result<Remains, ProxyError> {
+        if !self.writer.has_ended() {
+            let why = "the endpoint switches protocols within the request";
+            return Err(ProxyError::new(ErrorReason::MalformedResponse, why));
+        }
         let unsent = self.shared.take_out();
-        Some(Remains { socket: self.shared.take_socket()?, read: self.carry.to_vec(), unsent })
+        let socket = self.shared.take_socket().ok_or(broken("the connection broke"))?;
+        Ok(Remains { socket, read: self.carry.to_vec(), unsent })
     }
 }
 

@@ -73,6 +73,10 @@ impl Rest {
                 let (before, data) =
                     stretch.map_err(|_| malformed("a chunk breaks the grammar"))?;
                 input.advance(before);
+                if input.is_empty() {
+                    // An empty part of a block would keep all of it, for as long as the next bytes are awaited.
+                    *input = Bytes::new();
+                }
                 if data > 0 {
                     return Ok(Some(Frame::data(input.split_to(data))));
                 }
@@ -129,7 +133,9 @@ pub(super) fn read_head(head: &Head, input: &[u8], to_head: bool) -> Result<Answ
     *response.headers_mut() = headers;
     // `HTTP/1.1 200 ` is before it.
     let reason = reason.get(13..).unwrap_or_default();
-    if !reason.is_empty() && status.canonical_reason().map(str::as_bytes) != Some(reason) {
+    // None at all is said only where the library would make one up.
+    let usual = status.canonical_reason().map(str::as_bytes);
+    if usual != Some(reason) && (usual.is_none() || !reason.is_empty()) {
         let reason = ReasonPhrase::try_from(reason);
         let reason = reason.map_err(|_| malformed("the status line breaks HTTP"))?;
         response.extensions_mut().insert(reason);
