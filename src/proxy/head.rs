@@ -70,9 +70,11 @@ impl Head {
         }
     }
 
-    /// Forgets the head; its room is kept for the next one.
+    /// Forgets the head; its room is kept for the next one, if that is no more than most heads need.
     pub(super) fn clear(&mut self) {
+        const ROOM: usize = 4 * 1024;
         self.bytes.clear();
+        self.bytes.shrink_to(ROOM);
         self.line = 0;
         self.lines = 0;
         self.framing = Framing::Absent;

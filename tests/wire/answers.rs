@@ -25,7 +25,7 @@ fn within(upstream: &Upstream, timeouts: &str) -> Setup {
 #[test]
 fn an_answer_reads_the_same_in_pieces_of_any_size() {
     const ANSWER: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nx-a: 1\r\n\
-        trailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n1\r\n\n\r\n0\r\nx-sum: 1\r\n\r\n";
+        trailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n5 ;a=b\r\nhello\r\n1  \r\n\n\r\n0\r\nx-sum: 1\r\n\r\n";
     let upstream = Upstream::scripted(|peer| {
         while let Some(request) = peer.request() {
             let size: usize = request.target()[1..].parse().unwrap();

@@ -120,7 +120,6 @@ impl Http1Connection {
     /// Lets the request's head leave at the end of the turn; [`Self::poll_response`] sees to the rest.
     pub(super) fn send(&mut self, request: Request<RequestBody>) {
         let (parts, body) = request.into_parts();
-        self.head.clear();
         self.to_head = parts.method == Method::HEAD;
         self.writer = match self.shared.client().as_ref() {
             Some(client) => Writer::begin(&self.shared, &parts, &client.added(), body),
@@ -175,6 +174,7 @@ impl Http1Connection {
                 }
                 let Answer { parts, rest, carry, keeps } =
                     read_head(&self.head, input, self.to_head)?;
+                self.head.clear();
                 (self.rest, self.carry, self.keeps) = (rest, carry, keeps);
                 return Poll::Ready(Ok(parts));
             }

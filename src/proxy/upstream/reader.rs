@@ -149,7 +149,7 @@ pub(super) fn read_head(head: &Head, input: &[u8], to_head: bool) -> Result<Answ
         )
         | (_, Framing::Length(0)) => Rest::Ended,
         (_, Framing::Length(length)) => Rest::Length(length),
-        (_, Framing::Chunked) => Rest::Chunked(ChunkScanner::new(), Vec::new()),
+        (_, Framing::Chunked) => Rest::Chunked(ChunkScanner::of_answer(), Vec::new()),
         (_, Framing::Absent) => Rest::UntilClose,
     };
     keeps &= !closes && !matches!(rest, Rest::UntilClose);
@@ -292,8 +292,22 @@ mod tests {
     }
 
     #[test]
+    fn nothing_of_a_block_is_held_once_all_of_it_has_been_read() {
+        let mut rest = Rest::Chunked(ChunkScanner::of_answer(), Vec::new());
+        for part in ["3\r\nabc\r\n", "3\r\nab", "c", "\r\n0\r\n\r\n"] {
+            let block = Bytes::from(part.to_owned());
+            let mut input = block.clone();
+            while !input.is_empty() {
+                rest.take(&mut input).unwrap();
+            }
+            assert!(block.is_unique(), "{part:?}");
+        }
+        assert!(rest.is_ended());
+    }
+
+    #[test]
     fn a_chunked_body_gives_its_data_and_its_trailers() {
-        let mut rest = Rest::Chunked(ChunkScanner::new(), Vec::new());
+        let mut rest = Rest::Chunked(ChunkScanner::of_answer(), Vec::new());
         let mut input = Bytes::from_static(b"3\r\nabc\r\n1;x\r\nd\r\n0\r\nx-a: 1\r\n\r\nsurplus");
         let mut seen = Vec::new();
         while !rest.is_ended() {
