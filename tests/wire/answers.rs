@@ -252,3 +252,23 @@ fn an_answer_is_read_though_its_endpoint_takes_no_more_of_the_request() {
     }
     gate.await_count("tidegate_responses_total", &[("code", "413")], 2);
 }
+
+#[test]
+fn an_answer_without_length_that_ends_with_a_reset_is_not_whole() {
+    let (go, gone) = mpsc::sync_channel::<()>(0);
+    let gone = std::sync::Mutex::new(gone);
+    let upstream = Upstream::scripted(move |peer| {
+        peer.request();
+        peer.write("HTTP/1.1 200 OK\r\n\r\nbegun").ok();
+        gone.lock().unwrap().recv().ok();
+        peer.reset_at_end();
+    });
+    let gate = Gate::start(&Setup::to(upstream.address()));
+    let mut client = gate.client();
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    let mut answer = client.reader().response_head("GET").unwrap();
+    go.send(()).unwrap();
+    let cut = client.reader().body(&mut answer);
+    assert!(cut.is_err(), "{cut:?}");
+    gate.await_count("tidegate_requests_total", &[("class", "failure")], 1);
+}
