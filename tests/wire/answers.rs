@@ -1,6 +1,6 @@
 //! Answers of endpoints as they come: in any pieces, of any size, with more behind them than there should be.
 
-use std::sync::mpsc;
+use std::{io::Write as _, sync::mpsc, time::Duration};
 
 use crate::{
     malformed::assert_refusal,
@@ -241,7 +241,6 @@ fn an_answer_is_read_though_its_endpoint_takes_no_more_of_the_request() {
         client.send(format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {BODY}\r\n\r\n"));
         let mut writing = client.stream().try_clone().unwrap();
         let upload = std::thread::spawn(move || {
-            use std::io::Write as _;
             // Ends early, when the gate has had enough.
             writing.write_all(&vec![b'x'; BODY]).ok();
         });
@@ -258,17 +257,25 @@ fn an_answer_without_length_that_ends_with_a_reset_is_not_whole() {
     let (go, gone) = mpsc::sync_channel::<()>(0);
     let gone = std::sync::Mutex::new(gone);
     let upstream = Upstream::scripted(move |peer| {
-        peer.request();
+        peer.head();
         peer.write("HTTP/1.1 200 OK\r\n\r\nbegun").ok();
         gone.lock().unwrap().recv().ok();
         peer.reset_at_end();
     });
     let gate = Gate::start(&Setup::to(upstream.address()));
-    let mut client = gate.client();
-    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
-    let mut answer = client.reader().response_head("GET").unwrap();
-    go.send(()).unwrap();
-    let cut = client.reader().body(&mut answer);
-    assert!(cut.is_err(), "{cut:?}");
-    gate.await_count("tidegate_requests_total", &[("class", "failure")], 1);
+    for length in [0, 1 << 30] {
+        let mut client = gate.client();
+        client.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n"));
+        let mut answer = client.reader().response_head("POST").unwrap();
+        if length > 0 {
+            // Until nobody takes any more: then it is the writing of the body that finds the reset first.
+            let block = vec![b'x'; 1 << 16];
+            client.stream().set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+            while client.stream().write_all(&block).is_ok() {}
+        }
+        go.send(()).unwrap();
+        let cut = client.reader().body(&mut answer);
+        assert!(cut.is_err(), "{length}: {cut:?}");
+    }
+    gate.await_count("tidegate_requests_total", &[("class", "failure")], 2);
 }

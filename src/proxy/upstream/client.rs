@@ -203,7 +203,10 @@ impl Http1Connection {
             if self.carry.is_empty() {
                 match ready!(self.poll_more(cx)) {
                     Ok(()) if !self.carry.is_empty() => {}
-                    Ok(()) if matches!(self.rest, Rest::UntilClose) => {
+                    // The kernel tells of a reset once: where a write has found it, a read finds an end.
+                    Ok(())
+                        if matches!(self.rest, Rest::UntilClose) && !self.writer.has_failed() =>
+                    {
                         self.rest = Rest::Ended;
                         break;
                     }

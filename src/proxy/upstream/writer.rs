@@ -111,6 +111,11 @@ impl Writer {
         self.done && !self.failed && self.large.is_none()
     }
 
+    /// Whether the socket takes no more.
+    pub(super) const fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     /// Whether the whole request has left.
     pub(super) fn is_complete(&self, upstream: &Upstream) -> bool {
         self.has_ended() && upstream.is_flushed()
