@@ -93,7 +93,7 @@ impl Socket {
                     TlsStream::Client(tls) => tls.get_mut().1.process_new_packets(),
                     TlsStream::Server(tls) => tls.get_mut().1.process_new_packets(),
                 };
-                !state.is_ok_and(has_nothing)
+                !state.is_ok_and(|state| has_nothing(&state))
             }
         }
     }
@@ -140,7 +140,7 @@ fn write_now<S: SideData>(
 }
 
 /// Whether a session holds neither data nor its end.
-fn has_nothing(state: IoState) -> bool {
+fn has_nothing(state: &IoState) -> bool {
     state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed()
 }
 
@@ -149,7 +149,7 @@ fn says_nothing<S: SideData>(wire: &Wire, session: &mut ConnectionCommon<S>) -> 
     loop {
         match session.read_tls(&mut Now(&wire.transport)) {
             Ok(1..) => {
-                if !session.process_new_packets().is_ok_and(has_nothing) {
+                if !session.process_new_packets().is_ok_and(|state| has_nothing(&state)) {
                     return false;
                 }
             }
