@@ -18,6 +18,8 @@ mod error;
 mod fallback;
 mod forward;
 mod frames;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handshake;
 mod head;
 mod headers;

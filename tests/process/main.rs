@@ -12,6 +12,7 @@
 mod support;
 
 mod admin;
+mod browser;
 mod cli;
 mod clients;
 mod daemon;
@@ -23,6 +24,7 @@ mod endpoints;
 mod follow;
 mod http2;
 mod load;
+mod load_http2;
 mod masked;
 mod mirror;
 mod mortal;

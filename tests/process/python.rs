@@ -72,6 +72,20 @@ impl Script {
         script
     }
 
+    /// A client that has opened a WebSocket over HTTP/2, trusting the authority in a file where the URL is of TLS.
+    pub(crate) fn client_of_http_2(url: &str, authority: Option<&str>) -> Self {
+        let script = Self::start_trusting("ws_h2_client.py", url, authority);
+        assert_eq!(script.line(), "open");
+        script
+    }
+
+    /// A browser, its profile in a folder; it trusts the authority in `ca.pem` there. Told by lines of JSON.
+    pub(crate) fn browser(folder: &str) -> Self {
+        let script = Self::start("browser.py", folder);
+        assert_eq!(script.line(), "ready");
+        script
+    }
+
     /// A mail server, spoken to as `how` says; its first line is its port, and each message is another.
     pub(crate) fn smtp_server(how: &str) -> Self {
         Self::start("smtp_server.py", how)

@@ -18,6 +18,8 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 use smallvec::SmallVec;
 
+#[cfg(fuzzing)]
+pub(super) use self::escape::{json as escape_json, text as escape_text};
 pub(super) use self::text::Calendar;
 use super::{
     downstream::Downstream,

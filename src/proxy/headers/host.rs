@@ -83,11 +83,12 @@ fn is_authority(text: &[u8]) -> bool {
     };
     let port_is_plain = match port {
         [] => true,
-        [b':', digits @ ..] => {
+        // Five digits stay far from where a sum would overflow.
+        [b':', digits @ ..] if digits.len() <= 5 => {
             let number = digits.iter().try_fold(0u32, |number, digit| {
                 digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0'))
             });
-            digits.len() <= 5 && number.is_some_and(|number| number <= 65_535)
+            number.is_some_and(|number| number <= 65_535)
         }
         _ => false,
     };
@@ -113,7 +114,16 @@ mod tests {
         assert_eq!(host(Version::HTTP_11, "/", &["a.b:80"]), named("a.b:80"));
         assert_eq!(host(Version::HTTP_11, "http://x/", &["y"]), named("x"));
         assert_eq!(host(Version::HTTP_10, "/", &[]), named(""));
-        for bad in [vec![], vec!["a", "a"], vec!["a/b"], vec!["u@a"], vec!["a, b"], vec!["a:8x"]] {
+        for bad in [
+            vec![],
+            vec!["a", "a"],
+            vec!["a/b"],
+            vec!["u@a"],
+            vec!["a, b"],
+            vec!["a:8x"],
+            vec!["a:65536"],
+            vec!["a:99999999999"],
+        ] {
             assert_eq!(host(Version::HTTP_11, "/", &bad), None, "{bad:?}");
         }
     }
