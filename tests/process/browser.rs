@@ -77,11 +77,14 @@ impl Stage {
         let (server, chat) = Script::echo_server("echo");
         let https = Reserved::bind();
         let port = https.address.port();
+        let log = authority.path("access.log");
         let listener = format!("bind = \"{}\"\n{}", https.address, authority.certificate("own"));
         let gate = Gate::start(
             &Setup::empty()
                 .process("workers = 2")
-                .log("access = { format = \"$server_protocol $request_method $uri $status\" }")
+                .log(&format!(
+                    "access = {{ path = \"{log}\", format = \"$server_protocol $uri $status\" }}"
+                ))
                 .backend("blue", blue.address(), "")
                 .backend("green", green.address(), "")
                 .backend("chat", chat, "")
@@ -139,6 +142,14 @@ fn a_page_over_https_does_all_that_pages_do() {
     });
     assert_eq!(stage.run("closeSocket()"), 1000);
     assert_eq!(stage.run("seen.eventFaults"), 0);
+    // Chromium opens it on a stream of the connection that it has (RFC 8441).
+    let log = stage.authority.path("access.log");
+    eventually("the WebSocket has its line", || {
+        let lines = std::fs::read_to_string(&log).unwrap();
+        let line = lines.lines().find(|line| line.contains("/chat"))?.to_owned();
+        assert_eq!(line, "HTTP/2.0 /chat 200");
+        Some(())
+    });
     assert_eq!(stage.tell(&json!(["quit"])), true);
 }
 

@@ -76,7 +76,9 @@ impl Entry {
         begun: Moment,
     ) -> Option<Rc<Self>> {
         let log = wanted(downstream, table)?;
-        let head = (request.method(), request.version(), request.uri());
+        // A WebSocket over a stream goes its way as HTTP/1.1 has it; its client speaks HTTP/2.
+        let version = if downstream.is_stream() { Version::HTTP_2 } else { request.version() };
+        let head = (request.method(), version, request.uri());
         let noted = noted(log, head, request.headers());
         Some(Rc::new(Self::new(downstream, table, log, request_id, begun, Some(noted))))
     }
@@ -142,11 +144,12 @@ impl Entry {
         self.first_byte.set(None);
     }
 
-    /// The client gets this head.
+    /// The client gets this head; the last word counts.
     pub(super) fn answers(&self, status: u16, headers: &HeaderMap) {
         self.status.set(Some(status));
         let AccessFormat::Template(template) = &self.log.format else { return };
         let mut answer = self.answer.borrow_mut();
+        answer.clear();
         for variable in template.variables() {
             if let Variable::AnswerHeader(name) = variable
                 && let Some(value) = headers.get(name)

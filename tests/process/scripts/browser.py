@@ -22,6 +22,7 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
     "--no-proxy-server",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE *.localhost",
     "--remote-debugging-pipe",
 ]
 

@@ -77,7 +77,8 @@ class WebSocket:
             self.status = dict(event.headers)[":status"]
         elif isinstance(event, DataReceived):
             self.http.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-            self.frames.receive_data(event.data)
+            if event.data:
+                self.frames.receive_data(event.data)
             for message in self.frames.events():
                 self.take_message(message)
         elif isinstance(event, (StreamEnded, StreamReset)):
