@@ -4,6 +4,7 @@
 
 use http::HeaderValue;
 
+pub use super::upstream::fuzzing::{ReadAnswer, read_answer};
 use super::{access, affinity, chunks::ChunkScanner, edge, frames, head, headers::Host, http2};
 use crate::{config::model::Algorithm, domain::Queue};
 
