@@ -22,6 +22,7 @@ mod drain;
 mod encrypted;
 mod endpoints;
 mod follow;
+mod grpc_health;
 mod http2;
 mod load;
 mod load_http2;
