@@ -6,7 +6,8 @@ use std::{cmp::Reverse, fmt::Write as _};
 use super::{
     Config,
     facts::{balance_name, describe_split, list},
-    model::{Admin, Backend, HostPattern, Listener, PathPattern, Route},
+    model::{Admin, Backend, HostPattern, Listener, PathPattern, Route, Traces},
+    outside::discreet,
     rollout,
     units::{format_duration, format_size},
     warning::warnings,
@@ -44,6 +45,7 @@ pub fn explain(config: &Config) -> String {
         "What turns back or tells",
         config.rollouts.iter().flat_map(rollout::explain::rules),
     );
+    table(&mut out, "Traces", config.traces.iter().map(traces));
     table(&mut out, "Operator's side", [admin(&config.admin)].into_iter());
     let row = |warning: super::Warning| vec![warning.subject, warning.message];
     table(&mut out, "Warnings", warnings(config).into_iter().map(row));
@@ -81,6 +83,15 @@ fn backend(backend: &Backend) -> Vec<String> {
         balance_name(backend.balance).to_owned(),
         format!("{} in flight", backend.max_in_flight),
         backend.tls.as_ref().map_or_else(|| "in the clear".to_owned(), |tls| format!("TLS: {tls}")),
+    ]
+}
+
+fn traces(traces: &Traces) -> Vec<String> {
+    vec![
+        discreet(&traces.endpoint),
+        format!("as {}", traces.service_name),
+        format!("{}% of what begins here", traces.sample),
+        format!("within {}", format_duration(traces.max_delay)),
     ]
 }
 

@@ -15,7 +15,7 @@ use super::{
     model::{
         BackendProtocol, FallbackCause, HostPattern, LogFormat, LogLevel, PathPattern, Protocol,
     },
-    outside::raw::{MAX_OUTSIDE, Metric, Notify},
+    outside::raw::{MAX_OUTSIDE, Metric, Notify, Traces},
     patterns::HostName,
     resilience::{CountOrUnlimited, Ejection, HealthCheck, Retry},
     rollout::{
@@ -69,6 +69,8 @@ section! {
         optional metric: Named<MetricName, Metric, MAX_OUTSIDE>;
         /// Where notifications go, by name.
         optional notify: Named<SinkName, Notify, MAX_OUTSIDE>;
+        /// Traces of a share of the requests, sent to an OpenTelemetry collector; none without this section.
+        optional traces: Traces;
     }
 }
 
