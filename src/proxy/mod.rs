@@ -34,6 +34,7 @@ mod replay;
 mod respond;
 mod retry;
 mod socket;
+mod trace;
 mod tunnel;
 mod upstream;
 mod variables;
