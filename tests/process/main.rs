@@ -38,4 +38,5 @@ mod state;
 mod steering;
 mod stuck;
 mod tls;
+mod traces;
 mod upgrade;

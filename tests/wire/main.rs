@@ -38,6 +38,7 @@ mod slow;
 mod stage;
 mod tls;
 mod tls_upstream;
+mod traces;
 mod upgrade;
 mod upstream_faults;
 mod valid;
