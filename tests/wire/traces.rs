@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use crate::support::{
     collector::{Collector, Span, section},
     eventually,
+    frames::Frames,
     gate::Gate,
     message::Message,
     setup::{NONE, Setup},
@@ -237,6 +238,53 @@ fn a_trusted_proxy_decides_for_and_against() {
     let seen = upstream.take_requests();
     assert_eq!(traceparent(&seen[0]), client.traceparent());
     assert_eq!(traceparent(&seen[1]), format!("00-{TRACE}-{PARENT}-00"));
+}
+
+#[test]
+fn two_proxies_behind_each_other_make_one_trace_over_http2() {
+    let (upstream, collector) = (Upstream::saying("good"), Collector::start());
+    let inner = Setup::to(upstream.address()).listener(TRUSTED);
+    let inner = Gate::start(&inner.more(&collector.section("sample = 0")));
+    let outer = Setup::empty().backend("blue", inner.address(), "protocol = \"h2\"");
+    let outer = outer.route("app", "split = { blue = 100 }", NONE);
+    let outer = Gate::start(&outer.more(&collector.section("")));
+    let mut frames = Frames::connect(outer.address());
+    frames.send_get(1, "/deep");
+    frames.end_of(1);
+    let spans = collector.await_spans(4);
+    let [first, third, second, fourth] = &spans[..] else { panic!("{spans:#?}") };
+    for (inner, outer) in [(second, first), (third, second), (fourth, third)] {
+        assert_within(inner, outer);
+    }
+    for span in [first, second, third] {
+        assert_eq!(span.says("network.protocol.version"), "2");
+        assert_eq!(span.says("http.response.status_code"), "200");
+    }
+    assert_eq!((first.says("url.path"), third.says("url.path")), ("/deep", "/deep"));
+    assert_eq!(traceparent(&upstream.take_requests()[0]), fourth.traceparent());
+}
+
+#[test]
+fn a_call_of_grpc_fails_by_its_own_status() {
+    let collector = Collector::start();
+    let upstream = Upstream::answering(|request| {
+        let status = if request.target() == "/none" { "" } else { "grpc-status: 14\r\n" };
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ncontent-length: 0\r\n";
+        format!("{head}{status}\r\n").into_bytes()
+    });
+    let gate = Gate::start(&Setup::to(upstream.address()).more(&collector.section("")));
+    let mut client = gate.client();
+    for path in ["/some", "/none"] {
+        client.try_get(path, "content-type: application/grpc\r\n").expect("an answer");
+    }
+    let spans = collector.await_spans(4);
+    let [_, _, some, none] = &spans[..] else { panic!("{spans:#?}") };
+    assert_eq!(
+        (some.says("rpc.grpc.status_code"), some.says("error.type"), some.status),
+        ("14", "14", 2)
+    );
+    assert_eq!((none.says("error.type"), none.status), ("grpc_status_missing", 2));
+    assert!(!none.has("rpc.grpc.status_code"));
 }
 
 #[test]

@@ -97,6 +97,13 @@ pub(super) fn attempt(
         if let Some(call) = call {
             say.number("rpc.grpc.status_code", call.into());
         }
+        // A call of gRPC fails by its own status, or by having none, under a status of HTTP that is good.
+        if failed && reason.is_none() && outcome.status.is_some_and(|status| status < 400) {
+            match call {
+                Some(call) => say.shown("error.type", format_args!("{call}")),
+                None => say.text("error.type", "grpc_status_missing"),
+            }
+        }
         if before > 0 {
             say.number("http.request.resend_count", before.into());
         }
