@@ -203,6 +203,8 @@ impl App {
         let (events, inbox) = EventSink::new(recorder.clone());
         let tasks = tasks(events.clone());
         let (drain, watch) = Drain::new();
+        let outside = Outside::new(tasks.clone(), events.clone(), recorder.clone());
+        let outbound = outside.outbound.clone();
         let setup = Setup {
             loaded,
             workers: count,
@@ -210,14 +212,15 @@ impl App {
             events: events.clone(),
             inbox,
             drain: watch,
-            outside: Outside::new(tasks.clone(), events.clone(), recorder.clone()),
+            outside,
         };
         let (controller, handle) = Controller::new(setup)?;
         controller.keep_drained(&drained);
         let table = controller.table();
         let access = AccessLog::start(&config.log.access.path, recorder.clone())?;
         let (spans, inbox) = SpanSink::new(recorder.clone());
-        let traces = TraceExporter::start(inbox, handle.config(), recorder.clone(), &tasks);
+        let traces =
+            TraceExporter::start(inbox, handle.config(), outbound, recorder.clone(), &tasks);
         let parts = WorkersParts {
             count,
             table,

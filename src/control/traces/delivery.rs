@@ -56,13 +56,14 @@ pub(super) struct Desk {
 impl Desk {
     pub(super) fn new(
         config: watch::Receiver<Arc<Config>>,
+        outbound: Outbound,
         recorder: Arc<Recorder>,
         ends: watch::Receiver<bool>,
     ) -> Self {
         Self {
             config,
             recorder,
-            outbound: Outbound::default(),
+            outbound,
             ends,
             most_time: MOST_TIME,
             first_pause: FIRST_PAUSE,

@@ -14,6 +14,7 @@ use tokio::{
     task::JoinHandle,
 };
 
+use super::Outbound;
 use crate::{
     config::Config,
     domain::Moment,
@@ -32,15 +33,17 @@ pub struct TraceExporter {
 }
 
 impl TraceExporter {
-    /// Sends what comes into `inbox`, as the configuration of the moment has it.
+    /// Sends what comes into `inbox` by `outbound`, as the configuration of the moment has it.
     pub fn start(
         inbox: mpsc::Receiver<SpanBatch>,
         config: watch::Receiver<Arc<Config>>,
+        outbound: Outbound,
         recorder: Arc<Recorder>,
         tasks: &Tasks,
     ) -> Self {
         let (ending, ends) = watch::channel(false);
-        let sender = Sender { inbox, desk: Desk::new(config, recorder, ends.clone()), ends };
+        let sender =
+            Sender { inbox, desk: Desk::new(config, outbound, recorder, ends.clone()), ends };
         Self { task: tasks.spawn("traces", sender.run()), ending }
     }
 
@@ -145,7 +148,8 @@ mod tests {
         let recorder = Arc::new(Recorder::new(1));
         let (sink, inbox) = SpanSink::new(recorder.clone());
         let tasks = Tasks::new(|failure| panic!("{failure}"));
-        let exporter = TraceExporter::start(inbox, watched, recorder.clone(), &tasks);
+        let exporter =
+            TraceExporter::start(inbox, watched, Outbound::default(), recorder.clone(), &tasks);
         let exported = || recorder.snapshot().spans.exported;
         let hand_over = |spans: usize| {
             let mut buffer = sink.buffer();

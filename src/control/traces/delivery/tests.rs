@@ -28,7 +28,7 @@ fn scene(present: Arc<Config>) -> Scene {
     let recorder = Arc::new(Recorder::new(1));
     let (config, watched) = watch::channel(present);
     let (ending, ends) = watch::channel(false);
-    let mut desk = Desk::new(watched, recorder.clone(), ends);
+    let mut desk = Desk::new(watched, Outbound::default(), recorder.clone(), ends);
     desk.first_pause = Duration::from_millis(1);
     Scene { desk, recorder, config, ending }
 }
