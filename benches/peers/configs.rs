@@ -47,17 +47,17 @@ http {{
     }}
     upstream blue {{
         server {blue};
-        keepalive 64;
+        keepalive 256;
         keepalive_requests 100000000;
     }}
     upstream green {{
         server {green};
-        keepalive 64;
+        keepalive 256;
         keepalive_requests 100000000;
     }}
     server {{
         listen {listen} backlog=4096;
-        listen {encrypted} ssl backlog=4096;
+        listen {encrypted} ssl http2 backlog=4096;
         ssl_certificate {dir}/bench.crt;
         ssl_certificate_key {dir}/bench.key;
         ssl_protocols TLSv1.2 TLSv1.3;
@@ -97,7 +97,7 @@ defaults
 
 frontend bench
     bind {listen} backlog 4096
-    bind {encrypted} ssl crt {dir}/bench.pem backlog 4096
+    bind {encrypted} ssl crt {dir}/bench.pem alpn h2,http/1.1 backlog 4096
     unique-id-format %[uuid()]
     unique-id-header x-request-id
     http-request set-header x-forwarded-proto http
@@ -138,8 +138,10 @@ cert = "{dir}/bench.crt"
 key = "{dir}/bench.key"
 [backend.blue]
 endpoints = ["{blue}"]
+pool_idle = 256
 [backend.green]
 endpoints = ["{green}"]
+pool_idle = 256
 "#
     );
     for number in 0..*routes {

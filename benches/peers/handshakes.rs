@@ -18,83 +18,43 @@ use rustls::{
 
 use crate::{
     idle::settled_bytes,
-    peers::{Billing, Kind, Peer},
-    rounds::median,
+    peers::{self, Billing, Kind, Peer},
+    rounds::{Costs, take_turns},
     stage::Stage,
 };
 
 /// Connections of one slice.
 const SLICE: usize = 500;
-/// Connections before anything is measured.
-const WARM_UP: usize = 50;
 /// Idle connections held for the figure of memory.
 const IDLE: usize = 1_000;
 const REQUEST: &[u8] = b"GET /small HTTP/1.1\r\nHost: bench.test\r\nCookie: session=s1\r\n\r\n";
 
-/// What one peer has shown.
-pub(crate) struct Shaken {
-    /// The peer.
-    pub(crate) kind: Kind,
-    /// CPU time for each new connection, by round.
-    pub(crate) cpu_us: Vec<f64>,
-    /// Memory of an idle connection that has had one request answered.
-    pub(crate) idle_kib: f64,
-}
-
-/// Plays `rounds`, in which every peer gets a slice, the first of them another one each time.
+/// What a new connection costs each peer, and what an idle one holds, in KiB.
 pub(crate) fn measure(
     stage: &mut Stage,
     kinds: &[Kind],
     billing: &Billing,
     rounds: usize,
-) -> Result<Vec<Shaken>> {
-    let mut peers = Vec::new();
-    // The relay reads nothing, and so encrypts nothing.
-    for kind in kinds.iter().filter(|kind| **kind != Kind::Relay) {
-        peers.push(Peer::start(*kind, billing, 1, stage)?);
-    }
-    let mut shaken: Vec<_> = peers
-        .iter()
-        .map(|peer| Shaken { kind: peer.kind(), cpu_us: Vec::new(), idle_kib: 0.0 })
-        .collect();
-    for round in 0..=rounds {
-        for turn in 0..peers.len() {
-            let at = (round + turn) % peers.len();
-            let peer = &peers[at];
-            let (address, config) = (peer.encrypted(), client(peer)?);
-            // The first round warms up.
-            let count = if round == 0 { WARM_UP } else { SLICE };
-            let before = peer.family().cpu()?.ran;
-            stage.serve(|| (0..count).try_for_each(|_| open(address, &config).map(drop)))??;
-            let ran = peer.family().cpu()?.ran.saturating_sub(before);
-            if round > 0 {
-                shaken[at].cpu_us.push(ran.as_secs_f64() * 1e6 / count as f64);
-            }
-        }
-    }
-    for (peer, shaken) in peers.iter().zip(&mut shaken) {
-        let (address, config) = (peer.encrypted(), client(peer)?);
-        let before = stage.serve(|| settled_bytes(peer.family()))??;
-        let held: Result<Vec<_>> =
-            stage.serve(|| (0..IDLE).map(|_| open(address, &config)).collect())?;
-        let held = held?;
-        let after = stage.serve(|| settled_bytes(peer.family()))??;
-        drop(held);
-        shaken.idle_kib = after.saturating_sub(before) as f64 / IDLE as f64 / 1024.0;
-    }
-    Ok(shaken)
+) -> Result<Vec<(Costs, f64)>> {
+    let peers = peers::encrypting(kinds, billing, stage)?;
+    let costs = take_turns(stage, &peers, rounds, SLICE, |peer, count| {
+        let config = client(peer)?;
+        (0..count).try_for_each(|_| open(peer.encrypted(), &config).map(drop))
+    })?;
+    let idle: Result<Vec<_>> = peers.iter().map(|peer| idle_kib(stage, peer)).collect();
+    Ok(costs.into_iter().zip(idle?).collect())
 }
 
-impl Shaken {
-    /// CPU time for each new connection.
-    pub(crate) fn cpu_us(&self) -> f64 {
-        median(self.cpu_us.iter().copied())
-    }
-
-    /// The same over that of `base`: the median of the rounds' ratios.
-    pub(crate) fn ratio(&self, base: &Self) -> f64 {
-        median(self.cpu_us.iter().zip(&base.cpu_us).map(|(own, base)| own / base))
-    }
+/// Memory of an idle connection that has had one request answered.
+fn idle_kib(stage: &mut Stage, peer: &Peer) -> Result<f64> {
+    let (address, config) = (peer.encrypted(), client(peer)?);
+    let before = stage.serve(|| settled_bytes(peer.family()))??;
+    let held: Result<Vec<_>> =
+        stage.serve(|| (0..IDLE).map(|_| open(address, &config)).collect())?;
+    let held = held?;
+    let after = stage.serve(|| settled_bytes(peer.family()))??;
+    drop(held);
+    Ok(after.saturating_sub(before) as f64 / IDLE as f64 / 1024.0)
 }
 
 fn client(peer: &Peer) -> Result<Arc<ClientConfig>> {

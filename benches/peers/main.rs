@@ -9,6 +9,7 @@
 mod configs;
 mod handshakes;
 mod http1;
+mod http2;
 mod idle;
 mod load;
 mod measure;
@@ -49,7 +50,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "relay,nginx,haproxy,tidegate")]
     peers: Vec<Kind>,
     /// What is measured.
-    #[arg(long, value_delimiter = ',', default_value = "small,10k,1m,idle,routes,tls")]
+    #[arg(long, value_delimiter = ',', default_value = "small,10k,1m,idle,routes,tls,h2")]
     scenario: Vec<Scenario>,
     /// Rounds of each comparison.
     #[arg(long, default_value_t = 7)]
@@ -99,6 +100,8 @@ enum Scenario {
     Routes,
     /// New connections under TLS.
     Tls,
+    /// Requests over HTTP/2.
+    H2,
     /// System calls a request, by strace.
     Syscalls,
 }
@@ -161,6 +164,7 @@ impl Bench {
                 Scenario::Idle => self.measure_idle()?,
                 Scenario::Routes => self.compare_routes()?,
                 Scenario::Tls => self.shake_hands()?,
+                Scenario::H2 => self.compare_http2()?,
                 Scenario::Syscalls => self.count_syscalls()?,
             }
         }
@@ -246,6 +250,13 @@ impl Bench {
         let Arguments { peers, rounds, .. } = &self.arguments;
         let shaken = handshakes::measure(&mut self.stage, peers, &self.billing, *rounds)?;
         self.publish("tls", &report::handshakes(&shaken)?)
+    }
+
+    fn compare_http2(&mut self) -> Result<()> {
+        eprintln!("h2:");
+        let Arguments { peers, rounds, .. } = &self.arguments;
+        let costs = http2::measure(&mut self.stage, peers, &self.billing, *rounds)?;
+        self.publish("h2", &report::http2(&costs)?)
     }
 
     fn count_syscalls(&mut self) -> Result<()> {

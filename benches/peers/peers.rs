@@ -158,6 +158,16 @@ impl Peer {
     }
 }
 
+/// Starts those of `kinds` that can encrypt: the relay reads nothing.
+pub(crate) fn encrypting(
+    kinds: &[Kind],
+    billing: &Billing,
+    stage: &mut Stage,
+) -> Result<Vec<Peer>> {
+    let kinds = kinds.iter().filter(|kind| **kind != Kind::Relay);
+    kinds.map(|kind| Peer::start(*kind, billing, 1, stage)).collect()
+}
+
 impl Drop for Peer {
     fn drop(&mut self) {
         // TERM, not KILL: a killed Nginx master leaves its worker behind.

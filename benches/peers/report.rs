@@ -5,10 +5,9 @@ use std::{fmt::Write, fs, path::Path};
 use anyhow::{Context, Result};
 
 use crate::{
-    handshakes::Shaken,
     idle::Idle,
     peers::Kind,
-    rounds::{Outcome, QUIET, Sample, Series, median, median_ratio},
+    rounds::{Costs, Outcome, QUIET, Sample, Series, median, median_ratio},
     syscalls::PerRequest,
 };
 
@@ -74,21 +73,36 @@ pub(crate) fn idle(rows: &[Idle]) -> Result<String> {
     Ok(text)
 }
 
-/// The table of new connections under TLS.
-pub(crate) fn handshakes(rows: &[Shaken]) -> Result<String> {
+/// The table of new connections under TLS, each with the memory of an idle one.
+pub(crate) fn handshakes(rows: &[(Costs, f64)]) -> Result<String> {
+    let costs: Vec<&Costs> = rows.iter().map(|(costs, _)| costs).collect();
+    let idle = rows.iter().map(|(_, kib)| format!(" {kib:.1} |")).collect();
+    costs_table(&costs, "connection", Some((" KiB/idle connection |", idle)))
+}
+
+/// The table of requests over HTTP/2.
+pub(crate) fn http2(rows: &[Costs]) -> Result<String> {
+    costs_table(&rows.iter().collect::<Vec<_>>(), "request", None)
+}
+
+/// CPU time for each `unit`, against Nginx and HAProxy; and a last column, if there is one: its head and its cells.
+fn costs_table(rows: &[&Costs], unit: &str, last: Option<(&str, Vec<String>)>) -> Result<String> {
     let base = |name: &str| rows.iter().find(|row| row.kind.to_string() == name);
-    let bases: Vec<&Shaken> = ["Nginx", "HAProxy"].into_iter().filter_map(base).collect();
-    let mut text = String::from("| peer | CPU µs/connection |");
+    let bases: Vec<_> = ["Nginx", "HAProxy"].into_iter().filter_map(base).collect();
+    let (last_head, cells) = last.unwrap_or_default();
+    let mut text = format!("| peer | CPU µs/{unit} | quartiles |");
     for base in &bases {
         write!(text, " CPU ÷ {} |", base.kind)?;
     }
-    writeln!(text, " KiB/idle connection |\n|---|--:|{}--:|", "--:|".repeat(bases.len()))?;
-    for row in rows {
-        write!(text, "| {} | {:.0} |", row.kind, row.cpu_us())?;
+    let columns = bases.len() + usize::from(!last_head.is_empty());
+    writeln!(text, "{last_head}\n|---|--:|--:|{}", "--:|".repeat(columns))?;
+    for (at, row) in rows.iter().enumerate() {
+        let [low, high] = quartiles(row.cpu_us.iter().copied());
+        write!(text, "| {} | {:.1} | {low:.1}–{high:.1} |", row.kind, row.cpu_us())?;
         for base in &bases {
             write!(text, " {:.2} |", row.ratio(base))?;
         }
-        writeln!(text, " {:.1} |", row.idle_kib)?;
+        writeln!(text, "{}", cells.get(at).map_or("", String::as_str))?;
     }
     Ok(text)
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use crate::{
     load::Pace,
     measure::{Cpu, Family},
-    peers::Peer,
+    peers::{Kind, Peer},
     stage::{Shown, Slice, Stage},
 };
 
@@ -166,6 +166,53 @@ impl Sample {
             failed: shown.tally.failed,
         }
     }
+}
+
+/// What one peer has cost, by round.
+pub(crate) struct Costs {
+    /// The peer.
+    pub(crate) kind: Kind,
+    /// CPU time for each unit of work.
+    pub(crate) cpu_us: Vec<f64>,
+}
+
+impl Costs {
+    /// CPU time for each unit.
+    pub(crate) fn cpu_us(&self) -> f64 {
+        median(self.cpu_us.iter().copied())
+    }
+
+    /// The same over that of `base`: the median of the rounds' ratios.
+    pub(crate) fn ratio(&self, base: &Self) -> f64 {
+        median(self.cpu_us.iter().zip(&base.cpu_us).map(|(own, base)| own / base))
+    }
+}
+
+/// Plays `rounds` in which every peer does `work` of so many units, the first of them another one each time. A round that is not
+/// counted, with a tenth of it, warms up.
+pub(crate) fn take_turns(
+    stage: &mut Stage,
+    peers: &[Peer],
+    rounds: usize,
+    units: usize,
+    work: impl Fn(&Peer, usize) -> Result<()> + Sync,
+) -> Result<Vec<Costs>> {
+    let mut costs: Vec<_> =
+        peers.iter().map(|peer| Costs { kind: peer.kind(), cpu_us: Vec::new() }).collect();
+    for round in 0..=rounds {
+        for turn in 0..peers.len() {
+            let at = (round + turn) % peers.len();
+            let peer = &peers[at];
+            let count = if round == 0 { units.div_ceil(10) } else { units };
+            let before = peer.family().cpu()?.ran;
+            stage.serve(|| work(peer, count))??;
+            let ran = peer.family().cpu()?.ran.saturating_sub(before);
+            if round > 0 {
+                costs[at].cpu_us.push(ran.as_secs_f64() * 1e6 / count as f64);
+            }
+        }
+    }
+    Ok(costs)
 }
 
 /// The middle of some values; of an even number, the mean of the two in the middle.

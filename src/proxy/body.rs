@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 
 pub(super) use self::{
     progress::BodyProgress,
@@ -58,7 +58,6 @@ enum Kind {
 
 /// An exchange whose answer's head has come.
 pub(super) struct Proxied {
-    pub(super) incoming: Incoming,
     pub(super) upstream: UpstreamConnection,
     pub(super) attempt: Attempt,
     /// Whose pool takes the connection: table, backend and endpoint.
@@ -84,7 +83,7 @@ impl ResponseBody {
 
     /// The body of an answer whose head came at `now`.
     pub(super) fn proxied(downstream: Rc<Downstream>, proxied: Proxied, now: Moment) -> Self {
-        let (ended, idle) = (proxied.incoming.is_end_stream(), proxied.idle);
+        let (ended, idle) = (proxied.upstream.is_end_stream(), proxied.idle);
         let mut body = Self::new(Kind::Proxied(proxied), downstream);
         if ended {
             body.complete(now);
@@ -99,10 +98,10 @@ impl ResponseBody {
         self.downstream.answered_at(now);
         let kind = std::mem::replace(&mut self.kind, Kind::Ended);
         let Kind::Proxied(proxied) = kind else { return };
-        let Proxied { incoming, mut upstream, mut attempt, home, witness, .. } = proxied;
+        let Proxied { mut upstream, mut attempt, home, witness, .. } = proxied;
         attempt.complete(now);
         witness.into_iter().for_each(|witness| witness.complete());
-        if upstream.finish(incoming, now) {
+        if upstream.finish(now) {
             let (table, backend, endpoint) = home;
             let backend = &table.backends()[backend];
             self.downstream.worker.pools().put(backend, &backend.endpoints[endpoint], upstream);
@@ -139,7 +138,7 @@ impl ResponseBody {
             Kind::Short(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Kind::Proxied(proxied) => match expiry {
                 Some(expiry) => Poll::Ready(Some(Err(expired(expiry)))),
-                None => proxied.upstream.poll_frame(&mut proxied.incoming, cx),
+                None => proxied.upstream.poll_frame(cx),
             },
         };
         match frame {
@@ -155,7 +154,7 @@ impl ResponseBody {
                         proxied.attempt.tells_call(trailers);
                     }
                     proxied.witness.iter_mut().for_each(|witness| witness.see(&frame));
-                    let (ended, idle) = (proxied.incoming.is_end_stream(), proxied.idle);
+                    let (ended, idle) = (proxied.upstream.is_end_stream(), proxied.idle);
                     let now = clock::now();
                     if ended {
                         self.complete(now);
@@ -207,7 +206,7 @@ impl Body for ResponseBody {
         match &self.kind {
             Kind::Ended => true,
             Kind::Short(text) => text.is_none(),
-            Kind::Proxied(proxied) => proxied.incoming.is_end_stream(),
+            Kind::Proxied(proxied) => proxied.upstream.is_end_stream(),
         }
     }
 
@@ -220,7 +219,7 @@ impl Body for ResponseBody {
             Kind::Short(text) => {
                 SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
             }
-            Kind::Proxied(proxied) => proxied.incoming.size_hint(),
+            Kind::Proxied(proxied) => proxied.upstream.size_hint(),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Where a chunked request body ends, by the strict grammar of RFC 9112 §7.1.
+//! Where a chunked body ends, by the strict grammar of RFC 9112 §7.1.
 //!
-//! The bytes themselves are decoded by the HTTP library; this watches them go by, so that a request is refused where another
-//! parser might find another end, and so that what follows is known to be the next request.
+//! A request's is decoded by the HTTP library; this watches it go by, so that it is refused where another parser might find
+//! another end, and so that what follows is known to be the next request. An answer's is decoded by what is found here.
 
 use super::error::ProxyError;
 use crate::domain::ErrorReason;
@@ -64,18 +64,59 @@ impl ChunkScanner {
     pub(super) fn scan(&mut self, input: &[u8]) -> Result<usize, ProxyError> {
         let mut at = 0;
         while at < input.len() && self.state != State::End {
-            if let State::Data(left) = self.state {
-                let here = usize::try_from(left).unwrap_or(usize::MAX).min(input.len() - at);
+            if let Some(here) = self.take_data(input.len() - at) {
                 at += here;
-                // `here` came from a u64 that was at least as large.
-                let left = left - here as u64;
-                self.state = if left == 0 { State::DataCr } else { State::Data(left) };
             } else {
                 self.state = self.step(input[at])?;
                 at += 1;
             }
         }
         Ok(at)
+    }
+
+    /// Goes to the next data in `input`: how many bytes come before it, and how many of it are there. What comes before is of
+    /// no further use but for the trailer section, which is added to `trailers`, its empty line included.
+    ///
+    /// # Errors
+    /// As [`Self::scan`].
+    pub(super) fn stretch(
+        &mut self,
+        input: &[u8],
+        trailers: &mut Vec<u8>,
+    ) -> Result<(usize, usize), ProxyError> {
+        let mut at = 0;
+        while at < input.len() && self.state != State::End {
+            if let Some(here) = self.take_data(input.len() - at) {
+                return Ok((at, here));
+            }
+            if self.is_in_trailers() {
+                trailers.push(input[at]);
+            }
+            self.state = self.step(input[at])?;
+            at += 1;
+        }
+        Ok((at, 0))
+    }
+
+    /// How many of the next `available` bytes are data; `None` outside of data.
+    fn take_data(&mut self, available: usize) -> Option<usize> {
+        let State::Data(left) = self.state else { return None };
+        let here = usize::try_from(left).unwrap_or(usize::MAX).min(available);
+        // `here` came from a u64 that was at least as large.
+        let left = left - here as u64;
+        self.state = if left == 0 { State::DataCr } else { State::Data(left) };
+        Some(here)
+    }
+
+    const fn is_in_trailers(&self) -> bool {
+        matches!(
+            self.state,
+            State::TrailerBegin
+                | State::TrailerName
+                | State::TrailerValue
+                | State::TrailerLf
+                | State::EndLf
+        )
     }
 
     fn step(&mut self, byte: u8) -> Result<State, ProxyError> {
@@ -205,6 +246,32 @@ mod tests {
         assert_eq!(scan(long.as_bytes()), None);
         let trailers = format!("0\r\na: {}\r\n\r\n", "b".repeat(20_000));
         assert_eq!(scan(trailers.as_bytes()), None);
+    }
+
+    /// The data and the trailers of a body that comes in parts of `step` bytes.
+    fn decode(body: &[u8], step: usize) -> Option<(Vec<u8>, Vec<u8>)> {
+        let (mut scanner, mut data, mut trailers) = (ChunkScanner::new(), Vec::new(), Vec::new());
+        for part in body.chunks(step) {
+            let mut at = 0;
+            while at < part.len() && !scanner.is_done() {
+                let (before, here) = scanner.stretch(&part[at..], &mut trailers).ok()?;
+                data.extend_from_slice(&part[at + before..at + before + here]);
+                at += before + here;
+            }
+        }
+        scanner.is_done().then_some((data, trailers))
+    }
+
+    #[test]
+    fn data_and_trailers_are_found_however_they_arrive() {
+        let body = b"5;a=b\r\nhello\r\n1\r\n\n\r\n0\r\nx-sum: 1\r\ny:\r\n\r\n";
+        for step in 1..=body.len() {
+            let (data, trailers) = decode(body, step).unwrap();
+            assert_eq!(data, b"hello\n", "{step}");
+            assert_eq!(trailers, b"x-sum: 1\r\ny:\r\n\r\n", "{step}");
+        }
+        assert_eq!(decode(b"0\r\n\r\n", 1), Some((Vec::new(), b"\r\n".to_vec())));
+        assert_eq!(decode(b"5\r\nhel", 8), None);
     }
 
     proptest::proptest! {

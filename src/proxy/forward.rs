@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 
-use http::{HeaderValue, Request, Response, StatusCode, request, response};
+use http::{HeaderValue, Request, StatusCode, request, response};
 use hyper::body::{Body, Incoming};
 
 use super::{
@@ -94,7 +94,7 @@ impl Exchange<'_> {
         parts: request::Parts,
         mut sending: Sending,
         attempt: &mut Attempt,
-    ) -> Result<(UpstreamConnection, Response<Incoming>), ProxyError> {
+    ) -> Result<(UpstreamConnection, response::Parts), ProxyError> {
         if let Some(fallback) = &mut self.fallback {
             sending = Box::pin(fallback.keep(self.context, sending)).await?;
         }
@@ -211,7 +211,7 @@ impl Exchange<'_> {
         mut request: Request<RequestBody>,
         progress: Option<&BodyProgress>,
         now: Moment,
-    ) -> Result<Response<Incoming>, SendFault> {
+    ) -> Result<response::Parts, SendFault> {
         let downstream = &self.context.downstream;
         upstream.begin(downstream.clone());
         if self.context.expects_continue
@@ -222,11 +222,11 @@ impl Exchange<'_> {
         let timeouts = self.timeouts();
         let patience = if progress.is_none() { timeouts.first_byte } else { timeouts.idle };
         downstream.expect_within(now, patience);
-        let mut answer = pin!(upstream.send(request));
+        upstream.send(request);
         poll_fn(|cx| match downstream.expiry() {
             _ if self.is_recalled() => Poll::Ready(Err(RECALLED.into())),
             Some(expiry) => Poll::Ready(Err(overdue(expiry, progress).into())),
-            None => upstream.poll_response(answer.as_mut(), cx),
+            None => upstream.poll_response(cx),
         })
         .await
     }
@@ -251,16 +251,18 @@ impl Exchange<'_> {
         if progress.is_some_and(BodyProgress::has_begun) {
             return None;
         }
-        if let Some(unsent) = fault.unsent {
-            return Some(*unsent);
-        }
-        if progress.is_some() || !(fault.refused || self.context.method.is_idempotent()) {
-            return None;
-        }
+        let body = match (fault.unsent, progress) {
+            (Some(unsent), Some(_)) => unsent,
+            (Some(_), None) => RequestBody::kept(kept.clone()),
+            (None, None) if fault.refused || self.context.method.is_idempotent() => {
+                RequestBody::kept(kept.clone())
+            }
+            (None, _) => return None,
+        };
         let mut parts = replay::parts(self.context.downstream.head().bytes())?;
         let mut added = self.context.downstream.added_mut();
         headers::forward(&mut parts, self.context, self.choice, self.host, &mut added).ok()?;
-        Some(Request::from_parts(parts, RequestBody::kept(kept.clone())))
+        Some(Request::from_parts(parts, body))
     }
 
     /// Whether a rollback has called the request back.
@@ -271,11 +273,10 @@ impl Exchange<'_> {
     fn take_answer(
         &mut self,
         upstream: UpstreamConnection,
-        answer: Response<Incoming>,
+        parts: response::Parts,
         mut attempt: Attempt,
     ) -> Result<Attempted, ProxyError> {
         let (context, downstream) = (self.context, self.context.downstream.clone());
-        let (parts, incoming) = answer.into_parts();
         let (status, now) = (parts.status.as_u16(), clock::now());
         attempt.answered(status, now);
         if downstream.is_call() && headers::is_call(&parts.headers) {
@@ -291,7 +292,7 @@ impl Exchange<'_> {
             self.fallback.take_if(|fallback| fallback.follows_status(context, status))
         {
             attempt.complete(now);
-            self.release(upstream, incoming, now);
+            self.release(upstream, now);
             return Ok(leave(fallback, &attempt));
         }
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -301,7 +302,6 @@ impl Exchange<'_> {
         let backend = self.context.target(self.choice).backend;
         let witness = self.context.mirror.witness(context, self.choice, &parts);
         let proxied = Proxied {
-            incoming,
             upstream,
             attempt,
             home: (self.context.table.clone(), backend, self.endpoint),
@@ -312,19 +312,17 @@ impl Exchange<'_> {
     }
 
     /// Drops an answer that the client does not get; its connection is kept if the rest has come already.
-    fn release(&self, mut upstream: UpstreamConnection, mut answer: Incoming, now: Moment) {
+    fn release(&self, mut upstream: UpstreamConnection, now: Moment) {
         /// More than one turn of a connection can bring.
         const FRAMES: usize = 16;
         let mut aside = Context::from_waker(Waker::noop());
         for _ in 0..FRAMES {
-            if answer.is_end_stream() {
+            if upstream.is_end_stream() {
                 break;
             }
-            let Poll::Ready(Some(Ok(_))) = upstream.poll_frame(&mut answer, &mut aside) else {
-                return;
-            };
+            let Poll::Ready(Some(Ok(_))) = upstream.poll_frame(&mut aside) else { return };
         }
-        if answer.is_end_stream() && upstream.finish(answer, now) {
+        if upstream.is_end_stream() && upstream.finish(now) {
             let mut pools = self.context.downstream.worker.pools();
             pools.put(self.backend(), self.live_endpoint(), upstream);
         }

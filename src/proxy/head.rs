@@ -1,9 +1,9 @@
-//! The head of a message as bytes, held to RFC 9112 before the HTTP library sees it.
+//! The head of a message as bytes, held to RFC 9112 before anything else is read out of it.
 //!
 //! The library is lenient where two parsers may disagree: bare line feeds, repeated or conflicting framing headers, lists of
 //! transfer codings. A head is therefore collected here until it is complete, each line is checked, and only a head that
-//! can be read in one way is passed on. Everything that one parser alone decides (methods, tokens, status codes) is left to
-//! the library.
+//! can be read in one way is passed on. Everything that one parser alone decides (methods, tokens, values) is left to
+//! whoever reads it then: the library for requests, `upstream/reader.rs` for answers.
 
 use std::ops::Range;
 
@@ -122,6 +122,11 @@ impl Head {
     /// Status code of a complete answer, 100 to 999; 0 for a request.
     pub(super) const fn status(&self) -> u16 {
         self.status
+    }
+
+    /// Header lines so far.
+    pub(super) const fn fields(&self) -> usize {
+        self.lines.saturating_sub(1)
     }
 
     /// Takes `input` up to the end of the head.

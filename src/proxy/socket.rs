@@ -87,6 +87,20 @@ impl Socket {
         }
     }
 
+    /// Whether there is something to read that the kernel has handed over already.
+    pub(super) fn has_plaintext(&mut self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(tls) => {
+                let state = match &mut **tls {
+                    TlsStream::Client(tls) => tls.get_mut().1.process_new_packets(),
+                    TlsStream::Server(tls) => tls.get_mut().1.process_new_packets(),
+                };
+                !state.is_ok_and(|state| state.plaintext_bytes_to_read() == 0)
+            }
+        }
+    }
+
     /// Whether the other side is still there and has said nothing, by the kernel's own word.
     pub(super) fn is_quiet(&mut self) -> bool {
         let mut byte = [MaybeUninit::uninit()];

@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri, Version,
-    header::{CONNECTION, EXPECT, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, EXPECT, FORWARDED, HOST, TE, UPGRADE},
     request,
 };
 
@@ -74,13 +74,9 @@ pub(in crate::proxy) fn forward(
         headers.remove(&X_TIDEGATE_MIRROR);
     }
     match context.downstream.head().framing() {
-        // The library says nothing of a body that is empty; some servers ask for the word.
+        // Of a body that is empty nothing is said otherwise; some servers ask for the word.
         Framing::Length(0) => add_line(added, "content-length", b"0"),
-        // It takes methods that rarely have a body for ones that have none, unless it is told.
-        Framing::Chunked => {
-            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        Framing::Length(_) | Framing::Absent => {}
+        Framing::Length(_) | Framing::Chunked | Framing::Absent => {}
     }
     if let Some(bucket) = choice.bucket {
         let mut digits = itoa::Buffer::new();

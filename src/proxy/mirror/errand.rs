@@ -1,9 +1,8 @@
 //! One copy on its way: sent, answered, compared, and counted once.
 
-use std::{future::poll_fn, pin::pin, rc::Rc, sync::Arc, task::Poll};
+use std::{future::poll_fn, rc::Rc, sync::Arc, task::Poll};
 
 use http::{Request, StatusCode};
-use hyper::body::{Body, Incoming};
 
 use super::{
     CopiedBody, Head,
@@ -124,9 +123,8 @@ impl Errand {
                 })?
             }
         };
-        let (kept, rest) =
-            self.ask(&mut upstream, request, pipe.as_ref().map(|outlet| &*outlet.0)).await?;
-        if upstream.finish(rest, clock::now()) {
+        let kept = self.ask(&mut upstream, request, pipe.as_ref().map(|outlet| &*outlet.0)).await?;
+        if upstream.finish(clock::now()) {
             worker.pools().put(live, endpoint, upstream);
         }
         Ok(kept)
@@ -147,27 +145,27 @@ impl Errand {
         upstream: &mut UpstreamConnection,
         request: Request<RequestBody>,
         pipe: Option<&Pipe>,
-    ) -> Result<(Kept, Incoming), MirrorOutcome> {
+    ) -> Result<Kept, MirrorOutcome> {
         upstream.begin_apart(self.head.added.clone());
-        let mut answer = pin!(upstream.send(request));
+        upstream.send(request);
         let answer = poll_fn(|cx| match pipe.and_then(|pipe| pipe.watch(cx)) {
             Some(outcome) => Poll::Ready(Err(outcome)),
             None => {
-                let polled = upstream.poll_response(answer.as_mut(), cx);
+                let polled = upstream.poll_response(cx);
                 polled.map_err(|_| MirrorOutcome::Failed)
             }
         });
-        let (parts, mut rest) = answer.await?.into_parts();
+        let parts = answer.await?;
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(MirrorOutcome::Failed);
         }
         let room = self.worker.mirrors().room();
         let mut taker = Taker::new(self.mirror.rules.compare, &parts, room);
-        while !rest.is_end_stream() {
+        while !upstream.is_end_stream() {
             let frame = poll_fn(|cx| match pipe.and_then(|pipe| pipe.watch(cx)) {
                 Some(outcome) => Poll::Ready(Some(Err(outcome))),
                 None => {
-                    let polled = upstream.poll_frame(&mut rest, cx);
+                    let polled = upstream.poll_frame(cx);
                     polled.map(|frame| frame.map(|frame| frame.map_err(|_| MirrorOutcome::Failed)))
                 }
             });
@@ -176,7 +174,7 @@ impl Errand {
                 None => break,
             }
         }
-        Ok((taker.finish(), rest))
+        Ok(taker.finish())
     }
 
     /// Holds the copy's answer against the client's, once that is there.

@@ -1,54 +1,64 @@
 //! One HTTP/1.1 connection to an endpoint, driven by the task of the request that uses it.
 //!
-//! The library expects a connection to run as a task beside the request. Here both are one: whoever waits for the answer, or
-//! reads its body, polls the connection, so that an exchange costs no switch between tasks. [`Relay`] stands between the
-//! two: what the connection wakes while it is being polled leads to another turn at once instead of another run of the task.
+//! There is no task and no queue of its own: whoever waits for the answer, or reads its body, writes what is left of the
+//! request and reads what has come. So an exchange costs no switch between tasks.
 
 use std::{
-    future::Future,
-    pin::Pin,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    task::{Context, Poll, Wake, Waker},
+    sync::Arc,
+    task::{Context, Poll, ready},
 };
 
+use bytes::{Bytes, BytesMut};
+use http::{Method, Request, response};
+use hyper::body::{Frame, SizeHint};
+use tokio::io::ReadBuf;
+
 use super::{
-    connection::{Remains, SendFault, Sent},
-    io::{Upstream, UpstreamIo},
+    connection::{Remains, SendFault},
+    io::Upstream,
     pool::same_rules,
+    reader::{Answer, MOST_LINES, Rest, read_head},
+    writer::Writer,
 };
 use crate::{
     domain::{ErrorReason, Moment},
-    proxy::{body::RequestBody, error::ProxyError, socket::Socket, worker::Worker},
+    proxy::{
+        body::RequestBody,
+        downstream::Downstream,
+        error::ProxyError,
+        head::{Head, HeadLimits, Side},
+        socket::Socket,
+        worker::Worker,
+    },
     routing::Home,
     tls::ClientTls,
 };
-use bytes::Bytes;
-use futures_util::task::AtomicWaker;
-use http::{Request, Response};
-use hyper::{body::Incoming, client::conn::http1};
 
-/// Bytes of an answer that the library holds; twice the largest head.
-const BUFFER: usize = 128 * 1024;
+/// Bounds of an answer's head.
+const LIMITS: HeadLimits = HeadLimits { bytes: 64 * 1024, lines: MOST_LINES };
 
-/// Connection state as polled by the library.
-type Http = http1::Connection<UpstreamIo, RequestBody>;
+/// Most of a body that is read at once.
+const MOST_READ: usize = 128 * 1024;
 
 /// A connection to an endpoint that carries one request at a time.
 pub(in crate::proxy) struct Http1Connection {
-    sender: http1::SendRequest<RequestBody>,
-    http: Http,
     shared: Rc<Upstream>,
-    relay: Arc<Relay>,
-    /// The relay, as the library takes it.
-    waker: Waker,
     /// What it was encrypted with.
     tls: Option<Arc<ClientTls>>,
-    /// The library is done with the connection.
-    ended: bool,
+    /// Lines that Tidegate adds to a request that has no client.
+    apart: Vec<u8>,
+    writer: Writer,
+    head: Head,
+    /// The request's method is HEAD.
+    to_head: bool,
+    /// Read and not used yet.
+    carry: Bytes,
+    rest: Rest,
+    /// Another request may follow the present one.
+    keeps: bool,
+    /// The body comes faster than a worker's own buffer takes it, and so gets one to itself.
+    buffer: Option<BytesMut>,
     /// It has carried a request before.
     reused: bool,
     pub(super) idle_since: Moment,
@@ -58,31 +68,31 @@ pub(in crate::proxy) struct Http1Connection {
 
 impl Http1Connection {
     /// Takes a fresh socket, encrypted with `tls` if at all.
-    pub(super) async fn new(
+    pub(super) fn new(
         socket: Socket,
         home: Home,
         tls: Option<Arc<ClientTls>>,
         worker: Rc<Worker>,
-    ) -> hyper::Result<Box<Self>> {
-        let (io, shared) = UpstreamIo::new(socket, worker);
-        let (sender, http) = http1::Builder::new().max_buf_size(BUFFER).handshake(io).await?;
-        let relay = Arc::new(Relay::default());
-        Ok(Box::new(Self {
-            sender,
-            http,
-            shared,
-            waker: relay.clone().into(),
-            relay,
+    ) -> Box<Self> {
+        Box::new(Self {
+            shared: Upstream::new(socket, worker),
             tls,
-            ended: false,
+            apart: Vec::new(),
+            writer: Writer::idle(),
+            head: Head::new(Side::Upstream, LIMITS),
+            to_head: false,
+            carry: Bytes::new(),
+            rest: Rest::Ended,
+            keeps: true,
+            buffer: None,
             reused: false,
             idle_since: Moment::default(),
             home,
-        }))
+        })
     }
 
-    /// What is known of the answer before the library knows it.
-    pub(in crate::proxy) fn shared(&self) -> &Rc<Upstream> {
+    /// What is known of the exchange beside the connection.
+    pub(super) const fn shared(&self) -> &Rc<Upstream> {
         &self.shared
     }
 
@@ -92,183 +102,185 @@ impl Http1Connection {
     }
 
     /// Whether it has carried a request before, and so may have died meanwhile.
-    pub(in crate::proxy) const fn is_reused(&self) -> bool {
+    pub(super) const fn is_reused(&self) -> bool {
         self.reused
     }
 
-    /// Hands the request to the connection; [`Self::poll_response`] then writes it.
-    pub(in crate::proxy) fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = Sent> + use<> {
-        let _aside = self.relay.aside();
-        self.sender.try_send_request(request)
+    /// A request of `client` is about to go out, with the lines that Tidegate adds; interim answers come back to it.
+    pub(super) fn begin(&mut self, client: Rc<Downstream>) {
+        self.shared.begin(Some(client));
+    }
+
+    /// A request without a client is about to go out, with the lines that Tidegate adds.
+    pub(super) fn begin_apart(&mut self, added: Vec<u8>) {
+        self.shared.begin(None);
+        self.apart = added;
+    }
+
+    /// Lets the request's head leave at the end of the turn; [`Self::poll_response`] sees to the rest.
+    pub(super) fn send(&mut self, request: Request<RequestBody>) {
+        let (parts, body) = request.into_parts();
+        self.head.clear();
+        self.to_head = parts.method == Method::HEAD;
+        self.writer = match self.shared.client().as_ref() {
+            Some(client) => Writer::begin(&self.shared, &parts, &client.added(), body),
+            None => Writer::begin(&self.shared, &parts, &self.apart, body),
+        };
     }
 
     /// Writes, reads, and looks whether the answer's head is there.
-    pub(in crate::proxy) fn poll_response<F>(
+    pub(super) fn poll_response(
         &mut self,
-        response: Pin<&mut F>,
-        cx: &Context<'_>,
-    ) -> Poll<Result<Response<Incoming>, SendFault>>
-    where
-        F: Future<Output = Sent>,
-    {
-        self.drive(cx);
-        // The connection alone moves the response on, and it has just been polled with a waker that lasts.
-        match response.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
-            Poll::Ready(Err(mut failed)) => {
-                let unsent = failed.take_message().map(Box::new);
-                let error = self.explain(failed.error());
-                Poll::Ready(Err(SendFault { error, unsent, refused: false }))
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<response::Parts, SendFault>> {
+        let answer = loop {
+            // Whether all of it is out says nothing about the answer.
+            if let Poll::Ready(Err(fault)) = self.writer.poll_send(&self.shared, cx) {
+                break Err(fault);
             }
-            Poll::Pending if self.ended => {
-                let error = ProxyError::new(ErrorReason::UpstreamReset, "the connection closed");
-                Poll::Ready(Err(error.into()))
+            let continued = self.shared.has_continued();
+            match self.poll_head(cx) {
+                // The body that was held back may go now.
+                Poll::Pending if self.shared.has_continued() != continued => {}
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(answer) => break answer,
             }
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    /// Reads the next part of an answer's body.
-    pub(in crate::proxy) fn poll_frame(
-        &mut self,
-        body: &mut Incoming,
-        cx: &Context<'_>,
-    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, ProxyError>>> {
-        use hyper::body::Body;
-        let mut aside = Context::from_waker(Waker::noop());
-        let mut ready = {
-            // Asking tells the connection that the body is wanted.
-            let _aside = self.relay.aside();
-            Pin::new(&mut *body).poll_frame(&mut aside)
         };
-        if ready.is_pending() {
-            self.drive(cx);
-            ready = Pin::new(body).poll_frame(&mut aside);
-        }
-        ready.map(|frame| frame.map(|frame| frame.map_err(|error| self.explain(&error))))
+        Poll::Ready(answer.map_err(|error| {
+            let unsent = (!self.shared.has_written()).then(|| self.writer.take_body());
+            SendFault { error, unsent, refused: false }
+        }))
     }
 
-    /// Gives the connection its turn until it has nothing more to do now.
-    pub(in crate::proxy) fn drive(&mut self, cx: &Context<'_>) {
-        /// More turns than an exchange can need; beyond, others get theirs first.
-        const TURNS: usize = 8;
-        self.relay.parent.register(cx.waker());
-        let mut own = Context::from_waker(&self.waker);
-        for _ in 0..TURNS {
-            if self.ended {
-                return;
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<response::Parts, ProxyError>> {
+        let shared = &self.shared;
+        loop {
+            let mut scratch = shared.worker().scratch();
+            let mut buf = ReadBuf::new(&mut scratch);
+            let read = ready!(shared.poll_read(&mut buf, cx));
+            let mut input = buf.filled();
+            if read.is_err() || input.is_empty() {
+                let within = "the connection broke within the answer's head";
+                let before = "the connection broke before the answer";
+                let why = if shared.has_answered() { within } else { before };
+                return Poll::Ready(Err(broken(why)));
             }
-            if self.relay.stirred.swap(false, Relaxed) {
-                self.shared.wake();
-            }
-            self.relay.polling.store(true, Relaxed);
-            self.ended = self.http.poll_without_shutdown(&mut own).is_ready();
-            self.relay.polling.store(false, Relaxed);
-            if !self.relay.stirred.load(Relaxed) {
-                return;
+            shared.note_answer();
+            while let Some(taken) = self.head.push(input)? {
+                input = &input[taken..];
+                if matches!(self.head.status(), 100 | 102..=199) {
+                    shared.take_interim(&self.head);
+                    self.head.clear();
+                    continue;
+                }
+                let Answer { parts, rest, carry, keeps } =
+                    read_head(&self.head, input, self.to_head)?;
+                (self.rest, self.carry, self.keeps) = (rest, carry, keeps);
+                return Poll::Ready(Ok(parts));
             }
         }
-        cx.waker().wake_by_ref();
     }
 
-    /// Ends an exchange with the rest of its answer; true when the connection can carry another.
-    pub(in crate::proxy) fn finish(&mut self, body: Incoming, now: Moment) -> bool {
-        {
-            let _aside = self.relay.aside();
-            drop(body);
+    /// Whether the answer's body has ended.
+    pub(super) const fn is_end_stream(&self) -> bool {
+        self.rest.is_ended()
+    }
+
+    /// How long the rest of the answer's body is.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.rest.size_hint()
+    }
+
+    /// Reads the next part of the answer's body.
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        if let Poll::Ready(Err(fault)) = self.writer.poll_send(&self.shared, cx) {
+            return Poll::Ready(Some(Err(fault)));
         }
-        if !self.sender.is_ready() {
-            self.drive(&Context::from_waker(Waker::noop()));
+        while !self.rest.is_ended() {
+            if self.carry.is_empty() {
+                match ready!(self.poll_more(cx)) {
+                    Ok(()) if !self.carry.is_empty() => {}
+                    Ok(()) if matches!(self.rest, Rest::UntilClose) => {
+                        self.rest = Rest::Ended;
+                        break;
+                    }
+                    Ok(()) | Err(_) => {
+                        let error = broken("the connection broke within the answer");
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                }
+            }
+            match self.rest.take(&mut self.carry) {
+                Ok(None) => {}
+                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Err(fault) => return Poll::Ready(Some(Err(fault))),
+            }
         }
-        // The task it would wake has nothing to do with it any more.
-        drop(self.relay.parent.take());
-        self.shared.end();
+        Poll::Ready(None)
+    }
+
+    /// Reads what comes next of a body; nothing at the connection's end.
+    ///
+    /// Most of what comes is small and slow: it is copied out of the worker's buffer, so that whoever waits holds none. What
+    /// fills that one is large, and is read where it stays.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let Some(buffer) = &mut self.buffer else {
+            let mut scratch = self.shared.worker().scratch();
+            let mut buf = ReadBuf::new(&mut scratch);
+            ready!(self.shared.poll_read(&mut buf, cx))?;
+            self.carry = Bytes::copy_from_slice(buf.filled());
+            if buf.remaining() == 0 {
+                self.buffer = Some(BytesMut::new());
+            }
+            return Poll::Ready(Ok(()));
+        };
+        // One more than is wanted shows what comes unasked.
+        buffer.reserve(self.rest.wanted().saturating_add(1).min(MOST_READ));
+        match self.shared.poll_fill(buffer, cx) {
+            Poll::Pending => {
+                self.buffer = None;
+                Poll::Pending
+            }
+            Poll::Ready(filled) => {
+                self.carry = buffer.split().freeze();
+                Poll::Ready(filled)
+            }
+        }
+    }
+
+    /// Ends an exchange; true when the connection can carry another.
+    pub(super) fn finish(&mut self, now: Moment) -> bool {
         self.reused = true;
         self.idle_since = now;
-        !self.ended && self.sender.is_ready() && self.shared.is_flushed()
+        self.buffer = None;
+        let complete = self.writer.is_complete(&self.shared);
+        self.writer = Writer::idle();
+        // What came unasked is no answer to the next request.
+        let quiet = self.rest.is_ended() && self.carry.is_empty();
+        self.shared.end() && self.keeps && complete && quiet
     }
 
     /// Whether an idle connection is still good, also by the kernel's word: for requests that cannot be sent twice.
-    pub(super) fn is_surely_alive(&mut self) -> bool {
-        self.is_alive() && self.shared.is_quiet()
+    pub(super) fn is_surely_alive(&self) -> bool {
+        self.shared.is_quiet()
     }
 
     /// Whether an idle connection is still good, as far as is known without asking the kernel.
-    pub(super) fn is_alive(&mut self) -> bool {
-        // An event on an idle connection is its end, or bytes nobody asked for; the library tells.
-        if self.relay.stirred.load(Relaxed) {
-            self.drive(&Context::from_waker(Waker::noop()));
-        }
-        !self.ended && self.sender.is_ready()
+    pub(super) fn is_alive(&self) -> bool {
+        // What has stirred is its end, or bytes nobody asked for, or TLS speaking to itself: then the kernel knows.
+        !self.shared.has_stirred() || self.shared.is_quiet()
     }
 
     /// What is left after a switch of protocols; `None` if the socket has failed meanwhile.
-    pub(in crate::proxy) fn into_remains(self) -> Option<Remains> {
-        let parts = self.http.into_parts();
-        let (ready, unsent) = parts.io.into_rests();
-        let mut read = parts.read_buf.to_vec();
-        read.extend(ready);
-        Some(Remains { socket: self.shared.take_socket()?, read, unsent })
-    }
-
-    fn explain(&self, error: &hyper::Error) -> ProxyError {
-        if let Some(fault) = self.shared.fault() {
-            return fault;
-        }
-        if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
-            return ProxyError::new(ErrorReason::MalformedResponse, "the answer breaks HTTP");
-        }
-        let detail = if self.shared.has_answered() {
-            "the connection broke within the answer"
-        } else {
-            "the connection broke before the answer"
-        };
-        ProxyError::new(ErrorReason::UpstreamReset, detail)
+    pub(super) fn into_remains(self) -> Option<Remains> {
+        let unsent = self.shared.take_out();
+        Some(Remains { socket: self.shared.take_socket()?, read: self.carry.to_vec(), unsent })
     }
 }
 
-/// Takes the connection's wake-ups, and passes them on only where nobody is polling it.
-#[derive(Default)]
-struct Relay {
-    parent: AtomicWaker,
-    /// Somebody polls the connection, or is about to.
-    polling: AtomicBool,
-    /// Something happened since the last poll began.
-    stirred: AtomicBool,
-}
-
-impl Relay {
-    /// What wakes the connection until the guard is dropped is our own doing: it is polled next anyway, or has no need to be.
-    fn aside(&self) -> Aside<'_> {
-        self.polling.store(true, Relaxed);
-        Aside { relay: self, stirred: self.stirred.load(Relaxed) }
-    }
-}
-
-struct Aside<'a> {
-    relay: &'a Relay,
-    stirred: bool,
-}
-
-impl Drop for Aside<'_> {
-    fn drop(&mut self) {
-        self.relay.polling.store(false, Relaxed);
-        self.relay.stirred.store(self.stirred, Relaxed);
-    }
-}
-
-impl Wake for Relay {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.stirred.store(true, Relaxed);
-        if !self.polling.load(Relaxed) {
-            self.parent.wake();
-        }
-    }
+fn broken(why: &'static str) -> ProxyError {
+    ProxyError::new(ErrorReason::UpstreamReset, why)
 }

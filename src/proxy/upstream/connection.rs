@@ -1,18 +1,13 @@
 //! A connection to an endpoint as one request sees it: its own for a while, or a stream of one that many share.
 
 use std::{
-    pin::Pin,
     rc::Rc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use futures_util::future::Either;
-use http::{Request, Response};
-use hyper::{
-    body::{Frame, Incoming},
-    client::conn::TrySendError,
-};
+use http::{Request, response};
+use hyper::body::{Frame, SizeHint};
 
 use super::{Upstream, client::Http1Connection, http2::Http2Stream};
 use crate::{
@@ -37,15 +32,12 @@ pub(in crate::proxy) struct Remains {
     pub(in crate::proxy) unsent: Vec<u8>,
 }
 
-/// What comes of a request that was handed over.
-pub(super) type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
-
 /// Why no answer came.
 pub(in crate::proxy) struct SendFault {
     /// What went wrong.
     pub(in crate::proxy) error: ProxyError,
-    /// The request, where no byte of it was written.
-    pub(in crate::proxy) unsent: Option<Box<Request<RequestBody>>>,
+    /// The request's body, where no byte of the request was written.
+    pub(in crate::proxy) unsent: Option<RequestBody>,
     /// The endpoint says that it has not looked at the request.
     pub(in crate::proxy) refused: bool,
 }
@@ -60,7 +52,7 @@ impl UpstreamConnection {
     /// A request of `client` is about to go out, with the lines that Tidegate adds.
     pub(in crate::proxy) fn begin(&mut self, client: Rc<Downstream>) {
         match self {
-            Self::Http1(own) => own.shared().begin(client),
+            Self::Http1(own) => own.begin(client),
             Self::Http2(stream) => stream.begin(client),
         }
     }
@@ -68,7 +60,7 @@ impl UpstreamConnection {
     /// A request without a client is about to go out, with the lines that Tidegate adds.
     pub(in crate::proxy) fn begin_apart(&mut self, added: Vec<u8>) {
         match self {
-            Self::Http1(own) => own.shared().begin_apart(added),
+            Self::Http1(own) => own.begin_apart(added),
             Self::Http2(stream) => stream.begin_apart(added),
         }
     }
@@ -98,44 +90,55 @@ impl UpstreamConnection {
     }
 
     /// Hands the request over; [`Self::poll_response`] then moves it on.
-    pub(in crate::proxy) fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = Sent> + use<> {
+    pub(in crate::proxy) fn send(&mut self, request: Request<RequestBody>) {
         match self {
-            Self::Http1(own) => Either::Left(own.send(request)),
-            Self::Http2(stream) => Either::Right(stream.send(request)),
+            Self::Http1(own) => own.send(request),
+            Self::Http2(stream) => stream.send(request),
         }
     }
 
     /// Looks whether the answer's head is there.
-    pub(in crate::proxy) fn poll_response<F: Future<Output = Sent>>(
+    pub(in crate::proxy) fn poll_response(
         &mut self,
-        response: Pin<&mut F>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Response<Incoming>, SendFault>> {
+    ) -> Poll<Result<response::Parts, SendFault>> {
         match self {
-            Self::Http1(own) => own.poll_response(response, cx),
-            Self::Http2(stream) => stream.poll_response(response, cx),
+            Self::Http1(own) => own.poll_response(cx),
+            Self::Http2(stream) => stream.poll_response(cx),
         }
     }
 
-    /// Reads the next part of an answer's body.
+    /// Reads the next part of the answer's body.
     pub(in crate::proxy) fn poll_frame(
         &mut self,
-        body: &mut Incoming,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
         match self {
-            Self::Http1(own) => own.poll_frame(body, cx),
-            Self::Http2(_) => Http2Stream::poll_frame(body, cx),
+            Self::Http1(own) => own.poll_frame(cx),
+            Self::Http2(stream) => stream.poll_frame(cx),
         }
     }
 
-    /// Ends an exchange with the rest of its answer; true when the connection can carry another and has to be kept.
-    pub(in crate::proxy) fn finish(&mut self, body: Incoming, now: Moment) -> bool {
+    /// Whether the answer's body has ended.
+    pub(in crate::proxy) fn is_end_stream(&self) -> bool {
         match self {
-            Self::Http1(own) => own.finish(body, now),
+            Self::Http1(own) => own.is_end_stream(),
+            Self::Http2(stream) => stream.is_end_stream(),
+        }
+    }
+
+    /// How long the rest of the answer's body is.
+    pub(in crate::proxy) fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(own) => own.size_hint(),
+            Self::Http2(stream) => stream.size_hint(),
+        }
+    }
+
+    /// Ends an exchange whose answer has ended; true when the connection can carry another and has to be kept.
+    pub(in crate::proxy) fn finish(&mut self, now: Moment) -> bool {
+        match self {
+            Self::Http1(own) => own.finish(now),
             Self::Http2(_) => false,
         }
     }
@@ -143,10 +146,7 @@ impl UpstreamConnection {
     /// What is left after a switch of protocols; `None` if the socket has failed meanwhile.
     pub(in crate::proxy) fn into_remains(self) -> Option<Remains> {
         match self {
-            Self::Http1(own) => {
-                own.shared().end();
-                own.into_remains()
-            }
+            Self::Http1(own) => own.into_remains(),
             Self::Http2(_) => None,
         }
     }

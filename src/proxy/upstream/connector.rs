@@ -123,8 +123,7 @@ async fn open_own(
         worker.pools().share(endpoint, &shared);
         return Ok(UpstreamConnection::Http2(shared.stream(false)));
     }
-    let own = Http1Connection::new(socket, home, tls, worker.clone()).await.map_err(|_| failed)?;
-    Ok(UpstreamConnection::Http1(own))
+    Ok(UpstreamConnection::Http1(Http1Connection::new(socket, home, tls, worker.clone())))
 }
 
 /// What the endpoint speaks: in the clear what the configuration says, else what the handshake agreed on.

@@ -7,24 +7,28 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Request, Response, Uri, Version,
-    header::{CONNECTION, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE},
+    response,
     uri::{Authority, PathAndQuery, Scheme},
 };
 use hyper::{
-    body::{Body, Frame, Incoming},
-    client::conn::http2::{self, SendRequest},
+    body::{Body, Frame, Incoming, SizeHint},
+    client::conn::{
+        TrySendError,
+        http2::{self, SendRequest},
+    },
     rt::Executor,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-use super::connection::{SendFault, Sent};
+use super::connection::SendFault;
 use crate::{
     domain::{ErrorReason, Moment},
     lifecycle::{Tasks, clock},
@@ -143,6 +147,7 @@ impl Http2Connection {
             answered: false,
             client: None,
             apart: Vec::new(),
+            answer: Answer::Ended,
         })
     }
 }
@@ -156,6 +161,20 @@ pub(in crate::proxy) struct Http2Stream {
     client: Option<Rc<Downstream>>,
     /// What Tidegate adds to a request that has no client.
     apart: Vec<u8>,
+    answer: Answer,
+}
+
+/// What comes of a request that was handed over.
+type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+
+/// An answer as far as it has come.
+enum Answer {
+    /// Its head is to come.
+    Awaited(Pin<Box<dyn Future<Output = Sent>>>),
+    /// Its body is.
+    Coming(Incoming),
+    /// Nothing is, or never was.
+    Ended,
 }
 
 impl Drop for Http2Stream {
@@ -187,33 +206,31 @@ impl Http2Stream {
         self.answered
     }
 
-    pub(super) fn send(
-        &mut self,
-        mut request: Request<RequestBody>,
-    ) -> impl Future<Output = Sent> + use<> {
+    pub(super) fn send(&mut self, mut request: Request<RequestBody>) {
         let scheme = if self.connection.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         match &self.client {
             Some(client) => prepare(&mut request, &client.added(), scheme),
             None => prepare(&mut request, &self.apart, scheme),
         }
-        self.sender.try_send_request(request)
+        self.answer = Answer::Awaited(Box::pin(self.sender.try_send_request(request)));
     }
 
-    pub(super) fn poll_response<F: Future<Output = Sent>>(
+    pub(super) fn poll_response(
         &mut self,
-        response: Pin<&mut F>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Response<Incoming>, SendFault>> {
-        response.poll(cx).map(|sent| match sent {
+    ) -> Poll<Result<response::Parts, SendFault>> {
+        let Answer::Awaited(sent) = &mut self.answer else { return Poll::Pending };
+        let sent = ready!(sent.as_mut().poll(cx));
+        self.answer = Answer::Ended;
+        Poll::Ready(match sent {
             Ok(response) => {
                 self.answered = true;
-                Ok(response)
+                let (parts, body) = response.into_parts();
+                self.answer = Answer::Coming(body);
+                Ok(parts)
             }
             Err(mut failed) => {
-                let mut unsent = failed.take_message().map(Box::new);
-                if let (Some(request), Some(client)) = (&mut unsent, &self.client) {
-                    restore(request, &client.added());
-                }
+                let unsent = failed.take_message().map(Request::into_body);
                 let error = failed.error();
                 Err(SendFault { error: explain(error), unsent, refused: is_refused(error) })
             }
@@ -221,11 +238,26 @@ impl Http2Stream {
     }
 
     pub(super) fn poll_frame(
-        body: &mut Incoming,
+        &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        let Answer::Coming(body) = &mut self.answer else { return Poll::Ready(None) };
         let frame = Pin::new(body).poll_frame(cx);
         frame.map(|frame| frame.map(|frame| frame.map_err(|error| explain(&error))))
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        match &self.answer {
+            Answer::Coming(body) => body.is_end_stream(),
+            Answer::Awaited(_) | Answer::Ended => true,
+        }
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match &self.answer {
+            Answer::Coming(body) => body.size_hint(),
+            Answer::Awaited(_) | Answer::Ended => SizeHint::with_exact(0),
+        }
     }
 }
 
@@ -248,23 +280,6 @@ fn prepare(request: &mut Request<RequestBody>, added: &[u8], scheme: Scheme) {
         headers.remove(name);
     }
     headers.extend(lines(added));
-}
-
-/// A request that was not sent, as it was before.
-fn restore(request: &mut Request<RequestBody>, added: &[u8]) {
-    let host = request.uri().authority().map(|authority| authority.as_str().to_owned());
-    if let Some(path) = request.uri().path_and_query().cloned() {
-        *request.uri_mut() = path.into();
-    }
-    *request.version_mut() = Version::HTTP_11;
-    let headers = request.headers_mut();
-    lines(added).for_each(|(name, _)| drop(headers.remove(name)));
-    if let Some(host) = host.and_then(|host| HeaderValue::try_from(host).ok()) {
-        headers.insert(HOST, host);
-    }
-    if headers.contains_key(TE) {
-        headers.insert(CONNECTION, HeaderValue::from_static("te"));
-    }
 }
 
 /// The header lines that Tidegate adds.
@@ -334,11 +349,5 @@ mod tests {
             )
         );
         assert_eq!(headers.len(), 3);
-        restore(&mut request, b"x-a: 1\r\nx-b: 2: 3\r\n");
-        assert_eq!(
-            (request.uri().path(), &request.headers()[HOST]),
-            ("/a", &HeaderValue::from_static("example.test:80"))
-        );
-        assert_eq!(request.headers().len(), 3);
     }
 }

@@ -7,6 +7,8 @@ mod connector;
 mod http2;
 mod io;
 mod pool;
+mod reader;
+mod writer;
 
 pub(super) use connection::{Remains, SendFault, UpstreamConnection};
 pub(super) use connector::connect;

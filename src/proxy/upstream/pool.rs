@@ -43,7 +43,7 @@ impl Pools {
         let fresh = |c: &Http1Connection| now.since(c.idle_since) < backend.pool_idle_timeout;
         while !idle.is_empty() {
             // An endpoint that closes after an answer does so soon: the one that has been open for longest is the safest.
-            let mut connection = if surely { idle.remove(0) } else { idle.pop()? };
+            let connection = if surely { idle.remove(0) } else { idle.pop()? };
             if !fresh(&connection) && !surely {
                 // The others are older still.
                 idle.clear();
@@ -125,7 +125,7 @@ impl Pools {
         }
         self.idle.retain(|id, idle| {
             let Some(timeout) = known.get(id) else { return false };
-            idle.retain_mut(|c| now.since(c.idle_since) < *timeout && c.is_alive());
+            idle.retain(|c| now.since(c.idle_since) < *timeout && c.is_alive());
             !idle.is_empty()
         });
         self.shared.retain(|id, shared| {
