@@ -32,7 +32,7 @@ use crate::{
     lifecycle::{Drain, Signal, Signals, TaskFailure, Tasks, clock, descriptors},
     proxy::{self, Workers, WorkersParts},
     telemetry::{
-        self, AccessLog, Event, EventKind, EventSink, Recorder, SpanSink,
+        self, AccessLog, Event, EventKind, EventSink, Recorder,
         logging::{self, LogControl},
     },
 };
@@ -216,14 +216,12 @@ impl App {
         };
         let (controller, handle) = Controller::new(setup)?;
         controller.keep_drained(&drained);
-        let table = controller.table();
         let access = AccessLog::start(&config.log.access.path, recorder.clone())?;
-        let (spans, inbox) = SpanSink::new(recorder.clone());
-        let traces =
-            TraceExporter::start(inbox, handle.config(), outbound, recorder.clone(), &tasks);
+        let (traces, spans) =
+            TraceExporter::start(handle.config(), outbound, recorder.clone(), &tasks);
         let parts = WorkersParts {
             count,
-            table,
+            table: controller.table(),
             recorder,
             events: events.clone(),
             tasks: tasks.clone(),

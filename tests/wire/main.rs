@@ -38,6 +38,7 @@ mod slow;
 mod stage;
 mod tls;
 mod tls_upstream;
+mod trace_sampling;
 mod traces;
 mod upgrade;
 mod upstream_faults;

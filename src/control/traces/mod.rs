@@ -19,7 +19,7 @@ use crate::{
     config::Config,
     domain::Moment,
     lifecycle::{Tasks, clock},
-    telemetry::{Recorder, SpanBatch, spans::MOST_SPANS},
+    telemetry::{Recorder, SpanBatch, SpanSink, spans::MOST_SPANS},
 };
 
 /// Time for the last spans, at the end of the process.
@@ -33,18 +33,18 @@ pub struct TraceExporter {
 }
 
 impl TraceExporter {
-    /// Sends what comes into `inbox` by `outbound`, as the configuration of the moment has it.
+    /// Sends by `outbound` what comes through the sink, as the configuration of the moment has it.
     pub fn start(
-        inbox: mpsc::Receiver<SpanBatch>,
         config: watch::Receiver<Arc<Config>>,
         outbound: Outbound,
         recorder: Arc<Recorder>,
         tasks: &Tasks,
-    ) -> Self {
+    ) -> (Self, SpanSink) {
+        let (sink, inbox) = SpanSink::new(recorder.clone());
         let (ending, ends) = watch::channel(false);
         let sender =
             Sender { inbox, desk: Desk::new(config, outbound, recorder, ends.clone()), ends };
-        Self { task: tasks.spawn("traces", sender.run()), ending }
+        (Self { task: tasks.spawn("traces", sender.run()), ending }, sink)
     }
 
     /// Sends what is left, each batch once, and waits for that a moment.
@@ -130,7 +130,6 @@ mod tests {
     use crate::{
         config,
         control::outbound::tests::{answer, server},
-        telemetry::SpanSink,
     };
 
     const MINIMAL: &str = include_str!("../../../config/examples/minimal.toml");
@@ -146,10 +145,9 @@ mod tests {
         let config = |delay| Arc::new(config::parse(&text(delay), "test.toml", &|_| None).unwrap());
         let (present, watched) = watch::channel(config("1h"));
         let recorder = Arc::new(Recorder::new(1));
-        let (sink, inbox) = SpanSink::new(recorder.clone());
         let tasks = Tasks::new(|failure| panic!("{failure}"));
-        let exporter =
-            TraceExporter::start(inbox, watched, Outbound::default(), recorder.clone(), &tasks);
+        let (exporter, sink) =
+            TraceExporter::start(watched, Outbound::default(), recorder.clone(), &tasks);
         let exported = || recorder.snapshot().spans.exported;
         let hand_over = |spans: usize| {
             let mut buffer = sink.buffer();
