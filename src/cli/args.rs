@@ -21,6 +21,13 @@ pub(super) struct Args {
 const EXIT_CODES: &str = "Exit codes: 0 done, 65 refused, 69 no proxy answers, 71 cannot bind, \
                           78 bad configuration.";
 
+const ENDPOINT_HELP: &str = "\
+A drained endpoint stays out over reloads, until `ready` or the end of the process; `ready` also ends
+an ejection, but an endpoint that its health checks find unhealthy stays out until they find it well.
+
+Examples: tidegate endpoint blue 10.0.0.1:8080 drain --reason \"new disk\"
+          tidegate endpoint blue unix:/run/app.sock ready";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Serve in the foreground until TERM or INT; HUP reloads, USR1 reopens the access log, USR2 upgrades
@@ -117,12 +124,13 @@ pub(super) enum Command {
         output: Option<PathBuf>,
     },
     /// Take an endpoint out of use, or back
+    #[command(after_help = ENDPOINT_HELP)]
     Endpoint {
         #[command(flatten)]
         proxy: Proxy,
         /// Name of the backend
         backend: String,
-        /// Address as the configuration writes it
+        /// Address as the configuration writes it, and `tidegate status` shows it
         address: String,
         /// `drain`: no new requests, running ones finish; `ready`: new requests again
         #[arg(value_parser = verb)]

@@ -266,5 +266,6 @@ mod tests {
     fn a_path_holds_any_text() {
         assert_eq!(segment("127.0.0.1:9001"), "127.0.0.1:9001");
         assert_eq!(segment("[::1]:80/ä"), "%5B::1%5D:80%2F%C3%A4");
+        assert_eq!(segment("unix:/run/app.sock"), "unix:%2Frun%2Fapp.sock");
     }
 }

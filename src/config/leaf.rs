@@ -8,7 +8,7 @@ use toml::{Spanned, de::DeValue};
 
 use super::{
     fault::{Refusal, quote},
-    reader::{Read, Reader, expected, not_yet},
+    reader::{Read, Reader, expected},
     units::{MAX_DURATION, format_duration, format_size, parse_duration, parse_size},
 };
 use crate::domain::{BackendName, EndpointAddress, RouteName, StepName, Weight};
@@ -324,7 +324,8 @@ macro_rules! from_text {
 from_text! {
     SocketAddr, "an address such as \"0.0.0.0:8080\"", parse_socket_address;
     IpNet, "a network such as \"10.0.0.0/8\"", parse_network;
-    EndpointAddress, "an endpoint such as \"127.0.0.1:9001\"", parse_endpoint;
+    EndpointAddress, "an endpoint such as \"127.0.0.1:9001\" or \"unix:/run/app.sock\"",
+        |text: &str| text.parse().map_err(say);
     RouteName, "a name", |text| Self::new(text).map_err(say);
     BackendName, "a name", |text| Self::new(text).map_err(say);
     StepName, "a name", |text| Self::new(text).map_err(say);
@@ -347,13 +348,6 @@ fn parse_network(text: &str) -> Result<IpNet, Refusal> {
         Refusal::new(format!("{} is no network", quote(text)))
             .hint("write an address and a prefix length: \"10.0.0.0/8\" or \"fd00::/8\"")
     })
-}
-
-fn parse_endpoint(text: &str) -> Result<EndpointAddress, Refusal> {
-    if text.starts_with("unix:") {
-        return Err(not_yet("an endpoint on a unix socket", None));
-    }
-    text.parse().map_err(say)
 }
 
 impl Leaf for Weight {

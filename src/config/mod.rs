@@ -12,6 +12,7 @@ mod explain;
 mod facts;
 mod fallback;
 mod fault;
+mod health_check;
 mod json_path;
 mod leaf;
 mod load;

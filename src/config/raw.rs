@@ -11,13 +11,14 @@ use super::{
     defaults,
     edge::raw::{Access, Compress, ErrorPages, Headers, RateLimit, Redirect, Rewrite},
     fallback::HeaderOrNone,
+    health_check::HealthCheck,
     leaf::{DurationOrOff, Line, Mode, Size, SizeOrOff, SizeOrUnlimited, Whole, Workers},
     model::{
         BackendProtocol, FallbackCause, HostPattern, LogFormat, LogLevel, PathPattern, Protocol,
     },
     outside::raw::{MAX_OUTSIDE, Metric, Notify, Traces},
     patterns::HostName,
-    resilience::{CountOrUnlimited, Ejection, HealthCheck, Retry},
+    resilience::{CountOrUnlimited, Ejection, Retry},
     rollout::{
         leaf::CountOrOff,
         raw::{MAX_ROLLOUTS, Rollout},
@@ -177,7 +178,8 @@ section! {
 section! {
     /// A version of the application: a group of endpoints.
     Backend {
-        /// Addresses as "host:port"; a name is one endpoint, however many addresses it has.
+        /// Addresses as "host:port", where a name is one endpoint, however many addresses it has; or
+        /// "unix:/path" of a socket.
         required endpoints: List<EndpointAddress, 1, 1_000>;
         /// What they speak: over TLS the handshake agrees on it (ALPN), and "auto" takes what the
         /// endpoint prefers; without TLS, "h2" is by prior knowledge.

@@ -69,6 +69,7 @@ fn the_commented_file_has_every_key_of_the_schema() {
     let mut missing = Vec::new();
     compare(&schema(), &written, "", &mut missing);
     let alternatives = [
+        "backend.health_check.service",
         "rollout.check.exec",
         "rollout.hook.url",
         "route.override.cookie",

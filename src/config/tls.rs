@@ -48,7 +48,8 @@ pub(super) mod raw {
         BackendTls {
             /// PEM file with the authorities whose endpoints are taken; the platform's without it.
             optional ca: PathBuf;
-            /// The name that the endpoints' certificates must have; without it each endpoint's own.
+            /// The name that the endpoints' certificates must have; without it each endpoint's own. Those
+            /// on unix sockets have none.
             optional server_name: HostName;
             /// PEM file with the certificate that is shown to endpoints that ask for one.
             optional client_cert: PathBuf;

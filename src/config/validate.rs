@@ -12,6 +12,7 @@ use super::{
     edge,
     fallback::Wanted,
     fault::{Refusal, nearest, quote},
+    health_check,
     model::{self, BackendProtocol, Config},
     outside, raw,
     reader::{At, Reader},
@@ -19,10 +20,7 @@ use super::{
     source::Span,
     tls,
 };
-use crate::domain::BackendName;
-
-/// Longest path of a unix socket: `sun_path` less its final zero.
-const MAX_SOCKET_PATH: usize = 107;
+use crate::domain::{BackendName, EndpointAddress, Location, MAX_SOCKET_PATH};
 
 /// The configuration that `file` describes. `None` only after a fault; with faults it may also be a
 /// wrong one.
@@ -231,11 +229,15 @@ fn backends(
             let hint = format!("add [{}], or say \"http/1.1\" or \"h2\"", key("tls"));
             reader.fault(protocol.span, key("protocol"), refusal.hint(hint));
         }
-        let health_check = section
-            .health_check
-            .map(|check| resilience::health_check(check.value, &key("health_check"), reader));
+        let speaks = section.protocol.value;
+        let health_check = section.health_check.map(|check| {
+            health_check::health_check(check.value, speaks, &key("health_check"), reader)
+        });
         let ejection = resilience::ejection(&section.ejection, &key("ejection"), reader);
-        let tls = section.tls.map(|section| tls::backend(&section.value, &key("tls"), reader));
+        let tls = section.tls.map(|section| {
+            refuse_nameless(&section, &endpoints, &key("tls"), reader);
+            tls::backend(&section.value, &key("tls"), reader)
+        });
         model::Backend {
             tls,
             endpoints: endpoints.into_iter().map(|endpoint| endpoint.value).collect(),
@@ -253,6 +255,26 @@ fn backends(
         }
     };
     named.into_iter().map(backend).collect()
+}
+
+/// A unix socket has no name that a certificate could have.
+fn refuse_nameless(
+    section: &At<tls::raw::BackendTls>,
+    endpoints: &[At<EndpointAddress>],
+    key: &str,
+    reader: &mut Reader<'_>,
+) {
+    let is_unix = |at: &&At<EndpointAddress>| matches!(at.value.location(), Location::Unix(_));
+    let named =
+        section.value.server_name.is_some() || reader.has_fault_at(&format!("{key}.server_name"));
+    if let Some(endpoint) = endpoints.iter().find(is_unix).filter(|_| !named) {
+        let refusal = Refusal::new(format!(
+            "no certificate can be for {}: a unix socket has no name",
+            quote(endpoint.value.as_str())
+        ));
+        let hint = "add server_name: the name that the endpoints' certificates have";
+        reader.fault(section.span, key, refusal.hint(hint));
+    }
 }
 
 /// Faults for the values of a list that came before.

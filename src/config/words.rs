@@ -5,6 +5,7 @@ use toml::de::DeValue;
 
 use super::{
     fault::{Refusal, nearest, quote},
+    health_check::HealthKind,
     leaf::{Leaf, text},
     model::{
         Algorithm, BackendProtocol, CheckTarget, FallbackCause, LogFormat, LogLevel, MetricUnit,
@@ -98,6 +99,11 @@ words! {
         "connect" => RetryCause::Connect,
         "refused" => RetryCause::Refused,
         "reset_before_response" => RetryCause::ResetBeforeResponse,
+    } later [];
+    HealthKind {
+        "http" => HealthKind::Http,
+        "tcp" => HealthKind::Tcp,
+        "grpc" => HealthKind::Grpc,
     } later [];
     MirrorDepth {
         "off" => MirrorDepth::Off,

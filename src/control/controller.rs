@@ -333,13 +333,13 @@ impl Controller {
             EndpointVerb::Ready => (EventKind::EndpointReady, "takes requests again"),
         };
         let now = clock::now();
-        let before = status::endpoint_status(endpoint, now);
+        let before = status::endpoint_status(backend, endpoint, now);
         if wish.verb == EndpointVerb::Ready && !endpoint.is_usable(now) {
             endpoint.availability().lift();
             endpoint.availability().start_slowly(now, backend.ejection.slow_start);
         }
         endpoint.set_drained(wish.verb == EndpointVerb::Drain);
-        let after = status::endpoint_status(endpoint, now);
+        let after = status::endpoint_status(backend, endpoint, now);
         let subject = format!("{}/{}", wish.backend, wish.address);
         let message = with_reason(text, wish.reason.as_deref());
         let event = Event::new(kind, clock::wall_millis(), subject, message);

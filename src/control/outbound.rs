@@ -6,15 +6,18 @@
 
 mod direct;
 
-use std::{error::Error as _, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+pub(super) use direct::connect;
+
+use std::{error::Error as _, io, path::Path, sync::Arc, time::Duration};
 
 use reqwest::{Client, ClientBuilder, Method, header::HeaderMap, redirect};
 use tokio::{net::lookup_host, sync::OnceCell};
 
 use crate::{
     config::model::BackendProtocol,
-    domain::EndpointAddress,
+    domain::{EndpointAddress, Location},
     lifecycle::{clock, read_regular},
+    routing::Peer,
     telemetry::SELF_ACTOR,
     tls::ClientTls,
 };
@@ -52,9 +55,23 @@ pub(super) struct Place<'p> {
 }
 
 impl Place<'_> {
-    /// Neither certificates nor HTTP/2.
-    pub(super) const fn is_plain(self) -> bool {
-        self.tls.is_none() && !self.may_speak_http2()
+    /// Neither certificates, nor HTTP/2, nor a unix socket.
+    pub(super) fn is_plain(self) -> bool {
+        let has_host = matches!(self.address.location(), Location::Network { .. });
+        has_host && self.tls.is_none() && !self.may_speak_http2()
+    }
+
+    /// Everywhere it listens, looked up now.
+    ///
+    /// # Errors
+    /// The system's own.
+    pub(super) async fn peers(self) -> io::Result<Vec<Peer>> {
+        match self.address.location() {
+            Location::Network { host, port } => {
+                Ok(lookup_host((host, port)).await?.map(Peer::Tcp).collect())
+            }
+            Location::Unix(path) => Ok(vec![Peer::Unix(path.into())]),
+        }
     }
 
     /// Without a handshake there is nothing that an endpoint could agree to.
@@ -73,6 +90,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
+    /// What followed the body, of an endpoint that is not plain.
+    pub(super) trailers: HeaderMap,
     /// From the begin of the request to the last byte of the answer.
     pub(super) took: Duration,
 }
@@ -130,9 +149,9 @@ impl Outbound {
         }
         let timeout = outgoing.timeout;
         let asked = tokio::time::timeout(timeout, async {
-            let found = lookup_host((address.host(), address.port())).await;
+            let found = place.peers().await;
             let found = found.map_err(|why| OutboundError::Broken(why.to_string()))?;
-            ask_among(place, &found.collect::<Vec<_>>(), path, outgoing).await
+            ask_among(place, &found, path, outgoing).await
         });
         asked.await.unwrap_or(Err(OutboundError::Timeout(timeout)))
     }
@@ -144,36 +163,12 @@ impl Outbound {
 /// [`OutboundError`].
 pub(super) async fn ask_among(
     place: Place<'_>,
-    found: &[SocketAddr],
+    found: &[Peer],
     path: &str,
     outgoing: Outgoing<'_>,
 ) -> Result<Answer, OutboundError> {
-    match place.tls {
-        Some(tls) if !place.may_speak_http2() => {
-            ask_under(tls, (place.address, found), path, outgoing).await
-        }
-        // Rare, and large.
-        _ => Box::pin(direct::ask(place, found, path, outgoing)).await,
-    }
-}
-
-async fn ask_under(
-    tls: &ClientTls,
-    (address, found): (&EndpointAddress, &[SocketAddr]),
-    path: &str,
-    outgoing: Outgoing<'_>,
-) -> Result<Answer, OutboundError> {
-    let broken = |why: &dyn std::fmt::Display| OutboundError::Broken(why.to_string());
-    let (name, port) = (tls.name_for(address).map_err(|why| broken(&why))?, address.port());
-    let name = name.to_str();
-    let client = plain_builder()
-        .tls_backend_preconfigured((**tls.config()).clone())
-        .resolve_to_addrs(&name, found)
-        .build()
-        .map_err(|error| OutboundError::Client(told(&error)))?;
-    let host = if name.contains(':') { format!("[{name}]") } else { name.into_owned() };
-    let url = format!("https://{host}:{port}{path}");
-    exchange(&client, Outgoing { url: &url, ..outgoing }).await
+    // Rare, and large.
+    Box::pin(direct::ask(place, found, path, outgoing)).await
 }
 
 async fn exchange(client: &Client, outgoing: Outgoing<'_>) -> Result<Answer, OutboundError> {
@@ -190,7 +185,7 @@ async fn exchange(client: &Client, outgoing: Outgoing<'_>) -> Result<Answer, Out
     }
     let headers = std::mem::take(answer.headers_mut());
     let took = clock::now().since(began);
-    Ok(Answer { status: answer.status().as_u16(), headers, body, took })
+    Ok(Answer { status: answer.status().as_u16(), headers, body, trailers: HeaderMap::new(), took })
 }
 
 /// Makes the client beside the runtime, since it reads from a disk, which may hang.
@@ -275,116 +270,4 @@ pub(super) async fn read_secret(path: &Path) -> Result<String, String> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use std::net::SocketAddr;
-
-    use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpListener,
-        sync::mpsc,
-    };
-
-    use super::*;
-
-    /// Answers each connection with the next of `answers`, the last of them for ever, and gives the requests.
-    #[allow(clippy::disallowed_methods, reason = "a panic here fails the test that waits for it")]
-    pub(in crate::control) async fn server(
-        answers: Vec<String>,
-    ) -> (SocketAddr, mpsc::Receiver<String>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (sender, requests) = mpsc::channel(64);
-        tokio::spawn(async move {
-            for turn in 0.. {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let mut request = Vec::new();
-                let mut buffer = [0; 4096];
-                while !is_whole(&request) {
-                    match stream.read(&mut buffer).await {
-                        Ok(0) | Err(_) => break,
-                        Ok(count) => request.extend_from_slice(&buffer[..count]),
-                    }
-                }
-                let answer = &answers[turn.min(answers.len() - 1)];
-                // Who has gone reads nothing more.
-                stream.write_all(answer.as_bytes()).await.ok();
-                sender.send(String::from_utf8_lossy(&request).into_owned()).await.ok();
-            }
-        });
-        (address, requests)
-    }
-
-    fn is_whole(request: &[u8]) -> bool {
-        let Some(at) = request.windows(4).position(|part| part == b"\r\n\r\n") else {
-            return false;
-        };
-        let (head, body) = (String::from_utf8_lossy(&request[..at]), &request[at + 4..]);
-        let head = head.to_ascii_lowercase();
-        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
-        length.is_none_or(|length| body.len() >= length.parse().unwrap())
-    }
-
-    /// A whole answer with a body.
-    pub(in crate::control) fn answer(status: u16, headers: &str, body: &str) -> String {
-        let length = body.len();
-        format!(
-            "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}"
-        )
-    }
-
-    fn get(url: &str) -> Outgoing<'_> {
-        Outgoing {
-            method: Method::GET,
-            url,
-            headers: HeaderMap::new(),
-            body: Vec::new(),
-            timeout: Duration::from_secs(20),
-        }
-    }
-
-    #[tokio::test]
-    async fn an_answer_is_read_whole_and_a_redirect_is_one() {
-        let moved = answer(302, "location: http://127.0.0.1:1/\r\n", "elsewhere");
-        let (address, mut requests) = server(vec![moved]).await;
-        let outbound = Outbound::default();
-        let answer = outbound.ask(get(&format!("http://{address}/a?b=c"))).await.unwrap();
-        assert_eq!((answer.status, &answer.body[..]), (302, &b"elsewhere"[..]));
-        let request = requests.recv().await.unwrap();
-        assert!(request.starts_with("GET /a?b=c HTTP/1.1\r\n"), "{request}");
-        assert!(request.contains("user-agent: tidegate/"), "{request}");
-    }
-
-    #[tokio::test]
-    async fn an_endless_answer_and_a_silent_server_are_given_up() {
-        let endless = answer(200, "", &"x".repeat(MAX_ANSWER + 1));
-        let (address, _requests) = server(vec![endless]).await;
-        let outbound = Outbound::default();
-        let error = outbound.ask(get(&format!("http://{address}/"))).await.unwrap_err();
-        assert_eq!(error, OutboundError::TooLong);
-
-        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", silent.local_addr().unwrap());
-        let timeout = Duration::from_millis(30);
-        let error = outbound.ask(Outgoing { timeout, ..get(&url) }).await.unwrap_err();
-        assert_eq!(error, OutboundError::Timeout(timeout));
-    }
-
-    #[tokio::test]
-    async fn an_error_says_why_and_not_where() {
-        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let url = format!("http://{closed}/secret");
-        let error = Outbound::default().ask(get(&url)).await.unwrap_err().to_string();
-        assert!(error.contains("refused") && !error.contains("secret"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn a_secret_is_the_text_of_its_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("token");
-        assert!(read_secret(&path).await.unwrap_err().contains("No such file"));
-        std::fs::write(&path, " \n").unwrap();
-        assert!(read_secret(&path).await.unwrap_err().ends_with("it is empty"));
-        std::fs::write(&path, "abc\n").unwrap();
-        assert_eq!(read_secret(&path).await.unwrap(), "abc");
-    }
-}
+pub(super) mod tests;

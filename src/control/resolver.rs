@@ -13,7 +13,7 @@ use tokio::{net::lookup_host, sync::Semaphore, task::AbortHandle};
 
 use crate::{
     config::Config,
-    domain::BackendName,
+    domain::{BackendName, Location},
     lifecycle::{Tasks, clock},
     routing::{Endpoint, EndpointId, Table},
     telemetry::{Event, EventKind, EventSink},
@@ -110,10 +110,10 @@ async fn resolve(
 
 async fn look_up(shared: &Shared, endpoint: &Endpoint) -> Result<(), String> {
     let address = endpoint.address();
-    let host = (address.host(), address.port());
+    let Location::Network { host, port } = address.location() else { return Ok(()) };
     let found = {
         let _turn = shared.turns.acquire().await;
-        match tokio::time::timeout(PATIENCE, lookup_host(host)).await {
+        match tokio::time::timeout(PATIENCE, lookup_host((host, port))).await {
             Ok(Ok(found)) => Ok(found.collect::<Vec<_>>()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
@@ -159,7 +159,7 @@ fn news(subject: String, endpoint: &Endpoint, found: Result<(), String>) -> Even
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::Recorder;
+    use crate::{routing::Peer, telemetry::Recorder};
 
     fn shared() -> (Arc<Shared>, tokio::sync::mpsc::Receiver<Event>) {
         let (events, inbox) = EventSink::new(Arc::new(Recorder::new(1)));
@@ -176,7 +176,11 @@ mod tests {
         let every = Duration::from_millis(5);
         let _local = resolver.run(backend.clone(), local.clone(), every);
         let known = local.addresses().resolved().await.unwrap();
-        assert!(known.iter().all(|address| address.ip().is_loopback() && address.port() == 80));
+        let local = |peer: &Peer| match peer {
+            Peer::Tcp(address) => address.ip().is_loopback() && address.port() == 80,
+            Peer::Unix(_) => false,
+        };
+        assert!(known.iter().all(local));
 
         let _nowhere = resolver.run(backend, nowhere.clone(), every);
         assert!(nowhere.addresses().resolved().await.is_none());

@@ -232,14 +232,18 @@ pub(super) fn route_status(route: &Route, hand: &HandSplits) -> RouteStatus {
 pub(super) fn backends(table: &Table, rates: &Rates, now: Moment) -> Vec<BackendStatus> {
     let status = |backend: &Backend| BackendStatus {
         name: backend.name.clone(),
-        endpoints: backend.endpoints.iter().map(|e| endpoint_status(e, now)).collect(),
+        endpoints: backend.endpoints.iter().map(|e| endpoint_status(backend, e, now)).collect(),
         rate: rates.get(&backend.name).copied().unwrap_or_default(),
     };
     table.backends().iter().map(|backend| status(backend)).collect()
 }
 
-/// One endpoint. What an operator decided is told before what its checks say, and that before what its requests say.
-pub(in crate::control) fn endpoint_status(endpoint: &Endpoint, now: Moment) -> EndpointStatus {
+/// One endpoint of `backend`. What an operator decided is told before what its checks say, and that before what its requests say.
+pub(in crate::control) fn endpoint_status(
+    backend: &Backend,
+    endpoint: &Endpoint,
+    now: Moment,
+) -> EndpointStatus {
     let availability = endpoint.availability();
     let seconds = |span: Duration| span.as_secs_f64().ceil();
     let (state, detail) = if availability.is_drained() {
@@ -249,7 +253,8 @@ pub(in crate::control) fn endpoint_status(endpoint: &Endpoint, now: Moment) -> E
     } else if availability.is_ejected(now) {
         let left = seconds(availability.ejected_for(now));
         (EndpointState::Ejected, Some(format!("for another {left} s")))
-    } else if !availability.slow_for(now).is_zero() {
+    } else if !availability.slow_for(now).is_zero() && backend.usable(now) > 1 {
+        // One that is alone gets all, however it starts.
         let left = seconds(availability.slow_for(now));
         (EndpointState::Ready, Some(format!("starts slowly, full share in {left} s")))
     } else {

@@ -19,7 +19,7 @@ mod text;
 pub mod verdict;
 mod weight;
 
-pub use backend::{Balance, EndpointAddress, EndpointAddressError};
+pub use backend::{Balance, EndpointAddress, EndpointAddressError, Location, MAX_SOCKET_PATH};
 pub use check::{CheckCategory, CheckResult, CheckStage};
 pub use condition::Condition;
 pub use duration::{format_duration, parse_duration};

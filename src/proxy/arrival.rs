@@ -42,7 +42,7 @@ pub(super) fn begin(arrival: Arrival, worker: &Rc<Worker>, name: &'static str) {
             let Arrival { acceptor, settings, stream, peer, place } = arrival;
             let socket = match settings.tls.is_some() {
                 true => Box::pin(handshake::run(stream, &acceptor, &settings, &worker)).await,
-                false => Some(Socket::Plain(stream)),
+                false => Some(Socket::Plain(stream.into())),
             };
             if let Some(socket) = socket {
                 let downstream = open(acceptor, settings, peer, socket, &worker, &registration);
@@ -55,7 +55,7 @@ pub(super) fn begin(arrival: Arrival, worker: &Rc<Worker>, name: &'static str) {
     }
     let Some((arrival, held)) = admit(arrival, &worker) else { return };
     let Arrival { acceptor, settings, stream, peer, place } = arrival;
-    let socket = Socket::Plain(stream);
+    let socket = Socket::Plain(stream.into());
     let downstream = open(acceptor, settings, peer, socket, &worker, &registration);
     tasks.spawn_local(name, async move {
         connection::run(downstream).await;

@@ -40,7 +40,7 @@ async fn shake(stream: TcpStream, settings: &Listener, worker: &Worker) -> Optio
     let limits = settings.tls.as_ref()?;
     // The certificates of this moment: connections that began keep theirs.
     let tls = worker.table().tls().listener(settings.bind)?.config().clone();
-    let accepting = TlsAcceptor::from(tls).accept(Wire::new(stream)).into_fallible();
+    let accepting = TlsAcceptor::from(tls).accept(Wire::new(stream.into())).into_fallible();
     let shard = worker.shard();
     match tokio::time::timeout(limits.handshake_timeout, accepting).await {
         Ok(Ok(stream)) => {

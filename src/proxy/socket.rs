@@ -12,28 +12,25 @@ use std::{
 };
 
 use rustls::{ConnectionCommon, IoState, SideData};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
-use crate::config::model::Protocol;
+use crate::{config::model::Protocol, routing::Transport};
 
 /// One connection to a client or to an endpoint.
 pub(super) enum Socket {
     /// In the clear.
-    Plain(TcpStream),
+    Plain(Transport),
     /// Encrypted; the handshake is over.
     Tls(Box<TlsStream<Wire>>),
 }
 
 impl Socket {
     /// The socket below.
-    pub(super) fn tcp(&self) -> &TcpStream {
+    pub(super) fn transport(&self) -> &Transport {
         match self {
-            Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => &tls.get_ref().0.tcp,
+            Self::Plain(transport) => transport,
+            Self::Tls(tls) => &tls.get_ref().0.transport,
         }
     }
 
@@ -57,7 +54,7 @@ impl Socket {
     /// Writes what fits now, without a wait; `has_rest` tells whether all that was taken has left.
     pub(super) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(tcp) => tcp.try_write(bytes),
+            Self::Plain(transport) => transport.try_write(bytes),
             Self::Tls(tls) => match &mut **tls {
                 TlsStream::Client(tls) => {
                     let (wire, session) = tls.get_mut();
@@ -104,7 +101,7 @@ impl Socket {
     /// Whether the other side is still there and has said nothing, by the kernel's own word.
     pub(super) fn is_quiet(&mut self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
-        match socket2::SockRef::from(self.tcp()).peek(&mut byte) {
+        match socket2::SockRef::from(self.transport()).peek(&mut byte) {
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
             Ok(0) => false,
             Ok(_) => match self {
@@ -132,7 +129,7 @@ fn write_now<S: SideData>(
 ) -> io::Result<usize> {
     let taken = session.writer().write(bytes)?;
     while session.wants_write() {
-        match session.write_tls(&mut Now(&wire.tcp)) {
+        match session.write_tls(&mut Now(&wire.transport)) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -145,7 +142,7 @@ fn write_now<S: SideData>(
 /// Whether what the kernel holds is neither data nor an end, such as a ticket for a later session.
 fn says_nothing<S: SideData>(wire: &Wire, session: &mut ConnectionCommon<S>) -> bool {
     loop {
-        match session.read_tls(&mut Now(&wire.tcp)) {
+        match session.read_tls(&mut Now(&wire.transport)) {
             Ok(1..) => {
                 let state = session.process_new_packets();
                 let quiet = |state: IoState| {
@@ -162,7 +159,7 @@ fn says_nothing<S: SideData>(wire: &Wire, session: &mut ConnectionCommon<S>) -> 
 }
 
 /// A socket asked past the runtime, which is not told and need not be: it asks again before it waits.
-struct Now<'a>(&'a TcpStream);
+struct Now<'a>(&'a Transport);
 
 impl io::Read for Now<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
@@ -186,13 +183,13 @@ impl io::Write for Now<'_> {
 
 /// The socket below TLS. Remembers that bytes went out, which the session does not tell.
 pub(super) struct Wire {
-    tcp: TcpStream,
+    transport: Transport,
     moved: Cell<bool>,
 }
 
 impl Wire {
-    pub(super) const fn new(tcp: TcpStream) -> Self {
-        Self { tcp, moved: Cell::new(false) }
+    pub(super) const fn new(transport: Transport) -> Self {
+        Self { transport, moved: Cell::new(false) }
     }
 
     fn wrote(&self, done: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -209,7 +206,7 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_read(cx, buf)
+        Pin::new(&mut self.transport).poll_read(cx, buf)
     }
 }
 
@@ -219,7 +216,7 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let done = Pin::new(&mut self.tcp).poll_write(cx, buf);
+        let done = Pin::new(&mut self.transport).poll_write(cx, buf);
         self.wrote(done)
     }
 
@@ -228,7 +225,7 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let done = Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
+        let done = Pin::new(&mut self.transport).poll_write_vectored(cx, bufs);
         self.wrote(done)
     }
 
@@ -237,11 +234,11 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        Pin::new(&mut self.transport).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        Pin::new(&mut self.transport).poll_shutdown(cx)
     }
 }
 
@@ -253,7 +250,7 @@ impl AsyncRead for Socket {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut *self {
-            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Self::Plain(transport) => Pin::new(transport).poll_read(cx, buf),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, buf),
         }
     }
@@ -267,7 +264,7 @@ impl AsyncWrite for Socket {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         match &mut *self {
-            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Self::Plain(transport) => Pin::new(transport).poll_write(cx, buf),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_write(cx, buf),
         }
     }
@@ -279,7 +276,7 @@ impl AsyncWrite for Socket {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match &mut *self {
-            Self::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Self::Plain(transport) => Pin::new(transport).poll_write_vectored(cx, bufs),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_write_vectored(cx, bufs),
         }
     }
@@ -298,7 +295,7 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
-            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Plain(transport) => Pin::new(transport).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
         }
     }

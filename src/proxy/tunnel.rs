@@ -17,11 +17,8 @@ use std::{
 
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::{
-    io::{
-        AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional_with_sizes,
-    },
-    net::TcpStream,
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional_with_sizes,
 };
 
 use super::{
@@ -32,7 +29,7 @@ use super::{
     socket::Socket,
     upstream::Remains,
 };
-use crate::routing::Guard;
+use crate::routing::{Guard, Transport};
 
 const BUFFER: usize = 8 * 1024;
 
@@ -62,7 +59,7 @@ impl Tunnel {
     /// Copies until both sides have ended; `early` is what the client sent before it had an answer.
     pub(super) async fn run(mut self, mut client: TunnelClient, early: &[u8]) -> io::Result<()> {
         let Remains { socket, read, unsent } = &mut self.endpoint;
-        keep_alive(socket.tcp())?;
+        keep_alive(socket.transport())?;
         client.keep_alive()?;
         client.write_all(read).await?;
         client.flush().await?;
@@ -256,8 +253,12 @@ impl AsyncWrite for Watched<'_> {
     }
 }
 
-/// Lets the kernel ask now and then whether the peer is still there.
-pub(super) fn keep_alive(socket: &TcpStream) -> io::Result<()> {
+/// Lets the kernel ask now and then whether the peer is still there. The end of a unix socket's peer is known at once.
+pub(super) fn keep_alive(transport: &Transport) -> io::Result<()> {
+    let socket = match transport {
+        Transport::Tcp(socket) => socket,
+        Transport::Unix(_) => return Ok(()),
+    };
     let probes = socket2::TcpKeepalive::new()
         .with_time(Duration::from_secs(60))
         .with_interval(Duration::from_secs(10))

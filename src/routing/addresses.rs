@@ -6,6 +6,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::Path,
     pin::pin,
     sync::{
         Arc,
@@ -16,7 +17,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 
-use crate::domain::EndpointAddress;
+use crate::domain::{EndpointAddress, Location};
 
 /// Most addresses of one name that are used.
 pub const MAX_ADDRESSES: usize = 64;
@@ -24,7 +25,7 @@ pub const MAX_ADDRESSES: usize = 64;
 /// Addresses of an endpoint; those of a name may change.
 #[derive(Debug)]
 pub struct Addresses {
-    known: ArcSwapOption<Vec<SocketAddr>>,
+    known: ArcSwapOption<Vec<Peer>>,
     /// Counts the changes.
     generation: AtomicU32,
     /// Look-ups that found nothing, since the last one that did.
@@ -34,11 +35,20 @@ pub struct Addresses {
     heard: Notify,
 }
 
+/// The other end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Peer {
+    /// By TCP.
+    Tcp(SocketAddr),
+    /// At a unix socket's path.
+    Unix(Arc<Path>),
+}
+
 /// Where a connection leads, and since which change of the addresses that is known to be right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
     /// The other end.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// [`Addresses::generation`] at that time.
     pub generation: u32,
 }
@@ -46,10 +56,14 @@ pub struct Home {
 impl Addresses {
     /// The addresses of `address`: itself, or none yet if it is a name.
     pub(super) fn new(address: &EndpointAddress) -> Self {
-        let fixed = address.host().parse::<IpAddr>().ok();
-        let fixed = fixed.map(|ip| Arc::new(vec![SocketAddr::new(ip, address.port())]));
+        let fixed = match address.location() {
+            Location::Network { host, port } => {
+                host.parse::<IpAddr>().ok().map(|ip| Peer::Tcp(SocketAddr::new(ip, port)))
+            }
+            Location::Unix(path) => Some(Peer::Unix(path.into())),
+        };
         Self {
-            known: ArcSwapOption::new(fixed),
+            known: ArcSwapOption::new(fixed.map(|peer| Arc::new(vec![peer]))),
             generation: AtomicU32::new(0),
             failures: AtomicU32::new(0),
             turns: AtomicU32::new(0),
@@ -58,12 +72,12 @@ impl Addresses {
     }
 
     /// All of them; `None` until a name has been resolved. Never empty.
-    pub fn known(&self) -> Option<Arc<Vec<SocketAddr>>> {
+    pub fn known(&self) -> Option<Arc<Vec<Peer>>> {
         self.known.load_full()
     }
 
     /// All of them, waited for until the first look-up has ended; `None` when it found nothing.
-    pub async fn resolved(&self) -> Option<Arc<Vec<SocketAddr>>> {
+    pub async fn resolved(&self) -> Option<Arc<Vec<Peer>>> {
         loop {
             let mut heard = pin!(self.heard.notified());
             heard.as_mut().enable();
@@ -75,7 +89,8 @@ impl Addresses {
     }
 
     /// Takes what a look-up found; true if it is something else than before. Nothing found leaves what is known.
-    pub fn set(&self, mut found: Vec<SocketAddr>) -> bool {
+    pub fn set(&self, found: Vec<SocketAddr>) -> bool {
+        let mut found: Vec<_> = found.into_iter().map(Peer::Tcp).collect();
         found.sort_unstable();
         found.dedup();
         found.truncate(MAX_ADDRESSES);
@@ -116,8 +131,11 @@ impl Addresses {
         if home.generation == generation {
             return true;
         }
-        home.generation = generation;
-        self.known().is_none_or(|known| known.contains(&home.peer))
+        let leads = self.known().is_none_or(|known| known.contains(&home.peer));
+        if leads {
+            home.generation = generation;
+        }
+        leads
     }
 }
 
@@ -133,10 +151,17 @@ mod tests {
         ([127, 0, 0, last], 80).into()
     }
 
+    fn tcp(last: u8) -> Peer {
+        Peer::Tcp(at(last))
+    }
+
     #[test]
     fn an_address_is_known_and_a_name_is_not() {
-        assert_eq!(*addresses("127.0.0.7:80").known().unwrap(), [at(7)]);
-        assert_eq!(addresses("[::1]:80").known().unwrap()[0].to_string(), "[::1]:80");
+        assert_eq!(*addresses("127.0.0.7:80").known().unwrap(), [tcp(7)]);
+        let six = Peer::Tcp("[::1]:80".parse().unwrap());
+        assert_eq!(*addresses("[::1]:80").known().unwrap(), [six]);
+        let socket = Peer::Unix(Path::new("/run/app.sock").into());
+        assert_eq!(*addresses("unix:/run/app.sock").known().unwrap(), [socket]);
         assert!(addresses("app.internal:80").known().is_none());
     }
 
@@ -147,7 +172,7 @@ mod tests {
         assert!(!name.set(vec![at(1), at(2)]), "the order is no news");
         assert_eq!((name.fail(), name.fail()), (1, 2));
         assert!(!name.set(Vec::new()));
-        assert_eq!(*name.known().unwrap(), [at(1), at(2)]);
+        assert_eq!(*name.known().unwrap(), [tcp(1), tcp(2)]);
         name.set(vec![at(1)]);
         assert_eq!(name.fail(), 1, "they count in a row");
     }
@@ -157,16 +182,17 @@ mod tests {
         let name = addresses("app.internal:80");
         name.set(vec![at(1), at(2)]);
         let home = |peer| Home { peer, generation: name.generation() };
-        let (mut one, mut two) = (home(at(1)), home(at(2)));
+        let (mut one, mut two) = (home(tcp(1)), home(tcp(2)));
         name.set(vec![at(2), at(3)]);
         assert!(!name.has(&mut one) && name.has(&mut two));
+        assert!(!name.has(&mut one), "asking again makes it no truer");
     }
 
     #[tokio::test]
     async fn who_waits_hears_the_answer_and_also_that_there_is_none() {
         let name = addresses("app.internal:80");
         let (known, _) = tokio::join!(name.resolved(), async { name.set(vec![at(1)]) });
-        assert_eq!(*known.unwrap(), [at(1)]);
+        assert_eq!(*known.unwrap(), [tcp(1)]);
         let unknown = addresses("nowhere.internal:80");
         let (known, _) = tokio::join!(unknown.resolved(), async { unknown.fail() });
         assert!(known.is_none() && unknown.resolved().await.is_none());

@@ -19,8 +19,9 @@ mod pages;
 mod rollout;
 mod sketch;
 mod table;
+mod transport;
 
-pub use addresses::{Addresses, Home, MAX_ADDRESSES};
+pub use addresses::{Addresses, Home, MAX_ADDRESSES, Peer};
 pub use allowance::{Allowance, RetryAllowance};
 pub use availability::{Availability, Bench, Ejection, Health};
 pub use build::{BuildError, Ingredients, build};
@@ -36,3 +37,4 @@ pub use mirror::{Finding, Findings, Mirror};
 pub use pages::{ErrorPages, Page};
 pub use rollout::{Detour, Rollout, RolloutTraffic, Side};
 pub use table::{Affinity, Backend, Override, Route, Table, Target};
+pub use transport::Transport;

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     config::model::{BackendProtocol, BackendTls},
-    domain::EndpointAddress,
+    domain::{EndpointAddress, Location},
 };
 
 /// Who is trusted, and what is shown; connections that began keep theirs when it is replaced.
@@ -103,7 +103,11 @@ impl ClientTls {
         &self,
         address: &EndpointAddress,
     ) -> Result<ServerName<'static>, InvalidDnsNameError> {
-        self.server_name.clone().map_or_else(|| parse_name(address.host()), Ok)
+        match (&self.server_name, address.location()) {
+            (Some(name), _) => Ok(name.clone()),
+            (None, Location::Network { host, .. }) => parse_name(host),
+            (None, Location::Unix(_)) => Err(InvalidDnsNameError),
+        }
     }
 }
 

@@ -14,7 +14,9 @@ use crate::{
         client::Client,
         eventually,
         gate::Gate,
+        relay::UnixRelay,
         setup::{NONE, Setup},
+        upstream::Upstream,
     },
 };
 
@@ -249,6 +251,94 @@ fn an_ejected_endpoint_is_shown_and_comes_back_by_itself() {
         ask(&gate, 10);
         (one.answered() > before).then_some(())
     });
+}
+
+#[test]
+fn an_endpoint_starts_slowly_only_beside_another() {
+    let (one, two) = (Mortal::start(), Mortal::start());
+    let gate = Gate::start(&one_backend(&[&one, &two], "ejection = { slow_start = \"1h\" }"));
+    let [first, second] = [&one, &two].map(|server| server.address.to_string());
+    let set = |address: &str, verb: &str| gate.run_ok(&["endpoint", "blue", address, verb]);
+    set(&first, "drain");
+    set(&first, "ready");
+    let slow = state(&gate, &one)["detail"].clone();
+    assert!(slow.as_str().is_some_and(|text| text.starts_with("starts slowly, full share in")));
+    set(&second, "drain");
+    assert_eq!(state(&gate, &one)["detail"], Value::Null);
+    let before = one.answered();
+    ask(&gate, 20);
+    assert_eq!(one.answered() - before, 20, "alone it gets all");
+}
+
+/// A folder for sockets, and an upstream behind the one named `app.sock`.
+fn behind_a_socket(upstream: &Upstream) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = UnixRelay::bind(&folder.path().join("app.sock"), upstream.address());
+    (folder, relay.address())
+}
+
+/// What status says of the endpoint at `address`.
+fn state_at(gate: &Gate, address: &str) -> Value {
+    let status = gate.admin_json("/v1/status");
+    let endpoints = status["backends"][0]["endpoints"].as_array().expect("endpoints").clone();
+    endpoints.into_iter().find(|known| known["address"] == address).expect("its endpoint")
+}
+
+#[test]
+fn an_endpoint_on_a_unix_socket_is_checked_and_drained_by_its_name() {
+    let (one, two) = (Upstream::saying("one"), Upstream::saying("two"));
+    let (folder, address) = behind_a_socket(&one);
+    let lines = "[backend.blue.health_check]\npath = \"/health\"\ninterval = \"1s\"\n\
+                 unhealthy_after = 1\nhealthy_after = 1\n[backend.blue.ejection]\nslow_start = \"off\"";
+    let endpoints = [address.clone(), two.address().to_string()];
+    let setup = Setup::empty().backend_of("blue", &endpoints, lines);
+    let gate = Gate::start(&setup.route("app", "split = { blue = 100 }", NONE));
+    let explained = gate.run_ok(&["check", "-c", gate.config_path().to_str().unwrap()]);
+    assert!(explained.contains(&address), "{explained}");
+    one.wait_until("a check", |log| log.targets().contains(&"/health"));
+    let check = one.take_requests().remove(0);
+    assert_eq!(check.headers.only("host"), Some("localhost"));
+
+    let told = gate.run_ok(&["endpoint", "blue", &address, "drain", "--reason", "disk"]);
+    assert!(told.starts_with(&format!("blue/{address} takes no new requests")), "{told}");
+    assert!(gate.run_ok(&["status"]).contains(&format!("{address}  drained")));
+    let mut client = gate.client();
+    (0..20).for_each(|_| assert_eq!(client.get("/").text(), "two"));
+    let drained = eventually("the event", || event(&gate, "endpoint_drained"));
+    assert_eq!(drained["subject"], format!("blue/{address}"));
+    gate.run_ok(&["endpoint", "blue", &address, "ready"]);
+    eventually("it is asked again", || (client.get("/").text() == "one").then_some(()));
+
+    // Unhealthy once its file is gone, and back with it.
+    let path = folder.path().join("app.sock");
+    std::fs::rename(&path, folder.path().join("aside")).unwrap();
+    let found = eventually("it is found out", || {
+        let found = state_at(&gate, &address);
+        (found["state"] == "unhealthy").then_some(found)
+    });
+    assert!(found["detail"].as_str().unwrap().contains("No such file"), "{found}");
+    std::fs::rename(folder.path().join("aside"), &path).unwrap();
+    eventually("it is well again", || {
+        (state_at(&gate, &address)["state"] == "ready").then_some(())
+    });
+}
+
+#[test]
+fn a_check_that_only_connects_does_so_at_a_unix_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.sock");
+    let address = format!("unix:{}", path.display());
+    let check = "health_check = { interval = \"1s\", unhealthy_after = 1, healthy_after = 1 }";
+    let setup = Setup::empty().backend("blue", &address, check);
+    let gate = Gate::start(&setup.route("app", "split = { blue = 100 }", NONE));
+    let await_at = |wanted: &str| {
+        eventually(wanted, || (state_at(&gate, &address)["state"] == wanted).then_some(()));
+    };
+    await_at("unhealthy");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    await_at("ready");
+    drop(listener);
+    await_at("unhealthy");
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod drain;
 mod encrypted;
 mod endpoints;
 mod follow;
+mod grpc_health;
 mod http2;
 mod load;
 mod masked;

@@ -61,6 +61,13 @@ impl Script {
         (script, address)
     }
 
+    /// A gRPC server with the standard health service that listens at `place`, and its address. A line sets a status.
+    pub(crate) fn grpc_health_server(place: &str) -> (Self, String) {
+        let script = Self::start("grpc_health_server.py", place);
+        let address = script.line();
+        (script, address)
+    }
+
     /// A client of such a server at `address`.
     pub(crate) fn grpc_client(address: &str) -> Self {
         Self::start("grpc_client.py", address)

@@ -166,7 +166,7 @@ fn the_trail_the_splits_and_the_sessions_go_on() {
     let (blue, green) = pair();
     let cookie = "[route.affinity]\nby = \"cookie\"";
     let setup = Setup::blue_green((blue.address, green.address), 50, cookie);
-    let setup = setup.backend("spare", "127.0.0.1:9".parse().unwrap(), "");
+    let setup = setup.backend("spare", "127.0.0.1:9", "");
     let mut line = Line::of(Gate::start(&setup));
     line.gate.run_ok(&["split", "app", "blue=75", "green=25"]);
     line.gate.run_ok(&["endpoint", "spare", "127.0.0.1:9", "drain"]);

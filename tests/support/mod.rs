@@ -9,6 +9,7 @@ pub(crate) mod collector;
 pub(crate) mod frames;
 pub(crate) mod gate;
 pub(crate) mod message;
+pub(crate) mod relay;
 pub(crate) mod setup;
 pub(crate) mod tls;
 pub(crate) mod upstream;

@@ -1,6 +1,10 @@
 //! A configuration, put together from the parts that matter to a test.
 
-use std::{fmt::Write as _, net::SocketAddr, path::Path};
+use std::{
+    fmt::{Display, Write as _},
+    net::SocketAddr,
+    path::Path,
+};
 
 /// Text of a configuration; paths of sockets and state are added when the gate starts.
 #[derive(Debug, Clone)]
@@ -71,11 +75,17 @@ impl Setup {
         self
     }
 
-    pub(crate) fn backend(self, name: &str, upstream: SocketAddr, lines: &str) -> Self {
+    /// A backend with one endpoint: its address, or `unix:` and a path.
+    pub(crate) fn backend(self, name: &str, upstream: impl Display, lines: &str) -> Self {
         self.backend_of(name, &[upstream], lines)
     }
 
-    pub(crate) fn backend_of(mut self, name: &str, upstreams: &[SocketAddr], lines: &str) -> Self {
+    pub(crate) fn backend_of(
+        mut self,
+        name: &str,
+        upstreams: &[impl Display],
+        lines: &str,
+    ) -> Self {
         let endpoints: Vec<_> = upstreams.iter().map(|address| format!("\"{address}\"")).collect();
         let endpoints = endpoints.join(", ");
         self.backends.push(format!("[backend.{name}]\nendpoints = [{endpoints}]\n{lines}\n"));

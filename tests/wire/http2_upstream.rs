@@ -19,10 +19,10 @@ use crate::support::{
 };
 
 /// What an endpoint does with a connection, by its number.
-type Script = fn(usize, &mut Frames);
+pub(crate) type Script = fn(usize, &mut Frames);
 
 /// An endpoint that runs `script` for each connection, by its number, after the settings have been exchanged.
-fn endpoint(settings: &'static [u8], script: Script) -> (SocketAddr, Arc<AtomicUsize>) {
+pub(crate) fn endpoint(settings: &'static [u8], script: Script) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let connections = Arc::<AtomicUsize>::default();
@@ -50,7 +50,7 @@ fn gate(address: SocketAddr) -> Gate {
 }
 
 /// The next frame that begins a request.
-fn request(frames: &mut Frames) -> Option<Frame> {
+pub(crate) fn request(frames: &mut Frames) -> Option<Frame> {
     loop {
         match frames.next()? {
             begun if begun.kind == HEADERS => return Some(begun),

@@ -10,7 +10,7 @@ const ASK: &str = "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgra
                    sec-websocket-version: 13\r\n\r\n";
 
 /// Agrees, then sends back what it gets.
-fn echo() -> Upstream {
+pub(crate) fn echo() -> Upstream {
     Upstream::scripted(|peer| {
         let Some(request) = peer.request() else { return };
         assert_eq!(request.headers.only("upgrade"), Some("websocket"));

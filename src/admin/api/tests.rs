@@ -132,6 +132,7 @@ async fn an_endpoint_is_drained_and_made_ready() {
     let signed = r#"{"actor": "alice", "reason": "patched"}"#;
     let (_, endpoint) = world.ask("POST", &format!("{path}/ready"), signed).await;
     assert_eq!(endpoint["state"], "ready");
+    assert_eq!(endpoint["detail"], Value::Null, "alone it gets all at once");
     let (_, events) = world.ask("GET", "/v1/events", "").await;
     let mut events = events["events"].as_array().unwrap().iter();
     let ready = events.find(|event| event["kind"] == "endpoint_ready").unwrap();

@@ -29,10 +29,17 @@ pub enum Probe {
     Http {
         /// What is asked for, with its query.
         path: Box<str>,
-        /// The `Host` of the request; `None`: the endpoint's address.
+        /// The `Host` of the request; `None`: the endpoint's address, `localhost` at a unix socket.
         host: Option<Box<str>>,
         /// Status codes of a healthy endpoint.
         expect_status: StatusSet,
+    },
+    /// It says by grpc.health.v1 that it serves.
+    Grpc {
+        /// The service that is asked about; empty: the whole server.
+        service: Box<str>,
+        /// The `:authority` of the request; `None`: the endpoint's address.
+        host: Option<Box<str>>,
     },
 }
 

@@ -1,9 +1,10 @@
 //! One small file for each kind of fault.
 
+mod health_check;
 mod listener;
 
 use self::Edit::{After, AtEnd, AtStart, Instead};
-use self::listener::LISTENER;
+use self::{health_check::HEALTH_CHECK, listener::LISTENER};
 use super::{MINIMAL, faults, no_env, with, with_route};
 use crate::config::parse;
 
@@ -56,40 +57,22 @@ const BACKEND: &[Case] = &[
         "a port is missing",
     ),
     (
-        Instead(BLUE, "endpoints = [\"unix:/x\"]"),
+        Instead(BLUE, "endpoints = [\"unix:x\"]"),
         "backend.blue.endpoints[0]",
-        "\"unix:/x\"",
-        "not supported by this version yet",
+        "\"unix:x\"",
+        "the path must begin with a slash",
     ),
     (
-        After(BLUE, "[backend.blue.health_check]\ninterval = \"500ms\""),
-        "backend.blue.health_check.interval",
-        "\"500ms\"",
-        "longer than the interval",
+        Instead(BLUE, "endpoints = [\"unix:/x\", \"unix:/x\"]"),
+        "backend.blue.endpoints[1]",
+        "\"unix:/x\"]",
+        "twice",
     ),
     (
-        After(BLUE, "[backend.blue.health_check]\ntimeout = \"3s\""),
-        "backend.blue.health_check.timeout",
-        "\"3s\"",
-        "longer than the interval",
-    ),
-    (
-        After(BLUE, "[backend.blue.health_check]\nexpect_status = \"200\""),
-        "backend.blue.health_check.expect_status",
-        "\"200\"",
-        "no effect without path",
-    ),
-    (
-        After(BLUE, "[backend.blue.health_check]\npath = \"health\"\nhost = \"x\""),
-        "backend.blue.health_check.path",
-        "\"health\"",
-        "is no path",
-    ),
-    (
-        After(BLUE, "[backend.blue.health_check]\npath = \"/\"\nhost = \"a b\""),
-        "backend.blue.health_check.host",
-        "\"a b\"",
-        "is no host",
+        Instead(BLUE, "endpoints = [\"a:1\", \"unix:/x\"]\n[backend.blue.tls]"),
+        "backend.blue.tls",
+        "[backend.blue.tls]",
+        "a unix socket has no name",
     ),
     (
         After(BLUE, "[backend.blue.ejection]\nmax_time = \"5s\""),
@@ -284,7 +267,9 @@ const REST: &[Case] = &[
 
 #[test]
 fn every_kind_of_fault_names_its_key_and_place() {
-    for &(edit, key, place, message) in [LISTENER, BACKEND, ROUTE, REST].into_iter().flatten() {
+    for &(edit, key, place, message) in
+        [LISTENER, BACKEND, HEALTH_CHECK, ROUTE, REST].into_iter().flatten()
+    {
         let text = edit.applied();
         let found = faults(&text);
         assert_eq!(found.len(), 1, "{text}\n{found:#?}");

@@ -176,7 +176,13 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-version", "2".parse().unwrap());
         let body = body.as_bytes().to_vec();
-        Answer { status, headers, body, took: Duration::from_millis(20) }
+        Answer {
+            status,
+            headers,
+            body,
+            trailers: HeaderMap::new(),
+            took: Duration::from_millis(20),
+        }
     }
 
     fn path(text: &str) -> JsonPath {

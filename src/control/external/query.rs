@@ -125,7 +125,13 @@ mod tests {
 
     fn said(status: u16, body: &str) -> Response {
         let body = body.as_bytes().to_vec();
-        read(&Answer { status, headers: HeaderMap::new(), body, took: Duration::ZERO })
+        read(&Answer {
+            status,
+            headers: HeaderMap::new(),
+            body,
+            trailers: HeaderMap::new(),
+            took: Duration::ZERO,
+        })
     }
 
     fn vector(values: &[&str]) -> Response {

@@ -1,6 +1,7 @@
 //! Active health checks: a task for each endpoint asks it again and again, and tells the data plane what it found by the
 //! endpoint's own atomics. A reload keeps what is known of every endpoint that stays.
 
+mod grpc;
 mod probe;
 
 use std::{

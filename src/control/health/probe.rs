@@ -1,21 +1,21 @@
 //! One look at an endpoint.
 
-use std::net::SocketAddr;
+use std::slice::from_ref;
 
 use futures_util::{FutureExt as _, future::select_ok};
 use reqwest::{
     Method,
     header::{HOST, HeaderMap, HeaderValue},
 };
-use tokio::net::TcpStream;
 
+use super::grpc;
 use crate::{
     config::model::{BackendProtocol, HealthCheck, Probe, StatusSet},
     control::{
         Outbound,
-        outbound::{Outgoing, Place, ask_among},
+        outbound::{Outgoing, Place, ask_among, connect},
     },
-    routing::Endpoint,
+    routing::{Endpoint, Peer},
     tls::ClientTls,
 };
 
@@ -36,10 +36,8 @@ pub(super) async fn probe(
     let asked = async {
         let addresses = endpoint.addresses().resolved().await;
         let addresses = addresses.ok_or("its name has no address")?;
-        let looks = addresses
-            .iter()
-            .take(AT_ONCE)
-            .map(|address| look(check, place, *address, outbound).boxed());
+        let looks = addresses.iter().take(AT_ONCE);
+        let looks = looks.map(|peer| look(check, place, peer, outbound).boxed());
         select_ok(looks).await.map(|(good, _)| good)
     };
     let late = || Err(format!("no answer within {} ms", within.as_millis()));
@@ -49,33 +47,49 @@ pub(super) async fn probe(
 async fn look(
     check: &HealthCheck,
     place: Place<'_>,
-    address: SocketAddr,
+    peer: &Peer,
     outbound: &Outbound,
 ) -> Result<String, String> {
     match &check.probe {
-        Probe::Tcp => match TcpStream::connect(address).await {
+        Probe::Tcp => match connect(from_ref(peer)).await {
             Ok(_) => Ok("it takes connections".to_owned()),
             Err(error) => Err(error.to_string()),
         },
         Probe::Http { path, host, expect_status } => {
-            let host = host.as_deref().unwrap_or(place.address.as_str());
-            let host = HeaderValue::from_str(host).map_err(|error| error.to_string())?;
-            let outgoing = Outgoing {
+            let host = host_of(host.as_deref(), place)?;
+            let outgoing = |url| Outgoing {
                 method: Method::GET,
-                url: &format!("http://{address}{path}"),
+                url,
                 headers: HeaderMap::from_iter([(HOST, host)]),
                 body: Vec::new(),
                 timeout: check.timeout,
             };
-            let answer = if place.is_plain() {
-                outbound.ask(outgoing).await
-            } else {
-                ask_among(place, &[address], path, outgoing).await
+            let answer = match peer {
+                Peer::Tcp(address) if place.is_plain() => {
+                    outbound.ask(outgoing(&format!("http://{address}{path}"))).await
+                }
+                Peer::Tcp(_) | Peer::Unix(_) => {
+                    ask_among(place, from_ref(peer), path, outgoing("")).await
+                }
             };
             let answer = answer.map_err(|error| error.to_string())?;
             weigh(answer.status, path, expect_status)
         }
+        Probe::Grpc { service, host } => {
+            let host = host_of(host.as_deref(), place)?;
+            // Nothing else carries it, whatever a handshake might agree on.
+            let place = Place { protocol: BackendProtocol::Http2, ..place };
+            let question = grpc::question(service, host, check.timeout);
+            let answer = ask_among(place, from_ref(peer), grpc::PATH, question).await;
+            grpc::weigh(&answer.map_err(|error| error.to_string())?, service)
+        }
     }
+}
+
+/// The host that a request names.
+fn host_of(wanted: Option<&str>, place: Place<'_>) -> Result<HeaderValue, String> {
+    let host = wanted.unwrap_or_else(|| place.address.authority());
+    HeaderValue::from_str(host).map_err(|error| error.to_string())
 }
 
 fn weigh(status: u16, path: &str, expected: &StatusSet) -> Result<String, String> {

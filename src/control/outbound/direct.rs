@@ -1,11 +1,11 @@
-//! Requests to endpoints that speak HTTP/2, or may: over a connection that is made as the data plane makes it, and with the
-//! host in the target, where HTTP/2 has it.
+//! Requests to endpoints over a connection that is made as the data plane makes it: to a unix socket, under TLS, or in HTTP/2,
+//! which has the host in the target.
 
-use std::{error::Error, net::SocketAddr};
+use std::{error::Error, io};
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Request, Uri, Version,
+    HeaderMap, HeaderValue, Request, Uri, Version,
     header::{HOST, USER_AGENT},
     response,
 };
@@ -15,16 +15,18 @@ use hyper::{
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use super::{Answer, MAX_ANSWER, OutboundError, Outgoing, Place, is_untrusted};
-use crate::{config::model::BackendProtocol, lifecycle::clock};
+use crate::{
+    config::model::BackendProtocol,
+    lifecycle::clock,
+    routing::{Peer, Transport},
+};
 
-type Received = (response::Parts, Vec<u8>);
+/// Head, body and trailers.
+type Received = (response::Parts, Vec<u8>, HeaderMap);
 
 /// Asks whoever is at `place` at the first of its addresses that takes a connection. The caller sees to the time.
 ///
@@ -32,18 +34,25 @@ type Received = (response::Parts, Vec<u8>);
 /// [`OutboundError`].
 pub(super) async fn ask(
     place: Place<'_>,
-    found: &[SocketAddr],
+    found: &[Peer],
     path: &str,
     outgoing: Outgoing<'_>,
 ) -> Result<Answer, OutboundError> {
     let began = clock::now();
-    let tcp = TcpStream::connect(found).await.map_err(|error| broken(&error))?;
-    let (parts, body) = match place.tls {
-        None => converse(tcp, request(place, "http", path, outgoing)?).await?,
+    let transport = connect(found).await.map_err(|error| broken(&error))?;
+    let (parts, body, trailers) = match place.tls {
+        None => {
+            let mut request = request(place, "http", path, outgoing)?;
+            if !place.may_speak_http2() {
+                as_http1(&mut request)?;
+            }
+            converse(transport, request).await?
+        }
         Some(tls) => {
             let name = tls.name_for(place.address).map_err(|error| broken(&error))?;
             let connector = TlsConnector::from(tls.config().clone());
-            let stream = connector.connect(name, tcp).await.map_err(|error| broken(&error))?;
+            let stream =
+                connector.connect(name, transport).await.map_err(|error| broken(&error))?;
             let mut request = request(place, "https", path, outgoing)?;
             if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
                 if place.protocol == BackendProtocol::Http2 {
@@ -56,7 +65,22 @@ pub(super) async fn ask(
         }
     };
     let took = clock::now().since(began);
-    Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body, took })
+    Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body, trailers, took })
+}
+
+/// Connects to the first of `found` that takes it.
+///
+/// # Errors
+/// Why the last one did not.
+pub(in crate::control) async fn connect(found: &[Peer]) -> io::Result<Transport> {
+    let mut why = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
+    for peer in found {
+        match Transport::connect(peer).await {
+            Ok(transport) => return Ok(transport),
+            Err(error) => why = error,
+        }
+    }
+    Err(why)
 }
 
 /// The request as HTTP/2 has it.
@@ -70,7 +94,7 @@ fn request(
     let host = headers.remove(HOST);
     let authority = match &host {
         Some(host) => host.as_bytes(),
-        None => place.address.as_str().as_bytes(),
+        None => place.address.authority().as_bytes(),
     };
     let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build();
     let agent = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
@@ -128,16 +152,16 @@ async fn beside<T>(
 
 async fn take(answer: hyper::Result<http::Response<Incoming>>) -> Result<Received, OutboundError> {
     let (parts, mut rest) = answer.map_err(|error| broken(&error))?.into_parts();
-    let mut body = Vec::new();
+    let (mut body, mut trailers) = (Vec::new(), HeaderMap::new());
     while let Some(frame) = rest.frame().await {
         let frame = frame.map_err(|error| broken(&error))?;
-        let data = frame.data_ref().map_or(&[][..], |data| data);
-        if body.len() + data.len() > MAX_ANSWER {
-            return Err(OutboundError::TooLong);
+        match frame.into_data() {
+            Ok(data) if body.len() + data.len() > MAX_ANSWER => return Err(OutboundError::TooLong),
+            Ok(data) => body.extend_from_slice(&data),
+            Err(frame) => trailers.extend(frame.into_trailers().unwrap_or_default()),
         }
-        body.extend_from_slice(data);
     }
-    Ok((parts, body))
+    Ok((parts, body, trailers))
 }
 
 fn broken(error: &(dyn Error + 'static)) -> OutboundError {

@@ -7,7 +7,7 @@ use reqwest::{
     Method,
     header::{CONTENT_TYPE, DATE, HOST, HeaderMap, HeaderValue},
 };
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::{
@@ -23,12 +23,12 @@ use crate::{
     control::{
         ControlHandle, Outbound,
         checks::{CheckTargets, Side, reachable},
-        outbound::{Answer, Outgoing, Place, read_secret},
+        outbound::{Answer, Outgoing, Place, connect, read_secret},
         status::{EndpointState, Rate, ReloadOutcome, endpoint_status},
     },
     domain::{BackendName, EndpointAddress, MetricName, Plan, condition::Metric},
     lifecycle::clock,
-    routing::{Backend, Endpoint},
+    routing::{Backend, Endpoint, Peer},
     tls::{Certificate, ClientTls, not_after_s},
 };
 
@@ -183,19 +183,25 @@ async fn side(
 async fn endpoints(backend: &Backend) -> Vec<EndpointEvidence> {
     let look = async |endpoint: &Endpoint| {
         let address = endpoint.address().clone();
-        let resolved = within(lookup_host(address.as_str().to_owned())).await;
+        let tls = backend.tls.as_deref();
+        let place = Place { address: &address, tls, protocol: backend.protocol };
+        let resolved = within(place.peers()).await;
         let began = clock::now();
-        let connected = within(TcpStream::connect(address.as_str().to_owned())).await;
+        let connected = match &resolved {
+            Ok(found) => within(connect(found)).await.map(|_| found),
+            Err(why) => Err(why.clone()),
+        };
         let took = clock::now().since(began);
-        let certificate = match (&backend.tls, &connected) {
-            (Some(tls), Ok(_)) => Some(certificate(tls, &address).await),
+        let certificate = match (tls, &connected) {
+            (Some(tls), Ok(found)) => Some(certificate(tls, &address, found).await),
             (None, _) | (_, Err(_)) => None,
         };
+        let connected = connected.map(|_| took);
         EndpointEvidence {
             drained: endpoint.is_drained(),
-            ill: ill(endpoint),
-            resolved: resolved.map(Iterator::count),
-            connected: connected.map(|_| took),
+            ill: ill(backend, endpoint),
+            resolved: resolved.map(|found| found.len()),
+            connected,
             certificate,
             address,
         }
@@ -204,19 +210,22 @@ async fn endpoints(backend: &Backend) -> Vec<EndpointEvidence> {
     join_all(looks).await
 }
 
-fn ill(endpoint: &Endpoint) -> Option<String> {
-    let status = endpoint_status(endpoint, clock::now());
+fn ill(backend: &Backend, endpoint: &Endpoint) -> Option<String> {
+    let status = endpoint_status(backend, endpoint, clock::now());
     let ill = matches!(status.state, EndpointState::Unhealthy | EndpointState::Ejected);
     ill.then(|| format!("{}: {}", status.state.label(), status.detail.unwrap_or_default()))
 }
 
 /// The seconds for which the certificate of an endpoint is still good.
-async fn certificate(tls: &ClientTls, address: &EndpointAddress) -> Result<i64, String> {
+async fn certificate(
+    tls: &ClientTls,
+    address: &EndpointAddress,
+    found: &[Peer],
+) -> Result<i64, String> {
     let name = tls.name_for(address).map_err(|error| error.to_string())?;
     let connector = TlsConnector::from(tls.config().clone());
     let shown = async {
-        let tcp = TcpStream::connect((address.host(), address.port())).await?;
-        let stream = connector.connect(name, tcp).await?;
+        let stream = connector.connect(name, connect(found).await?).await?;
         let certificates = stream.get_ref().1.peer_certificates();
         Ok(certificates.and_then(|shown| not_after_s(shown.first()?)))
     };

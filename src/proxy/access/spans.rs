@@ -10,7 +10,7 @@ use super::Entry;
 use crate::{
     config::model::BackendProtocol,
     decision::classify,
-    domain::{Blame, Class, ErrorReason, Moment},
+    domain::{Blame, Class, ErrorReason, Location, Moment},
     proxy::{
         headers::Host,
         trace::{Ended, Trace},
@@ -171,10 +171,15 @@ fn asked(backend: &Backend, endpoint: usize, trace: &Trace, say: &mut Attributes
     let address = backend.endpoints[endpoint].address();
     let scheme = if backend.tls.is_some() { "https" } else { "http" };
     say.text("url.scheme", scheme);
-    say.text("server.address", address.host());
-    say.number("server.port", address.port().into());
+    match address.location() {
+        Location::Network { host, port } => {
+            say.text("server.address", host);
+            say.number("server.port", port.into());
+        }
+        Location::Unix(path) => say.lossy("server.address", path.as_os_str().as_encoded_bytes()),
+    }
     if let Some(target) = trace.target() {
-        say.text("url.full", &format!("{scheme}://{address}{}", target.path()));
+        say.text("url.full", &format!("{scheme}://{}{}", address.authority(), target.path()));
     }
     match backend.protocol {
         BackendProtocol::Http1 => say.text("network.protocol.version", "1.1"),

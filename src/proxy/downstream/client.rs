@@ -151,7 +151,7 @@ impl Client {
 
     /// Lets the kernel ask now and then whether the client is still there.
     pub(in crate::proxy) fn keep_alive(&self) -> io::Result<()> {
-        tunnel::keep_alive(self.socket.borrow().tcp())
+        tunnel::keep_alive(self.socket.borrow().transport())
     }
 
     /// Whether a client that takes what is written, or does not, is fast enough.
@@ -177,6 +177,7 @@ impl Client {
     pub(in crate::proxy) fn reset(&self) {
         self.send_now();
         // Where it cannot be set, the socket is gone already.
-        let _ = socket2::SockRef::from(self.socket.borrow().tcp()).set_linger(Some(Duration::ZERO));
+        let _ = socket2::SockRef::from(self.socket.borrow().transport())
+            .set_linger(Some(Duration::ZERO));
     }
 }

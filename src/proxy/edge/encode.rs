@@ -18,6 +18,9 @@ use crate::config::model::Algorithm;
 
 /// Bytes that are encoded in one go.
 const STEP: usize = 16 * 1024;
+/// Most that is taken in without a word to the client: what shrinks to nearly nothing must neither look like silence nor
+/// keep a worker from its other connections.
+const MOST_SILENT: usize = 256 * 1024;
 /// Logarithm of the windows of zstd and brotli: 128 KiB.
 const WINDOW: u32 = 17;
 
@@ -28,6 +31,8 @@ pub(in crate::proxy) struct Encoder {
     input: Bytes,
     /// The encoder may hold something back.
     holds: bool,
+    /// Bytes encoded since something was given.
+    silent: usize,
     /// There is no more input to come.
     last: Option<Option<HeaderMap>>,
 }
@@ -72,7 +77,7 @@ impl Encoder {
                 Coding::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::new(5)))
             }
         };
-        Ok(Self { coding, input: Bytes::new(), holds: false, last: None })
+        Ok(Self { coding, input: Bytes::new(), holds: false, silent: 0, last: None })
     }
 
     fn feed(&mut self, input: Bytes) {
@@ -128,8 +133,13 @@ impl Encoder {
         while !self.input.is_empty() {
             let step = self.input.split_to(self.input.len().min(STEP));
             self.holds = true;
+            self.silent += step.len();
             self.coding.writer()?.write_all(&step)?;
+            if self.silent >= MOST_SILENT {
+                self.coding.writer()?.flush()?;
+            }
             if let Some(data) = self.coding.output() {
+                self.silent = 0;
                 return Ok(Given::Data(data));
             }
         }
@@ -232,6 +242,23 @@ mod tests {
                 assert_eq!(&decoded(algorithm, &out)[before..], part.as_bytes(), "{algorithm:?}");
                 assert!(encoder.flush().unwrap().is_none(), "nothing came since");
             }
+        }
+    }
+
+    #[test]
+    fn what_shrinks_to_nothing_is_no_silence() {
+        for algorithm in ALL {
+            let mut encoder = Encoder::new(algorithm).unwrap();
+            let (mut taken, mut longest) = (0, 0);
+            for _ in 0..64 {
+                encoder.feed(Bytes::from(vec![0; 64 * 1024]));
+                taken += 64 * 1024;
+                while let Given::Data(_) = encoder.give().unwrap() {
+                    longest = longest.max(taken);
+                    taken = 0;
+                }
+            }
+            assert!(taken <= MOST_SILENT && longest <= MOST_SILENT, "{algorithm:?} {longest}");
         }
     }
 

@@ -1,9 +1,8 @@
 //! Opens connections to endpoints: to one of their addresses after the other, and on to the next where one does not take it.
 
-use std::{io, net::SocketAddr, rc::Rc, time::Duration};
+use std::{io, rc::Rc, time::Duration};
 
 use rustls::CertificateError;
-use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::{UpstreamConnection, client::Http1Connection, http2::Http2Connection};
@@ -15,7 +14,7 @@ use crate::{
         socket::{Socket, Wire},
         worker::Worker,
     },
-    routing::{Backend, Endpoint, EndpointId, Home},
+    routing::{Backend, Endpoint, EndpointId, Home, Peer, Transport},
     tls::ClientTls,
 };
 
@@ -88,27 +87,35 @@ impl Drop for Opening {
 const SLOW: ProxyError =
     ProxyError::new(ErrorReason::ConnectTimeout, "the endpoint could not be reached");
 
+const REFUSED: ProxyError =
+    ProxyError::new(ErrorReason::ConnectFailed, "the endpoint refused the connection");
+
+/// What it means that a socket was not opened.
+fn unopened(error: &io::Error) -> ProxyError {
+    let failed = |why| ProxyError::new(ErrorReason::ConnectFailed, why);
+    let kind = error.kind();
+    if is_own(error) {
+        ProxyError::new(ErrorReason::Internal, "no descriptor or port is left to connect from")
+    } else if kind == io::ErrorKind::TimedOut {
+        SLOW
+    } else if kind == io::ErrorKind::NotFound {
+        failed("the endpoint's name or socket does not exist")
+    } else if kind == io::ErrorKind::PermissionDenied {
+        failed("the system forbids to connect to the endpoint")
+    } else {
+        REFUSED
+    }
+}
+
 async fn open_own(
     worker: &Rc<Worker>,
     backend: &Backend,
     endpoint: &Endpoint,
     timeout: Duration,
 ) -> Result<UpstreamConnection, ProxyError> {
-    let own =
-        ProxyError::new(ErrorReason::Internal, "no descriptor or port is left to connect from");
-    let failed = ProxyError::new(ErrorReason::ConnectFailed, "the endpoint refused the connection");
     let open = async {
         let opened = open(endpoint, timeout).await;
-        let (socket, home) = opened.map_err(|error| {
-            let is_slow = error.kind() == io::ErrorKind::TimedOut;
-            if is_own(&error) {
-                own
-            } else if is_slow {
-                SLOW
-            } else {
-                failed
-            }
-        })?;
+        let (socket, home) = opened.map_err(|error| unopened(&error))?;
         let socket = match &backend.tls {
             None => Socket::Plain(socket),
             Some(tls) => Box::pin(encrypt(socket, tls, endpoint.address())).await?,
@@ -119,7 +126,7 @@ async fn open_own(
     let tls = backend.tls.clone();
     if speaks_http2(&socket, backend.protocol)? {
         let opened = Box::pin(Http2Connection::new(socket, home, tls, worker));
-        let shared = opened.await.map_err(|_| failed)?;
+        let shared = opened.await.map_err(|_| REFUSED)?;
         worker.pools().share(endpoint, &shared);
         return Ok(UpstreamConnection::Http2(shared.stream(false)));
     }
@@ -140,7 +147,7 @@ fn speaks_http2(socket: &Socket, wanted: BackendProtocol) -> Result<bool, ProxyE
 }
 
 async fn encrypt(
-    socket: TcpStream,
+    socket: Transport,
     tls: &ClientTls,
     address: &EndpointAddress,
 ) -> Result<Socket, ProxyError> {
@@ -173,7 +180,7 @@ fn reason(error: &io::Error) -> &'static str {
     }
 }
 
-async fn open(endpoint: &Endpoint, timeout: Duration) -> io::Result<(TcpStream, Home)> {
+async fn open(endpoint: &Endpoint, timeout: Duration) -> io::Result<(Transport, Home)> {
     // Before they are read: should they change meanwhile, the connection is looked at again when it comes back.
     let generation = endpoint.addresses().generation();
     let addresses = match endpoint.addresses().known() {
@@ -181,25 +188,24 @@ async fn open(endpoint: &Endpoint, timeout: Duration) -> io::Result<(TcpStream, 
         // A name that nobody has looked up yet: the process, or this endpoint, has just begun.
         None => Box::pin(endpoint.addresses().resolved()).await.ok_or(io::ErrorKind::NotFound)?,
     };
-    let (socket, peer) = match addresses[..] {
-        [peer] => (TcpStream::connect(peer).await?, peer),
+    let (socket, peer) = match &addresses[..] {
+        [peer] => (Transport::connect(peer).await?, peer.clone()),
         _ => Box::pin(open_one_of(&addresses, endpoint.addresses().next_turn(), timeout)).await?,
     };
-    socket.set_nodelay(true)?;
     Ok((socket, Home { peer, generation }))
 }
 
 async fn open_one_of(
-    addresses: &[SocketAddr],
+    addresses: &[Peer],
     turn: usize,
     timeout: Duration,
-) -> io::Result<(TcpStream, SocketAddr)> {
+) -> io::Result<(Transport, Peer)> {
     let part = timeout / u32::try_from(addresses.len()).unwrap_or(u32::MAX);
     let begin = turn % addresses.len();
     let mut why = io::ErrorKind::NotFound.into();
     for peer in addresses[begin..].iter().chain(&addresses[..begin]) {
-        match tokio::time::timeout(part, TcpStream::connect(*peer)).await {
-            Ok(Ok(socket)) => return Ok((socket, *peer)),
+        match tokio::time::timeout(part, Transport::connect(peer)).await {
+            Ok(Ok(socket)) => return Ok((socket, peer.clone())),
             Ok(Err(error)) if is_own(&error) => return Err(error),
             Ok(Err(error)) => why = error,
             Err(_) => why = io::ErrorKind::TimedOut.into(),

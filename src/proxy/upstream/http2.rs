@@ -1,7 +1,7 @@
 //! Connections to endpoints that speak HTTP/2. Many requests share one, and a task of its own drives it.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     error::Error as _,
     future::poll_fn,
     pin::Pin,
@@ -67,7 +67,7 @@ pub(super) struct Http2Connection {
     most: Rc<Cell<usize>>,
     idle_since: Cell<Moment>,
     /// Where it leads.
-    home: Cell<Home>,
+    home: RefCell<Home>,
 }
 
 impl Http2Connection {
@@ -101,7 +101,7 @@ impl Http2Connection {
             .await;
         });
         let idle_since = Cell::new(clock::now());
-        let (open, home) = (Cell::new(0), Cell::new(home));
+        let (open, home) = (Cell::new(0), RefCell::new(home));
         Ok(Rc::new(Self { sender, tls, open, most, idle_since, home }))
     }
 
@@ -117,12 +117,7 @@ impl Http2Connection {
 
     /// Whether the endpoint's name still stands for where it leads.
     pub(super) fn leads_to(&self, endpoint: &Endpoint) -> bool {
-        let mut home = self.home.get();
-        let leads = endpoint.addresses().has(&mut home);
-        if leads {
-            self.home.set(home);
-        }
-        leads
+        endpoint.addresses().has(&mut self.home.borrow_mut())
     }
 
     /// What it was encrypted with.

@@ -245,7 +245,9 @@ impl Upstream {
     pub(super) fn has_stirred(&self) -> bool {
         let mut aside = Context::from_waker(Waker::noop());
         let socket = self.socket.borrow();
-        socket.as_ref().is_none_or(|socket| socket.tcp().poll_read_ready(&mut aside).is_ready())
+        socket
+            .as_ref()
+            .is_none_or(|socket| socket.transport().poll_read_ready(&mut aside).is_ready())
     }
 
     /// Whether an idle connection is still open and has sent nothing, by the kernel's own word.
