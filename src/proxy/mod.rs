@@ -36,6 +36,7 @@ mod replay;
 mod respond;
 mod retry;
 mod socket;
+mod trace;
 mod tunnel;
 mod upstream;
 mod variables;

@@ -41,4 +41,5 @@ mod state;
 mod steering;
 mod stuck;
 mod tls;
+mod traces;
 mod upgrade;

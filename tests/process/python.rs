@@ -1,4 +1,5 @@
-//! WebSocket and gRPC programs, a mail server and a web server written with independent libraries, as children of a test.
+//! WebSocket and gRPC programs, a mail server, a web server and a collector of traces, written with independent libraries, as
+//! children of a test.
 
 use std::{
     io::Write as _,
@@ -101,6 +102,11 @@ impl Script {
     /// A web server with the certificate in a file; its first line is its port, and each request's body is another.
     pub(crate) fn https_server(certificate: &str) -> Self {
         Self::start("https_server.py", certificate)
+    }
+
+    /// A collector of traces; its first line is its port, and each span is another, as JSON.
+    pub(crate) fn otlp_collector() -> Self {
+        Self::start("otlp_collector.py", "")
     }
 
     /// Gives a line, and takes the one that answers it.

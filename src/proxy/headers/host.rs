@@ -64,6 +64,14 @@ impl Host {
     }
 }
 
+impl Host {
+    /// The port, where one is named.
+    pub(in crate::proxy) fn port(&self) -> Option<u16> {
+        let text = std::str::from_utf8(self.value.as_bytes()).ok()?;
+        text.rsplit_once(':').and_then(|(_, port)| port.parse().ok())
+    }
+}
+
 /// Whether `text` is empty or `host[:port]` without anything that a URL could hide in it.
 fn is_authority(text: &[u8]) -> bool {
     let (host, port) = match text {
