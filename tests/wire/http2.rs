@@ -355,3 +355,15 @@ fn a_greeting_that_http_1_follows_is_none() {
     assert_eq!(after.end_of(1), StreamEnd::Answered(200, b"ok".into()));
     assert_eq!(upstream.log().targets(), ["/after"]);
 }
+
+#[test]
+fn an_early_hint_is_left_out_and_the_answer_comes() {
+    let hint = b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n".to_vec();
+    let upstream = Upstream::answering(move |_| [hint.clone(), ok("body")].concat());
+    let gate = Gate::start(&Setup::to(upstream.address()));
+    let mut client = Frames::connect(gate.address());
+    for stream in [1, 3] {
+        client.send_get(stream, "/");
+        assert_eq!(client.end_of(stream), StreamEnd::Answered(200, b"body".into()));
+    }
+}

@@ -40,6 +40,8 @@ mod slow;
 mod stage;
 mod tls;
 mod tls_upstream;
+mod trace_sampling;
+mod traces;
 mod unix_upstream;
 mod upgrade;
 mod uploads;

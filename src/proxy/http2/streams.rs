@@ -113,6 +113,9 @@ async fn open_tunnel(
     match stream.take_tunnel() {
         Some(tunnel) => {
             websocket::opened(&mut parts);
+            if let Some(entry) = &body.entry {
+                entry.answers(parts.status.as_u16(), &parts.headers);
+            }
             let open = streams.enter(stream.clone());
             let running = async move {
                 let Ok(opened) = opened.await else { return };
