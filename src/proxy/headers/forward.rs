@@ -1,7 +1,7 @@
 //! A client's head made into the one that the endpoint gets.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Uri, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
     header::{CONNECTION, EXPECT, FORWARDED, HOST, TE, UPGRADE},
     request,
 };
@@ -76,6 +76,12 @@ pub(in crate::proxy) fn forward(
     match context.downstream.head().framing() {
         // Of a body that is empty nothing is said otherwise; some servers ask for the word.
         Framing::Length(0) => add_line(added, "content-length", b"0"),
+        // A stream that ends with its head has no need of the word.
+        Framing::Absent
+            if context.downstream.is_stream() && has_body_by_nature(&context.method) =>
+        {
+            add_line(added, "content-length", b"0");
+        }
         Framing::Length(_) | Framing::Chunked | Framing::Absent => {}
     }
     if let Some(bucket) = choice.bucket {
@@ -95,6 +101,11 @@ pub(in crate::proxy) fn forward(
     Ok(())
 }
 
+/// Whether servers expect a request of this method to say how long its body is (RFC 9110 §8.6).
+fn has_body_by_nature(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
 /// Writes one header line; `value` comes from a header's value or from Tidegate, so it holds no line end.
 fn add_line(added: &mut Vec<u8>, name: &str, value: &[u8]) {
     added.extend_from_slice(name.as_bytes());
@@ -107,7 +118,7 @@ fn add_line(added: &mut Vec<u8>, name: &str, value: &[u8]) {
 fn endpoint_host(context: &RequestContext, choice: &Choice) -> Result<HeaderValue, ProxyError> {
     let backend = context.target(choice).backend;
     let address = context.table.backends()[backend].endpoints.first();
-    let text = address.map_or("", |endpoint| endpoint.address().as_str());
+    let text = address.map_or("", |endpoint| endpoint.address().authority());
     HeaderValue::from_str(text)
         .map_err(|_| ProxyError::new(ErrorReason::Internal, "the endpoint's name is no header"))
 }
