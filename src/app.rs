@@ -25,7 +25,10 @@ use self::{
 use crate::{
     admin::{self, AdminError},
     config::{self, Config, ConfigErrors, Loaded},
-    control::{ControlError, ControlHandle, Controller, Outside, Setup, check_files, watch_config},
+    control::{
+        ControlError, ControlHandle, Controller, Outside, Setup, TraceExporter, check_files,
+        watch_config,
+    },
     lifecycle::{Drain, Signal, Signals, TaskFailure, Tasks, clock, descriptors},
     proxy::{self, Workers, WorkersParts},
     telemetry::{
@@ -129,6 +132,7 @@ pub struct App {
     drain: Drain,
     log: LogControl,
     access: AccessLog,
+    traces: TraceExporter,
     events: EventSink,
     tasks: Tasks,
     heritage: admin::Heritage,
@@ -199,6 +203,8 @@ impl App {
         let (events, inbox) = EventSink::new(recorder.clone());
         let tasks = tasks(events.clone());
         let (drain, watch) = Drain::new();
+        let outside = Outside::new(tasks.clone(), events.clone(), recorder.clone());
+        let outbound = outside.outbound.clone();
         let setup = Setup {
             loaded,
             workers: count,
@@ -206,19 +212,21 @@ impl App {
             events: events.clone(),
             inbox,
             drain: watch,
-            outside: Outside::new(tasks.clone(), events.clone(), recorder.clone()),
+            outside,
         };
         let (controller, handle) = Controller::new(setup)?;
         controller.keep_drained(&drained);
-        let table = controller.table();
         let access = AccessLog::start(&config.log.access.path, recorder.clone())?;
+        let (traces, spans) =
+            TraceExporter::start(handle.config(), outbound, recorder.clone(), &tasks);
         let parts = WorkersParts {
             count,
-            table,
+            table: controller.table(),
             recorder,
             events: events.clone(),
             tasks: tasks.clone(),
             access: Some(access.clone()),
+            spans: Some(spans),
         };
         let workers = SharedWorkers::new(Workers::start(&parts)?);
         let settings = admin_settings(&config);
@@ -241,6 +249,7 @@ impl App {
             drain,
             log,
             access,
+            traces,
             events,
             tasks,
             heritage,
@@ -262,7 +271,7 @@ impl App {
     pub async fn run(self, next_signal: impl AsyncFnMut() -> Signal) {
         let Self { controller, handle, workers, admin, drain, log, access, events, tasks, .. } =
             self;
-        let (heritage, predecessor) = (self.heritage, self.predecessor);
+        let (heritage, predecessor, traces) = (self.heritage, self.predecessor, self.traces);
         let work = tasks.spawn("controller", controller.run(Box::new(workers.clone())));
         let api = tasks.clone();
         tasks.spawn("admin", async move {
@@ -278,6 +287,7 @@ impl App {
         until_stopped(next_signal, &estate, &drain, &events).await;
         drain.hurry(clock::now());
         let _ = work.await;
+        traces.finish().await;
         access.drain();
         log.drain();
     }

@@ -182,3 +182,12 @@ pub(super) const RETRY_ON: [RetryCause; 3] =
 
 /// One dead endpoint of five; when more are dead, more requests would bury the rest.
 pub(super) const RETRY_BUDGET: Weight = Weight::FIFTH;
+
+/// Enough to see how requests go, at a cost that nobody sees.
+pub(super) const TRACE_SAMPLE: Weight = Weight::HUNDREDTH;
+
+/// As OpenTelemetry's own exporters have it.
+pub(super) const TRACE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// As OpenTelemetry's own exporters have it.
+pub(super) const TRACE_DELAY: Duration = Duration::from_secs(5);

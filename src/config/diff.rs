@@ -33,6 +33,12 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
     changes.items("rollout", &old.rollouts, &new.rollouts, |rollout| &rollout.plan.name);
     changes.items("metric", &old.metrics, &new.metrics, |metric| &metric.name);
     changes.items("notify", &old.sinks, &new.sinks, |sink| &sink.name);
+    match (&old.traces, &new.traces) {
+        (Some(old), Some(new)) => changes.part("traces", old, new, |_| false),
+        (None, Some(_)) => changes.push("traces added".to_owned(), false),
+        (Some(_), None) => changes.push("traces removed".to_owned(), false),
+        (None, None) => {}
+    }
     changes.0
 }
 

@@ -1,18 +1,23 @@
 //! A configuration in plain text, as `tidegate check` prints it: routes stand in the order in which
 //! they are tried.
 
-use std::{cmp::Reverse, fmt::Write as _};
+use std::{
+    cmp::Reverse,
+    fmt::{Display, Write as _},
+};
 
 use super::{
     Config,
     facts::{balance_name, describe_split, list},
-    model::{Admin, Backend, HostPattern, Listener, PathPattern, Route},
+    model::{Admin, Backend, ErrorPage, HostPattern, Listener, PathPattern, Route, Sink, Traces},
+    outside::discreet,
     rollout,
     units::{format_duration, format_size},
     warning::warnings,
 };
+use crate::domain::NotificationKind;
 
-/// Listeners, backends, routes, the operator's side and warnings of `config`, in aligned lines.
+/// All that `config` means, and what is odd about it, in aligned lines.
 pub fn explain(config: &Config) -> String {
     let mut out = String::new();
     table(&mut out, "Listeners", config.listeners.iter().map(listener));
@@ -27,16 +32,11 @@ pub fn explain(config: &Config) -> String {
         route.overrides.iter().map(row)
     });
     table(&mut out, "Overrides, before the split", overrides);
-    let fallbacks = config.routes.iter().filter_map(|route| {
-        let rules = route.fallback.as_ref()?;
-        Some(vec![route.name.to_string(), rules.to_string()])
-    });
+    let fallbacks = of_routes(config, |route| route.fallback.as_ref());
     table(&mut out, "Fallbacks, from canary to baseline", fallbacks);
-    let mirrors = config.routes.iter().filter_map(|route| {
-        let mirror = route.mirror.as_ref()?;
-        Some(vec![route.name.to_string(), mirror.to_string()])
-    });
+    let mirrors = of_routes(config, |route| route.mirror.as_ref());
     table(&mut out, "Mirrors, which no client waits for", mirrors);
+    edges(&mut out, config);
     table(&mut out, "Rollouts", config.rollouts.iter().map(rollout::explain::row));
     table(&mut out, "Steps", config.rollouts.iter().flat_map(rollout::explain::steps));
     table(
@@ -44,10 +44,45 @@ pub fn explain(config: &Config) -> String {
         "What turns back or tells",
         config.rollouts.iter().flat_map(rollout::explain::rules),
     );
+    let checks = config.rollouts.iter().flat_map(|rollout| {
+        rollout.checks.iter().map(|check| vec![rollout.plan.name.to_string(), check.to_string()])
+    });
+    table(&mut out, "Checks", checks);
+    let hooks = config.rollouts.iter().flat_map(|rollout| {
+        rollout.hooks.iter().map(|hook| vec![rollout.plan.name.to_string(), hook.to_string()])
+    });
+    table(&mut out, "Hooks", hooks);
+    table(&mut out, "Notifications", config.sinks.iter().map(sink));
+    table(&mut out, "Traces", config.traces.iter().map(traces));
     table(&mut out, "Operator's side", [admin(&config.admin)].into_iter());
     let row = |warning: super::Warning| vec![warning.subject, warning.message];
     table(&mut out, "Warnings", warnings(config).into_iter().map(row));
     out
+}
+
+/// What routes do to heads and bodies on their way, and the pages.
+fn edges(out: &mut String, config: &Config) {
+    table(out, "Headers", of_routes(config, |route| route.edge.headers.as_ref()));
+    table(out, "Rewrites", of_routes(config, |route| route.edge.rewrite.as_ref()));
+    table(out, "Rate limits", of_routes(config, |route| route.edge.rate_limit.as_ref()));
+    table(out, "Compression", of_routes(config, |route| route.edge.compress.as_ref()));
+    let page = |page: &ErrorPage| vec![page.status.to_string(), page.file.display().to_string()];
+    table(out, "Error pages", config.error_pages.iter().map(page));
+}
+
+/// A row for each route that has the `part`.
+fn of_routes<'c, T: Display + 'c>(
+    config: &'c Config,
+    part: impl Fn(&'c Route) -> Option<&'c T>,
+) -> impl Iterator<Item = Vec<String>> {
+    let row = move |route: &'c Route| Some(vec![route.name.to_string(), part(route)?.to_string()]);
+    config.routes.iter().filter_map(row)
+}
+
+fn sink(sink: &Sink) -> Vec<String> {
+    let kinds = sink.events.iter().copied().map(NotificationKind::label);
+    let least = sink.min_severity.label();
+    vec![sink.name.to_string(), sink.kind.to_string(), format!("{} from {least}", list(kinds))]
 }
 
 fn listener(listener: &Listener) -> Vec<String> {
@@ -81,6 +116,15 @@ fn backend(backend: &Backend) -> Vec<String> {
         balance_name(backend.balance).to_owned(),
         format!("{} in flight", backend.max_in_flight),
         backend.tls.as_ref().map_or_else(|| "in the clear".to_owned(), |tls| format!("TLS: {tls}")),
+    ]
+}
+
+fn traces(traces: &Traces) -> Vec<String> {
+    vec![
+        discreet(&traces.endpoint),
+        format!("as {}", traces.service_name),
+        format!("{}% of what begins here", traces.sample),
+        format!("within {}", format_duration(traces.max_delay)),
     ]
 }
 

@@ -7,6 +7,7 @@ mod protocol;
 mod resilience;
 mod rollout;
 mod tls;
+mod traces;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -31,6 +32,7 @@ pub use self::protocol::{BackendProtocol, Protocol};
 pub use self::resilience::{Ejection, HealthCheck, Probe, Retry, RetryCause};
 pub use self::rollout::Rollout;
 pub use self::tls::{BackendTls, CertificateFiles, ClientAuth, ListenerTls};
+pub use self::traces::Traces;
 use crate::domain::{BackendName, Balance, EndpointAddress, RouteName, Split, Weight};
 
 /// One whole, checked configuration.
@@ -56,6 +58,8 @@ pub struct Config {
     pub rollouts: Vec<Rollout>,
     /// Where notifications go, by unique name.
     pub sinks: Vec<Sink>,
+    /// Traces of requests, if there are any.
+    pub traces: Option<Traces>,
     /// Pages for answers of Tidegate's own, the most exact first.
     pub error_pages: Vec<ErrorPage>,
 }

@@ -16,7 +16,7 @@ use super::{
     model::{
         BackendProtocol, FallbackCause, HostPattern, LogFormat, LogLevel, PathPattern, Protocol,
     },
-    outside::raw::{MAX_OUTSIDE, Metric, Notify},
+    outside::raw::{MAX_OUTSIDE, Metric, Notify, Traces},
     patterns::HostName,
     resilience::{CountOrUnlimited, Ejection, Retry},
     rollout::{
@@ -70,6 +70,8 @@ section! {
         optional metric: Named<MetricName, Metric, MAX_OUTSIDE>;
         /// Where notifications go, by name.
         optional notify: Named<SinkName, Notify, MAX_OUTSIDE>;
+        /// Traces of a share of the requests, sent to an OpenTelemetry collector; none without this section.
+        optional traces: Traces;
     }
 }
 
@@ -135,7 +137,8 @@ section! {
         /// Connections open at once from one client, which is an IPv4 address or an IPv6 network of
         /// 64 bits; trusted proxies are no clients.
         default max_connections_per_client: CountOrOff = CountOrOff(None);
-        /// Networks of peers whose X-Forwarded-* and Forwarded headers are believed.
+        /// Networks of peers whose X-Forwarded-* and Forwarded headers are believed, and whose
+        /// traceparent decides whether a request is traced.
         default trusted_proxies: List<IpNet, 0, 1_000> = List::unwritten([]);
         /// Each connection begins with a header of the PROXY protocol, version 1 or 2, that names the
         /// client. With trusted_proxies, theirs alone is believed; without, everyone's.

@@ -80,7 +80,7 @@ mod tests {
         ] {
             assert!(found.iter().any(|path| path == key), "{key} is not in {found:?}");
         }
-        assert_eq!(found.len(), 189, "{found:?}");
+        assert_eq!(found.len(), 196, "{found:?}");
     }
 
     #[test]

@@ -244,6 +244,42 @@ Fallbacks, from canary to baseline
 }
 
 #[test]
+fn an_explanation_tells_what_happens_at_the_edge_and_who_is_called() {
+    let text = with_route(
+        "[route.headers]\nrequest_set = { x-a = \"$host\" }\nresponse_remove = [\"server\"]\n\
+         [route.rewrite]\nstrip_prefix = \"/api\"\n\
+         [route.rate_limit]\nper = \"client_ip\"\nrate = \"100/s\"\nburst = 200\n\
+         [route.compress]\nmin_size = \"2KiB\"\n\
+         [error_page]\n\"5xx\" = \"/var/www/sorry.html\"\n\
+         [rollout.api]\nroute = \"api\"\nbaseline = \"blue\"\ncanary = \"green\"\n\
+         [[rollout.api.step]]\nname = \"all\"\nweight = 100\nhold = \"1h\"\n\
+         [[rollout.api.check]]\nname = \"reads\"\nrequest = { path = \"/health\" }\n\
+         [[rollout.api.hook]]\nname = \"undo\"\non = \"rollback\"\nlevel = 3\nexec = [\"undo.sh\"]\n\
+         [notify.chat]\nkind = \"slack\"\nurl = \"https://hooks.example/top-secret\"\nevents = [\"failed\"]\n\
+         min_severity = \"warning\"",
+    );
+    let explained = explain(&config(&text));
+    for wanted in [
+        "\nHeaders\n  api  request [set x-a = \"$host\"] response [remove server]\n",
+        "\nRewrites\n  api  \"/api\" to \"\"\n",
+        "\nRate limits\n  api  100 in 1 s, 200 at once, per client_ip\n",
+        "\nCompression\n  api  zstd, br, gzip from 2048 B\n",
+        "\nError pages\n  5xx  /var/www/sorry.html\n",
+        "\nChecks\n  api  \"reads\" (api; pre, during, post every 30s; GET /health of canary expects 200, ",
+        "\nHooks\n  api  \"undo\" (on rollback at level 3; [\"undo.sh\"] within 5m)\n",
+        "\nNotifications\n  chat  slack at https://hooks.example/",
+        "  failed from warning\n",
+    ] {
+        assert!(explained.contains(wanted), "{wanted} is not in\n{explained}");
+    }
+    assert!(!explained.contains("top-secret"), "{explained}");
+    let bare = explain(&config(MINIMAL));
+    for title in ["Headers", "Rewrites", "Compression", "Hooks", "Notifications", "Traces"] {
+        assert!(!bare.contains(title), "{title} is in\n{bare}");
+    }
+}
+
+#[test]
 #[allow(clippy::disallowed_methods)]
 fn ten_thousand_routes_are_no_burden() {
     let route = |index| {

@@ -49,6 +49,7 @@ pub(super) fn validate(file: raw::File, reader: &mut Reader<'_>) -> Option<Confi
     fallbacks.check(moved.iter(), reader);
     let rollouts =
         file.rollout.map(|named| rollout::rollouts(named.value.entries, &around, reader));
+    let traces = file.traces.and_then(|section| outside::traces(section, reader));
     let sinks = file.notify.map(|named| outside::sinks(named.value.entries, reader));
     Some(Config {
         process: model::Process {
@@ -69,6 +70,7 @@ pub(super) fn validate(file: raw::File, reader: &mut Reader<'_>) -> Option<Confi
         rollouts: rollouts.unwrap_or_default(),
         metrics,
         sinks: sinks.unwrap_or_default(),
+        traces,
         error_pages: file
             .error_page
             .map(|pages| edge::error_pages(pages.value.entries, reader))

@@ -30,6 +30,7 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
         .chain(unused_backends(config))
         .chain(unreachable_routes(config))
         .chain(mirror::warnings(config))
+        .chain(open_traces(config))
         .chain(rollout::warning::warnings(config))
         .collect()
 }
@@ -55,6 +56,17 @@ fn trusts_any_certificate(config: &Config) -> impl Iterator<Item = Warning> {
     config.backends.iter().filter(any).map(|backend| Warning {
         subject: format!("backend {}", backend.name),
         message: "any certificate is taken: encrypted, but whoever is on the way can listen"
+            .to_owned(),
+    })
+}
+
+fn open_traces(config: &Config) -> Option<Warning> {
+    let traces = config.traces.as_ref().filter(|traces| !traces.headers.is_empty())?;
+    let rest = traces.endpoint.strip_prefix("http://")?;
+    let here = ["127.", "localhost", "[::1]"].iter().any(|own| rest.starts_with(own));
+    (!here).then(|| Warning {
+        subject: "traces".to_owned(),
+        message: "its headers travel in the clear; write https:// if one of them is a key"
             .to_owned(),
     })
 }

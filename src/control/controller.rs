@@ -27,7 +27,7 @@ use super::{
     },
 };
 use crate::{
-    config::{Config, Loaded},
+    config::{self, Config, Loaded},
     domain::{RolloutName, RouteName, Split},
     lifecycle::{DrainWatch, clock},
     routing::{BuildError, TableView},
@@ -120,7 +120,7 @@ impl Controller {
         let audit = Audit::new(store.clone(), kept.last_event, recorder.clone());
         let standing = first_standing(&candidate.loaded);
         let Candidate { loaded: Loaded { config, path, .. }, secrets } = candidate;
-        warn_of(&secrets.tls);
+        warn_of(&config, &secrets.tls);
         let mut hand = kept.splits.clone();
         let given_way = supersede(&mut hand, &config);
         let cookie_secret = kept.cookie_secret.clone();
@@ -350,8 +350,9 @@ impl Controller {
     }
 }
 
-/// Says in the log what is odd about certificates.
-pub(super) fn warn_of(tls: &Material) {
+/// Says in the log what is odd about a configuration and its certificates.
+pub(super) fn warn_of(config: &Config, tls: &Material) {
+    config::warnings(config).iter().for_each(|warning| tracing::warn!("{warning}"));
     candidate::warnings(tls).iter().for_each(|warning| tracing::warn!("{warning}"));
 }
 

@@ -31,6 +31,7 @@ mod state_news;
 pub mod status;
 mod store;
 mod succession;
+mod traces;
 mod watcher;
 
 pub use audit::Audit;
@@ -50,6 +51,7 @@ pub use outside::Outside;
 pub use resolver::Resolver;
 pub use store::{Kept, LateRead, Past, Store, StoreError};
 pub use succession::{DrainedEndpoint, LentState};
+pub use traces::TraceExporter;
 pub use watcher::watch_config;
 
 #[cfg(test)]

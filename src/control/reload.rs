@@ -110,7 +110,7 @@ impl Controller {
                 return Reloaded { may_pass: true, ..rejected(vec![error.to_string()]) };
             }
         };
-        warn_of(&secrets.tls);
+        warn_of(&loaded.config, &secrets.tls);
         self.publisher.publish(table);
         self.outside.configure(&loaded.config, &self.publisher.current());
         self.config.send_replace(Arc::new(loaded.config));

@@ -16,6 +16,7 @@ pub mod outlier;
 pub mod pick;
 pub mod quota;
 pub mod rollout;
+pub mod sampling;
 pub mod sequence;
 pub mod slow_start;
 pub mod split;

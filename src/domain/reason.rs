@@ -145,11 +145,13 @@ pub enum Queue {
     AccessLog,
     /// Clients that a rate limit keeps account of.
     RateLimit,
+    /// Spans of traces on their way to the collector.
+    Spans,
 }
 
 impl Queue {
     /// Every queue, in the order of its index.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Connections,
         Self::ClientConnections,
         Self::Handshakes,
@@ -166,6 +168,7 @@ impl Queue {
         Self::Http2Stalled,
         Self::AccessLog,
         Self::RateLimit,
+        Self::Spans,
     ];
 
     /// Place in [`Queue::ALL`].
@@ -192,6 +195,7 @@ impl Queue {
             Self::Http2Stalled => "http2_stalled",
             Self::AccessLog => "access_log",
             Self::RateLimit => "rate_limit",
+            Self::Spans => "spans",
         }
     }
 }

@@ -42,6 +42,8 @@ impl Weight {
     pub const FIFTH: Self = Self(2_000);
     /// Ten percent.
     pub const TENTH: Self = Self(1_000);
+    /// One percent.
+    pub const HUNDREDTH: Self = Self(100);
     /// Five percent.
     pub const TWENTIETH: Self = Self(500);
     /// Half of everything.

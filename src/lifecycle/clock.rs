@@ -28,10 +28,15 @@ pub fn instant(moment: Moment) -> tokio::time::Instant {
 }
 
 /// The present in milliseconds of Unix time: for people and records, never for measuring, since it may jump.
-#[allow(clippy::disallowed_methods)]
 pub fn wall_millis() -> u64 {
+    wall_nanos() / 1_000_000
+}
+
+/// The same in nanoseconds.
+#[allow(clippy::disallowed_methods)]
+pub fn wall_nanos() -> u64 {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since_epoch.map_or(0, |span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+    since_epoch.map_or(0, |span| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// Waits until `moment`; returns at once when it has passed.

@@ -15,6 +15,8 @@ const MAX_TRAILERS: u32 = 16 * 1024;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ChunkScanner {
     state: State,
+    /// White space may follow a size.
+    takes_padding: bool,
     /// Bytes of the present size line, or of the trailer section.
     used: u32,
 }
@@ -25,6 +27,8 @@ enum State {
     SizeBegin,
     /// In the digits; the size so far.
     Size(u64),
+    /// In white space behind a size.
+    Padding(u64),
     /// In an extension.
     Extension(u64),
     /// After the CR of a size line.
@@ -48,8 +52,14 @@ enum State {
 }
 
 impl ChunkScanner {
+    /// For a request.
     pub(super) const fn new() -> Self {
-        Self { state: State::SizeBegin, used: 0 }
+        Self { state: State::SizeBegin, takes_padding: false, used: 0 }
+    }
+
+    /// For an answer, whose framing nobody reads but us: some old servers pad the sizes of their chunks with spaces.
+    pub(super) const fn of_answer() -> Self {
+        Self { takes_padding: true, ..Self::new() }
     }
 
     /// Whether the body has ended.
@@ -125,8 +135,13 @@ impl ChunkScanner {
             (State::SizeBegin | State::Size(_), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
                 self.digit(byte)?
             }
-            (State::Size(size), b'\r') => State::SizeLf(size),
-            (State::Size(size), b';') => State::Extension(size),
+            (State::Size(size) | State::Padding(size), b'\r') => State::SizeLf(size),
+            (State::Size(size) | State::Padding(size), b';') => State::Extension(size),
+            (State::Size(size) | State::Padding(size), b'\t' | b' ')
+                if self.takes_padding && self.used <= MAX_SIZE_LINE =>
+            {
+                State::Padding(size)
+            }
             (State::Extension(size), b'\r') => State::SizeLf(size),
             (State::Extension(size), b'\t' | b' '..=b'~') if self.used <= MAX_SIZE_LINE => {
                 State::Extension(size)
@@ -154,6 +169,7 @@ impl ChunkScanner {
             (
                 State::SizeBegin
                 | State::Size(_)
+                | State::Padding(_)
                 | State::Extension(_)
                 | State::SizeLf(_)
                 | State::Data(_)
@@ -250,16 +266,37 @@ mod tests {
 
     /// The data and the trailers of a body that comes in parts of `step` bytes.
     fn decode(body: &[u8], step: usize) -> Option<(Vec<u8>, Vec<u8>)> {
-        let (mut scanner, mut data, mut trailers) = (ChunkScanner::new(), Vec::new(), Vec::new());
-        for part in body.chunks(step) {
-            let mut at = 0;
-            while at < part.len() && !scanner.is_done() {
-                let (before, here) = scanner.stretch(&part[at..], &mut trailers).ok()?;
-                data.extend_from_slice(&part[at + before..at + before + here]);
-                at += before + here;
-            }
+        let mut decoder = Decoder { scanner: ChunkScanner::of_answer(), ..Decoder::default() };
+        body.chunks(step).try_for_each(|part| decoder.take(part)).ok()?;
+        decoder.scanner.is_done().then_some((decoder.data, decoder.trailers))
+    }
+
+    /// What an answer's reader makes of a body.
+    struct Decoder {
+        scanner: ChunkScanner,
+        data: Vec<u8>,
+        trailers: Vec<u8>,
+        /// Bytes that belong to the body.
+        taken: usize,
+    }
+
+    impl Default for Decoder {
+        fn default() -> Self {
+            let (data, trailers) = <(Vec<_>, Vec<_>)>::default();
+            Self { scanner: ChunkScanner::new(), data, trailers, taken: 0 }
         }
-        scanner.is_done().then_some((data, trailers))
+    }
+
+    impl Decoder {
+        fn take(&mut self, mut part: &[u8]) -> Result<(), ProxyError> {
+            while !part.is_empty() && !self.scanner.is_done() {
+                let (before, here) = self.scanner.stretch(part, &mut self.trailers)?;
+                self.data.extend_from_slice(&part[before..before + here]);
+                self.taken += before + here;
+                part = &part[before + here..];
+            }
+            Ok(())
+        }
     }
 
     #[test]
@@ -272,6 +309,18 @@ mod tests {
         }
         assert_eq!(decode(b"0\r\n\r\n", 1), Some((Vec::new(), b"\r\n".to_vec())));
         assert_eq!(decode(b"5\r\nhel", 8), None);
+    }
+
+    #[test]
+    fn an_answers_sizes_may_be_padded_and_a_requests_may_not() {
+        for body in ["5 \r\nhello\r\n0\r\n\r\n", "5\t  ;a\r\nhello\r\n0  \r\n\r\n"] {
+            assert_eq!(decode(body.as_bytes(), 1).unwrap().0, b"hello", "{body:?}");
+            assert_eq!(scan(body.as_bytes()), None, "{body:?}");
+        }
+        let long = format!("5{}\r\nhello\r\n0\r\n\r\n", " ".repeat(300));
+        for body in [" 5\r\nhello\r\n0\r\n\r\n", "5 5\r\nhello\r\n0\r\n\r\n", &long] {
+            assert_eq!(decode(body.as_bytes(), 1), None, "{body:?}");
+        }
     }
 
     proptest::proptest! {
@@ -287,6 +336,30 @@ mod tests {
                 scanner.scan(&text.as_bytes()[cut..]).map(|second| first + second)
             });
             proptest::prop_assert_eq!(whole, parts.ok().map(|taken| (taken, scanner.is_done())));
+        }
+
+        /// Whoever decodes sees the same end as whoever watches, and the same data in any pieces.
+        #[test]
+        fn decoding_agrees_with_watching(
+            text in "(([1-4]|00?3)(;x)?\r\n[ab\r\n]{1,4}\r\n){0,4}(0\r\n(x: ?y\r\n){0,2}\r\n)?[0\r\n]{0,3}",
+            sizes in proptest::collection::vec(1usize..9, 1..20),
+        ) {
+            let whole = scan(text.as_bytes());
+            let (mut at_once, mut by_parts) = (Decoder::default(), Decoder::default());
+            let first = at_once.take(text.as_bytes());
+            proptest::prop_assert_eq!(whole, first.ok().map(|()| (at_once.taken, at_once.scanner.is_done())));
+            let (mut rest, mut parted) = (text.as_bytes(), Ok(()));
+            for size in sizes.iter().cycle() {
+                let (part, others) = rest.split_at(rest.len().min(*size));
+                parted = by_parts.take(part);
+                rest = others;
+                if parted.is_err() || rest.is_empty() {
+                    break;
+                }
+            }
+            proptest::prop_assert_eq!(first, parted);
+            proptest::prop_assert_eq!(at_once.data, by_parts.data);
+            proptest::prop_assert_eq!(at_once.trailers, by_parts.trailers);
         }
     }
 }

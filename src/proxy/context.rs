@@ -9,6 +9,7 @@ use super::{
     downstream::Downstream,
     headers::{RequestId, Survey},
     mirror::Copying,
+    trace::Trace,
     variables::Noted,
 };
 use crate::{
@@ -48,7 +49,7 @@ pub(super) struct RequestContext {
     pub(super) noted: Option<Box<Noted>>,
     /// The content coding that its answer may have.
     pub(super) accepts: Option<Algorithm>,
-    /// Its line of the access log.
+    /// Its line of the access log, and its spans.
     pub(super) entry: Option<Rc<Entry>>,
     /// What connects it to its copy.
     pub(super) mirror: Copying,
@@ -70,6 +71,11 @@ impl RequestContext {
     /// What a connection to `backend` has to speak: a WebSocket needs one of HTTP/1.1 to itself.
     pub(super) fn speaks(&self, backend: &Backend) -> BackendProtocol {
         if self.wants_websocket() { BackendProtocol::Http1 } else { backend.protocol }
+    }
+
+    /// The trace that is recorded of it.
+    pub(super) fn trace(&self) -> Option<&Trace> {
+        self.entry.as_deref()?.trace()
     }
 
     pub(super) fn route(&self, choice: &Choice) -> &Route {

@@ -329,7 +329,7 @@ impl Exchange<'_> {
             if upstream.is_end_stream() {
                 break;
             }
-            let Poll::Ready(Some(Ok(_))) = upstream.poll_frame(&mut aside) else { return };
+            let Poll::Ready(None | Some(Ok(_))) = upstream.poll_frame(&mut aside) else { return };
         }
         if upstream.is_end_stream() && upstream.finish(now) {
             let mut pools = self.context.downstream.worker.pools();
@@ -345,11 +345,7 @@ impl Exchange<'_> {
             attempt.fail(error);
             return Err(error);
         };
-        let Some(remains) = upstream.into_remains() else {
-            let error = ProxyError::new(ErrorReason::UpstreamReset, "the connection broke");
-            attempt.fail(error);
-            return Err(error);
-        };
+        let remains = upstream.into_remains().inspect_err(|error| attempt.fail(*error))?;
         attempt.complete(clock::now());
         let is_websocket = is_websocket(protocol);
         let entry = self.context.entry.clone();

@@ -70,9 +70,11 @@ impl Head {
         }
     }
 
-    /// Forgets the head; its room is kept for the next one.
+    /// Forgets the head; its room is kept for the next one, if that is no more than most heads need.
     pub(super) fn clear(&mut self) {
+        const ROOM: usize = 4 * 1024;
         self.bytes.clear();
+        self.bytes.shrink_to(ROOM);
         self.line = 0;
         self.lines = 0;
         self.framing = Framing::Absent;
@@ -136,6 +138,19 @@ impl Head {
     /// # Errors
     /// What is wrong with the first faulty line.
     pub(super) fn push(&mut self, input: &[u8]) -> Result<Option<usize>, ProxyError> {
+        /// Most heads fit. What follows one is not copied, and leaves no room behind that a head would not need.
+        const PART: usize = 2 * 1024;
+        let mut taken = 0;
+        for part in input.chunks(PART) {
+            if let Some(end) = self.push_part(part)? {
+                return Ok(Some(taken + end));
+            }
+            taken += part.len();
+        }
+        Ok(None)
+    }
+
+    fn push_part(&mut self, input: &[u8]) -> Result<Option<usize>, ProxyError> {
         let before = self.bytes.len();
         // One byte over the limit is enough to know that it is passed.
         let room = (self.limits.bytes + 1).saturating_sub(before);

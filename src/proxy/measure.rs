@@ -8,8 +8,10 @@ use std::rc::Rc;
 use http::HeaderMap;
 
 use super::{
+    access::Entry,
     context::{Choice, RequestContext},
     error::ProxyError,
+    trace::Ended,
     worker::Worker,
 };
 use crate::{
@@ -29,6 +31,8 @@ pub(super) struct Attempt {
     counted: bool,
     /// What gRPC says of it.
     call: Call,
+    /// Gets a span of it, where the request is traced.
+    entry: Option<Rc<Entry>>,
     /// Held until the attempt ends.
     in_flight: InFlight,
 }
@@ -43,8 +47,15 @@ enum Call {
 }
 
 impl Attempt {
-    pub(super) const fn begin(worker: Rc<Worker>, begun: Moment, in_flight: InFlight) -> Self {
-        Self { worker, begun, answered: None, counted: false, call: Call::Not, in_flight }
+    pub(super) fn begin(
+        worker: Rc<Worker>,
+        begun: Moment,
+        in_flight: InFlight,
+        entry: Option<Rc<Entry>>,
+    ) -> Self {
+        entry.iter().for_each(|entry| entry.begin_attempt());
+        let (answered, counted, call) = (None, false, Call::Not);
+        Self { worker, begun, answered, counted, call, entry, in_flight }
     }
 
     /// The answer's head is here.
@@ -87,19 +98,20 @@ impl Attempt {
             Call::Open => classify::of_grpc(None),
             Call::Ended(code) => classify::of_grpc(Some(code)),
         };
-        self.count(Outcome { class, blame, ..self.outcome(now) });
+        self.count(Outcome { class, blame, ..self.outcome(now) }, None);
     }
 
     /// The attempt has failed.
     pub(super) fn fail(&mut self, error: ProxyError) {
         let (class, blame) = classify::of_error(error.reason());
-        self.count(Outcome { class, blame, ..self.outcome(clock::now()) });
+        self.count(Outcome { class, blame, ..self.outcome(clock::now()) }, Some(error.reason()));
     }
 
     /// This try has failed, and another one of the same request begins at the same endpoint: two attempts, one permit.
     pub(super) fn fail_and_begin_again(&mut self, error: ProxyError) {
         self.fail(error);
         (self.begun, self.answered, self.counted) = (clock::now(), None, false);
+        self.entry.iter().for_each(|entry| entry.begin_attempt());
     }
 
     /// This try has failed, and another one of the same request begins at another endpoint of the backend.
@@ -123,7 +135,7 @@ impl Attempt {
         }
     }
 
-    fn count(&mut self, outcome: Outcome) {
+    fn count(&mut self, outcome: Outcome, reason: Option<ErrorReason>) {
         if std::mem::replace(&mut self.counted, true) {
             return;
         }
@@ -135,6 +147,13 @@ impl Attempt {
         let (worker, now) = (self.worker.index(), self.begun + outcome.total);
         if let Some(ejection) = backend.note(endpoint, worker, &outcome, now) {
             self.worker.events().report(ejected(backend, endpoint, ejection));
+        }
+        if let Some(entry) = &self.entry {
+            let call = match self.call {
+                Call::Not | Call::Open => None,
+                Call::Ended(code) => Some(code),
+            };
+            entry.end_attempt(Ended { begun: self.begun, outcome, reason, call });
         }
     }
 
@@ -153,6 +172,7 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         if self.counted {
+            self.entry.iter().for_each(|entry| entry.close_attempt());
             return;
         }
         let ours = std::thread::panicking() || self.worker.is_cutting();

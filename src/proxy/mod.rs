@@ -18,6 +18,8 @@ mod error;
 mod fallback;
 mod forward;
 mod frames;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handshake;
 mod head;
 mod headers;
@@ -34,6 +36,7 @@ mod replay;
 mod respond;
 mod retry;
 mod socket;
+mod trace;
 mod tunnel;
 mod upstream;
 mod variables;

@@ -19,6 +19,7 @@ use super::{
     measure::{self, Attempt, InFlight},
     mirror::{self, Copying},
     respond,
+    trace::Trace,
     upstream::NO_WEBSOCKET,
 };
 use crate::{
@@ -39,7 +40,8 @@ pub(super) async fn serve(
     let seen = Survey::of(request.headers());
     downstream.set_call(seen.has(Survey::CONTENT_TYPE) && headers::is_call(request.headers()));
     let request_id = RequestId::of(request.headers(), seen, || worker.random());
-    let entry = Entry::begin(&downstream, &table, &request, &request_id, begun);
+    let trace = Trace::begin(&downstream, &table, request.headers(), seen, begun);
+    let entry = Entry::begin(&downstream, &table, &request, &request_id, begun, trace);
     let start = Start { begun, table, seen, entry: entry.clone() };
     let mut response = match run(&downstream, request, start, &request_id).await {
         Ok(response) => response,
@@ -97,6 +99,7 @@ async fn run(
         return Ok(answer);
     }
     let mut choice = affinity::choose(&context, route, &parts.uri, &parts.headers);
+    choice.bucket.into_iter().for_each(|bucket| context.tell(|entry| entry.falls_into(bucket)));
     admit_body(&context, &choice, &body)?;
     let mut fallback = Fallback::of(&context, &choice, &body);
     let mut sending = Sending::Streamed(body);
@@ -278,5 +281,6 @@ fn pick_endpoint(
     };
     let table = context.table.clone();
     let in_flight = InFlight::enter(table, choice, endpoint, worker.index());
-    Ok(Some((endpoint, Attempt::begin(worker.clone(), begun, in_flight))))
+    let entry = context.entry.as_ref().filter(|entry| entry.trace().is_some());
+    Ok(Some((endpoint, Attempt::begin(worker.clone(), begun, in_flight, entry.cloned()))))
 }

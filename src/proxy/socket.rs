@@ -84,8 +84,8 @@ impl Socket {
         }
     }
 
-    /// Whether there is something to read that the kernel has handed over already.
-    pub(super) fn has_plaintext(&mut self) -> bool {
+    /// Whether there is something to read that the kernel has handed over already: data, or the end.
+    pub(super) fn has_read_ahead(&mut self) -> bool {
         match self {
             Self::Plain(_) => false,
             Self::Tls(tls) => {
@@ -93,7 +93,7 @@ impl Socket {
                     TlsStream::Client(tls) => tls.get_mut().1.process_new_packets(),
                     TlsStream::Server(tls) => tls.get_mut().1.process_new_packets(),
                 };
-                !state.is_ok_and(|state| state.plaintext_bytes_to_read() == 0)
+                !state.is_ok_and(|state| has_nothing(&state))
             }
         }
     }
@@ -139,16 +139,17 @@ fn write_now<S: SideData>(
     Ok(taken)
 }
 
+/// Whether a session holds neither data nor its end.
+fn has_nothing(state: &IoState) -> bool {
+    state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed()
+}
+
 /// Whether what the kernel holds is neither data nor an end, such as a ticket for a later session.
 fn says_nothing<S: SideData>(wire: &Wire, session: &mut ConnectionCommon<S>) -> bool {
     loop {
         match session.read_tls(&mut Now(&wire.transport)) {
             Ok(1..) => {
-                let state = session.process_new_packets();
-                let quiet = |state: IoState| {
-                    state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed()
-                };
-                if !state.is_ok_and(quiet) {
+                if !session.process_new_packets().is_ok_and(|state| has_nothing(&state)) {
                     return false;
                 }
             }

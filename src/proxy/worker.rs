@@ -29,7 +29,7 @@ use crate::{
     domain::Moment,
     lifecycle::{Tasks, clock},
     routing::{LocalTable, TableReader},
-    telemetry::{AccessBuffer, EventSink, Shard},
+    telemetry::{AccessBuffer, EventSink, Shard, SpanBuffer},
 };
 
 /// Bytes read at once; one buffer serves all connections of a worker, in turn.
@@ -64,6 +64,7 @@ pub(super) struct Parts {
     pub(super) events: EventSink,
     pub(super) tasks: Tasks,
     pub(super) access: Option<AccessBuffer>,
+    pub(super) spans: Option<SpanBuffer>,
     pub(super) orders: mpsc::Receiver<Order>,
 }
 
@@ -87,6 +88,8 @@ pub(super) struct Worker {
     outgoing: Outgoing,
     /// Lines of the access log, and the time as they show it.
     access: Option<RefCell<(AccessBuffer, Calendar)>>,
+    /// Spans of traced requests.
+    spans: Option<RefCell<SpanBuffer>>,
     mirrors: Rc<Desk>,
 }
 
@@ -95,6 +98,7 @@ impl Worker {
         let access = parts.access.take();
         Rc::new(Self {
             access: access.map(|buffer| RefCell::new((buffer, Calendar::new()))),
+            spans: parts.spans.take().map(RefCell::new),
             index: parts.index,
             table: RefCell::new(parts.table.reader()),
             shard: parts.shard.clone(),
@@ -153,6 +157,11 @@ impl Worker {
         self.access.as_ref().map(RefCell::borrow_mut)
     }
 
+    /// Where spans of traced requests go.
+    pub(super) fn spans(&self) -> Option<RefMut<'_, SpanBuffer>> {
+        self.spans.as_ref().map(RefCell::borrow_mut)
+    }
+
     /// What copies of requests may take.
     pub(super) const fn mirrors(&self) -> &Rc<Desk> {
         &self.mirrors
@@ -196,11 +205,14 @@ impl Worker {
         open.iter().for_each(|downstream| act(downstream));
     }
 
-    /// Hands over what there is of the access log.
+    /// Hands over what there is of the access log, and of spans.
     fn write_lines(&self) {
         if let Some(mut access) = self.access() {
             access.0.flush();
             access.1.adjust();
+        }
+        if let Some(mut spans) = self.spans() {
+            spans.flush();
         }
     }
 

@@ -18,7 +18,7 @@ use crate::{
     domain::Moment,
     lifecycle::{Tasks, way_to_listen},
     routing::{TableView, WorkerGauge},
-    telemetry::{AccessLog, EventSink, Recorder},
+    telemetry::{AccessLog, EventSink, Recorder, SpanSink},
 };
 
 /// Orders that a worker may be behind with; it takes them between two events of its sockets.
@@ -39,6 +39,8 @@ pub struct WorkersParts {
     pub tasks: Tasks,
     /// Where lines of the access log go.
     pub access: Option<AccessLog>,
+    /// Where spans of traced requests go.
+    pub spans: Option<SpanSink>,
 }
 
 /// The running data-plane threads and their listeners.
@@ -112,6 +114,7 @@ impl Workers {
                 events: parts.events.clone(),
                 tasks: parts.tasks.clone(),
                 access: parts.access.as_ref().map(AccessLog::buffer),
+                spans: parts.spans.as_ref().map(SpanSink::buffer),
                 orders: receiver,
             };
             let name = format!("worker-{index}");

@@ -90,8 +90,9 @@ pub fn build(config: &Config, mut with: Ingredients<'_>) -> Result<Table, BuildE
     let access = &config.log.access;
     let is_logged = access.path != AccessPath::Off && access.sample != Weight::ZERO;
     let access_log = is_logged.then(|| Arc::new(access.clone()));
+    let traces = config.traces.clone().map(Arc::new);
     let pages = Arc::new(ErrorPages::new(&config.error_pages, with.pages));
-    Ok(Table { routes, backends, matcher, access_log, pages, tls: with.tls.clone() })
+    Ok(Table { routes, backends, matcher, access_log, traces, pages, tls: with.tls.clone() })
 }
 
 fn build_backends(config: &Config, with: &Ingredients<'_>) -> Vec<Arc<Backend>> {

@@ -26,6 +26,7 @@ pub struct Table {
     pub(super) backends: Vec<Arc<Backend>>,
     pub(super) matcher: Arc<Matcher>,
     pub(super) access_log: Option<Arc<model::AccessLog>>,
+    pub(super) traces: Option<Arc<model::Traces>>,
     pub(super) pages: Arc<ErrorPages>,
     pub(super) tls: Material,
 }
@@ -49,6 +50,11 @@ impl Table {
     /// What the access log wants to know; `None` when there is none.
     pub fn access_log(&self) -> Option<&Arc<model::AccessLog>> {
         self.access_log.as_ref()
+    }
+
+    /// Which requests are traced; `None` when none are.
+    pub const fn traces(&self) -> Option<&Arc<model::Traces>> {
+        self.traces.as_ref()
     }
 
     /// Pages for answers of Tidegate's own.

@@ -135,10 +135,14 @@ fn counter_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     }
     let mut redirects = Family::new(&names::HTTPS_REDIRECTS);
     redirects.count(&[], snapshot.https_redirects);
+    let mut spans = Family::new(&names::TRACE_SPANS);
+    spans.count(&["exported"], snapshot.spans.exported);
+    spans.count(&["failed"], snapshot.spans.failed);
+    spans.count(&["dropped"], snapshot.overflows_of(Queue::Spans));
     let attempts = [requests, responses, abandoned, retries, cache_answers, cache_hits];
     let attempts = attempts.into_iter().chain([duration, first_byte]);
     let [mirrored, comparisons] = mirror_families(snapshot);
-    let others = [fallbacks, mirrored, comparisons, errors, overflow, handshakes, redirects];
+    let others = [fallbacks, mirrored, comparisons, errors, overflow, handshakes, redirects, spans];
     attempts.chain(others).map(Family::finish).collect()
 }
 

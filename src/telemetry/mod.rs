@@ -13,6 +13,7 @@ pub mod names;
 mod recorder;
 mod shard;
 mod snapshot;
+pub mod spans;
 mod summary;
 
 pub use access_log::{AccessBuffer, AccessLog};
@@ -25,5 +26,6 @@ pub use gauges::{
 };
 pub use recorder::{Recorder, SeriesExhausted};
 pub use shard::{MAX_SERIES, Shard};
-pub use snapshot::{FallbackSnapshot, MirrorSnapshot, SeriesSnapshot, Snapshot};
+pub use snapshot::{FallbackSnapshot, MirrorSnapshot, SeriesSnapshot, Snapshot, SpanCounts};
+pub use spans::{SpanBatch, SpanBuffer, SpanSink};
 pub use summary::Summary;

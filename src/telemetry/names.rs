@@ -268,6 +268,14 @@ pub const NOTIFICATIONS: Metric = Metric {
     labels: &["sink", "result"],
 };
 
+/// What became of spans.
+pub const TRACE_SPANS: Metric = Metric {
+    name: "tidegate_trace_spans_total",
+    help: "Spans of traced requests, by result: exported, failed (given up), dropped (by a full queue).",
+    kind: MetricKind::Counter,
+    labels: &["result"],
+};
+
 /// The version that runs.
 pub const BUILD: Metric = Metric {
     name: "tidegate_build_info",
@@ -308,6 +316,7 @@ pub const ALL: &[&Metric] = &[
     &ROLLBACKS,
     &VERDICT,
     &NOTIFICATIONS,
+    &TRACE_SPANS,
     &BUILD,
 ];
 

@@ -9,6 +9,7 @@
 //! The names stand behind a lock that only configuration changes and snapshots take: nothing on a request's way does.
 
 mod mirrors;
+mod spans;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -34,6 +35,7 @@ pub struct Recorder {
     names: Mutex<Names>,
     /// Overflows seen outside the workers, by any thread.
     overflows: [AtomicU64; Queue::ALL.len()],
+    spans: spans::Spans,
 }
 
 /// There is no room for another series.
@@ -84,6 +86,7 @@ impl Recorder {
             shards: (0..workers.max(1)).map(|_| Arc::new(Shard::new())).collect(),
             names: Mutex::default(),
             overflows: [const { AtomicU64::new(0) }; _],
+            spans: spans::Spans::default(),
         }
     }
 
@@ -214,6 +217,7 @@ impl Recorder {
             handshakes: Handshake::ALL
                 .map(|end| self.shards.iter().map(|shard| shard.handshakes(end)).sum()),
             https_redirects: self.shards.iter().map(|shard| shard.https_redirects()).sum(),
+            spans: self.spans.read(),
         }
     }
 

@@ -25,6 +25,17 @@ pub struct Snapshot {
     pub handshakes: [u64; Handshake::ALL.len()],
     /// Clients that were sent to https.
     pub https_redirects: u64,
+    /// What became of spans.
+    pub spans: SpanCounts,
+}
+
+/// What became of spans that were handed over to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SpanCounts {
+    /// The collector has taken them.
+    pub exported: u64,
+    /// It has not, and they were given up.
+    pub failed: u64,
 }
 
 /// The counters of one pair of route and backend.
@@ -102,6 +113,10 @@ impl Snapshot {
             overflows: subtract(&self.overflows, &earlier.overflows),
             handshakes: subtract(&self.handshakes, &earlier.handshakes),
             https_redirects: self.https_redirects.saturating_sub(earlier.https_redirects),
+            spans: SpanCounts {
+                exported: self.spans.exported.saturating_sub(earlier.spans.exported),
+                failed: self.spans.failed.saturating_sub(earlier.spans.failed),
+            },
         }
     }
 

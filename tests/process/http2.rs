@@ -1,4 +1,4 @@
-//! HTTP/2 by programs of others: curl, h2load, and gRPC's own client and server.
+//! HTTP/2 by programs of others: curl, nghttp, h2load, a WebSocket of other libraries, and gRPC's own client and server.
 
 use std::process::Command;
 
@@ -54,6 +54,53 @@ fn h2load_loses_no_request() {
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(told.contains("4000 succeeded, 0 failed, 0 errored, 0 timeout"), "{told}");
     assert!(told.contains("4000 2xx"), "{told}");
+}
+
+#[test]
+fn nghttp_and_h2load_speak_it_under_tls() {
+    let authority = Authority::new();
+    authority.sign("own", &["localhost"]);
+    let upstream = Upstream::echoing();
+    let gate = Gate::start(&Setup::to(upstream.address()).listener(&authority.certificate("own")));
+    let url = format!("https://localhost:{}/a", gate.address().port());
+    let file = authority.folder().join("file");
+    let data: Vec<u8> = (0..700_000_u32).map(|at| (at % 251) as u8).collect();
+    std::fs::write(&file, &data).unwrap();
+    let run = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).arg(&url).output();
+        let output = output.expect("nghttp2-client is installed by `make setup`");
+        assert!(output.status.success(), "{program}: {output:?}");
+        output.stdout
+    };
+    assert!(run("nghttp", &["-d", file.to_str().unwrap()]) == data, "not what was sent");
+    let told = run("nghttp", &["-n", "-v"]);
+    let told = String::from_utf8_lossy(&told);
+    assert!(told.contains("negotiated protocol: h2") && told.contains(":status: 200"), "{told}");
+    let told = run("h2load", &["-n", "2000", "-c", "8", "-m", "16"]);
+    let told = String::from_utf8_lossy(&told);
+    assert!(told.contains("2000 succeeded, 0 failed, 0 errored, 0 timeout"), "{told}");
+    assert!(told.contains("Application protocol: h2"), "{told}");
+}
+
+#[test]
+fn websockets_pass_over_streams() {
+    let authority = Authority::new();
+    authority.sign("own", &["localhost"]);
+    let (_server, address) = Script::echo_server("blue");
+    let setup = Setup::to(address).listener("").listener(&authority.certificate("own"));
+    let gate = Gate::start(&setup);
+    let [plain, https] = [0, 1].map(|at| gate.addresses[at].port());
+    for (url, trusted) in [
+        (format!("ws://127.0.0.1:{plain}/chat"), None),
+        (format!("wss://localhost:{https}/chat"), Some(authority.path("ca.pem"))),
+    ] {
+        let mut client = Script::client_of_http_2(&url, trusted.as_deref());
+        for round in 0..10 {
+            assert_eq!(client.ask(&format!("hello {round}")), format!("blue hello {round}"));
+        }
+        assert_eq!(client.ask("big"), (8 * 1024 * 1024).to_string(), "{url}");
+        assert_eq!(client.ask("close"), "closed 1000", "{url}");
+    }
 }
 
 /// A gate before one gRPC server, and a client of it.

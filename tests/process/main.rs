@@ -12,6 +12,7 @@
 mod support;
 
 mod admin;
+mod browser;
 mod cli;
 mod clients;
 mod daemon;
@@ -24,6 +25,7 @@ mod follow;
 mod grpc_health;
 mod http2;
 mod load;
+mod load_http2;
 mod masked;
 mod mirror;
 mod mortal;
@@ -39,4 +41,5 @@ mod state;
 mod steering;
 mod stuck;
 mod tls;
+mod traces;
 mod upgrade;

@@ -1,4 +1,5 @@
-//! WebSocket and gRPC programs, a mail server and a web server written with independent libraries, as children of a test.
+//! WebSocket and gRPC programs, a mail server, a web server and a collector of traces, written with independent libraries, as
+//! children of a test.
 
 use std::{
     io::Write as _,
@@ -79,6 +80,20 @@ impl Script {
         script
     }
 
+    /// A client that has opened a WebSocket over HTTP/2, trusting the authority in a file where the URL is of TLS.
+    pub(crate) fn client_of_http_2(url: &str, authority: Option<&str>) -> Self {
+        let script = Self::start_trusting("ws_h2_client.py", url, authority);
+        assert_eq!(script.line(), "open");
+        script
+    }
+
+    /// A browser, its profile in a folder; it trusts the authority in `ca.pem` there. Told by lines of JSON.
+    pub(crate) fn browser(folder: &str) -> Self {
+        let script = Self::start("browser.py", folder);
+        assert_eq!(script.line(), "ready");
+        script
+    }
+
     /// A mail server, spoken to as `how` says; its first line is its port, and each message is another.
     pub(crate) fn smtp_server(how: &str) -> Self {
         Self::start("smtp_server.py", how)
@@ -87,6 +102,11 @@ impl Script {
     /// A web server with the certificate in a file; its first line is its port, and each request's body is another.
     pub(crate) fn https_server(certificate: &str) -> Self {
         Self::start("https_server.py", certificate)
+    }
+
+    /// A collector of traces; its first line is its port, and each span is another, as JSON.
+    pub(crate) fn otlp_collector() -> Self {
+        Self::start("otlp_collector.py", "")
     }
 
     /// Gives a line, and takes the one that answers it.

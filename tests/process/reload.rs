@@ -34,6 +34,20 @@ fn a_file_that_is_replaced_is_applied() {
 }
 
 #[test]
+fn what_is_odd_about_a_file_is_in_the_log_at_the_start_and_at_a_reload() {
+    let upstream = Upstream::saying("blue");
+    let with = |unused: &str| to(&upstream, "/").backend(unused, upstream.address(), "");
+    let await_warning = |gate: &Gate, unused: &str| {
+        let warning = format!("backend {unused}: no route uses it");
+        eventually("the warning", || gate.log().contains(&warning).then_some(()));
+    };
+    let gate = Gate::start(&with("spare"));
+    await_warning(&gate, "spare");
+    gate.replace_config(&with("other"));
+    await_warning(&gate, "other");
+}
+
+#[test]
 fn a_file_that_is_written_in_place_is_applied() {
     let upstream = Upstream::saying("blue");
     let gate = Gate::start(&to(&upstream, "/old"));

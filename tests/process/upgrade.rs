@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::{
     load::{Lean, Load, pair},
+    load_http2::{LoadHttp2, SocketHttp2},
     python::Script,
     rollout::{QUICK, await_phase, event, rollout, setup, steps},
     state::green_percent,
@@ -114,15 +115,23 @@ fn ten_upgrades_in_a_row_under_load_fail_no_request() {
     let mut line = Line::of(Gate::start(&setup));
     let mut socket = Script::client(&format!("ws://{}/chat", line.gate.address()));
     assert_eq!(socket.ask("one"), "echo one");
+    let mut stream = SocketHttp2::open(line.gate.address(), "/chat");
+    assert_eq!(stream.ask("one"), "echo one");
     let load = Load::start(line.gate.address());
+    let http2 = LoadHttp2::start(line.gate.address());
     for _ in 0..UPGRADES {
         let seen = upstream.answered();
         line.upgrade();
-        eventually("traffic goes on", || (upstream.answered() > seen + 100).then_some(()));
+        eventually("traffic goes on", || (upstream.answered() > seen + 200).then_some(()));
     }
-    load.finish();
+    assert!(load.finish() > 0);
+    let http2 = http2.finish();
+    // Each process sends away whoever is connected to it.
+    assert!(http2.answered > 1000 && http2.sent_away >= UPGRADES as u64, "{http2:?}");
     assert_eq!(socket.ask("two"), "echo two", "its process drains, and is not over");
+    assert_eq!(stream.ask("two"), "echo two", "the same over a stream");
     assert!(line.gate.is_running());
+    assert_eq!(stream.close(), 1000);
     assert_eq!(socket.ask("close"), "closed 1000");
     assert_eq!(line.gate.wait().code(), Some(0));
     for process_id in &line.known[..UPGRADES - 1] {
@@ -155,8 +164,11 @@ fn an_open_websocket_ends_with_its_process_at_the_deadline() {
     let mut line = Line::of(Gate::start(&setup));
     let mut socket = Script::client(&format!("ws://{}/chat", line.gate.address()));
     assert_eq!(socket.ask("one"), "echo one");
+    let mut stream = SocketHttp2::open(line.gate.address(), "/chat");
+    assert_eq!(stream.ask("one"), "echo one");
     line.upgrade();
     assert_eq!(line.gate.wait().code(), Some(0));
+    stream.await_end();
     let mut socket = Script::client(&format!("ws://{}/chat", line.gate.address()));
     assert_eq!(socket.ask("two"), "echo two");
 }

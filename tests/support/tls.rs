@@ -234,6 +234,14 @@ impl TlsPeer {
         stream.flush()
     }
 
+    /// Writes, and says in the same breath that nothing more comes.
+    pub(crate) fn write_last(&mut self, bytes: impl AsRef<[u8]>) {
+        let mut stream = self.stream.lock().expect("no test panics while it holds a stream");
+        stream.conn.writer().write_all(bytes.as_ref()).expect("memory");
+        stream.conn.send_close_notify();
+        stream.flush().ok();
+    }
+
     /// Says that nothing more comes, as TLS wants it.
     pub(crate) fn notify_close(&mut self) {
         let mut stream = self.stream.lock().expect("no test panics while it holds a stream");

@@ -103,6 +103,25 @@ fn links_between_documents_lead_somewhere() {
     }
 }
 
+#[test]
+fn every_test_that_is_named_beside_a_section_is_there() {
+    let document = source::read("docs/TESTING.md").text;
+    let rows = document.lines().filter(|line| line.starts_with("| 911"));
+    let named: Vec<_> = rows
+        .flat_map(|row| row.split('`').skip(1).step_by(2))
+        .filter_map(|name| name.rsplit_once("::"))
+        .collect();
+    assert!(named.len() > 50, "the table has gone: {named:?}");
+    for (file, name) in named {
+        let file = match file.strip_prefix("process::") {
+            Some(file) => format!("tests/process/{file}.rs"),
+            None => format!("tests/wire/{file}.rs"),
+        };
+        let has = source::read(&file).text.contains(&format!("#[test]\nfn {name}() {{"));
+        assert!(has, "docs/TESTING.md names {name}, which is no test of {file}");
+    }
+}
+
 /// Targets of `[text](target)`.
 fn links(text: &str) -> impl Iterator<Item = &str> {
     text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link)

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::support::{
     PATIENCE, eventually,
-    frames::{END_STREAM, Frames, StreamEnd, get},
+    frames::{DATA, END_STREAM, Frames, StreamEnd, frame, get},
     gate::Gate,
     message::Message,
     setup::{NONE, Setup},
@@ -219,6 +219,27 @@ fn a_websocket_that_is_none_has_one_line_with_what_its_client_got() {
     // It is the endpoint that failed.
     gate.await_count("tidegate_requests_total", &[("class", "failure")], 1);
     gate.await_count("tidegate_requests_total", &[("class", "success")], 1);
+}
+
+#[test]
+fn a_websocket_over_a_stream_is_told_as_its_client_sees_it() {
+    let upstream = Upstream::scripted(|peer| {
+        let Some(_) = peer.request() else { return };
+        let agreed =
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+        peer.write(agreed).ok();
+    });
+    let gate =
+        start(Setup::to(upstream.address()), "$server_protocol $uri $status $sent_http_upgrade|");
+    let mut client = Frames::connect(gate.address());
+    let mut fields = get("/chat").to_vec();
+    fields[0] = (b":method", b"CONNECT");
+    fields.insert(1, (b":protocol", b"websocket"));
+    fields.push((b"sec-websocket-version", b"13"));
+    client.send_head(1, 0, &fields);
+    assert!(matches!(client.end_of(1), StreamEnd::Answered(200, _)));
+    client.send(&frame(DATA, END_STREAM, 1, b""));
+    assert_eq!(lines(&gate, 1), ["HTTP/2.0 /chat 200 -|"]);
 }
 
 #[test]

@@ -296,3 +296,18 @@ fn a_split_by_hand_has_its_fallback_too() {
     gate.await_count("tidegate_requests_total", &[("backend", "green"), ("class", "failure")], 1);
     gate.await_count("tidegate_requests_total", &[("backend", "blue"), ("class", "success")], 1);
 }
+
+#[test]
+fn an_answer_that_nobody_gets_leaves_its_connection_to_the_next_request() {
+    let blue = baseline();
+    let head = "HTTP/1.1 500 Internal Server Error\r\ntransfer-encoding: chunked\r\n\r\n";
+    let chunked = format!("{head}3\r\nbad\r\n0\r\n\r\n");
+    let green = Upstream::answering(move |_| chunked.clone().into_bytes());
+    let stage = stage(&blue, &green, "");
+    let mut client = stage.client();
+    for _ in 0..3 {
+        assert_eq!(client.get("/").status(), 200);
+    }
+    let log = green.log();
+    assert_eq!((log.requests.len(), log.bytes.len()), (3, 1));
+}

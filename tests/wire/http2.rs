@@ -242,11 +242,14 @@ fn bodies_are_framed_anew() {
     assert!(matches!(client.end_of(3), StreamEnd::Answered(200, _)));
     client.send_head(5, END_STREAM, &[&pseudo[..], &[(b"content-length", b"0")]].concat());
     assert!(matches!(client.end_of(5), StreamEnd::Answered(200, _)));
+    client.send_head(7, END_STREAM, &pseudo);
+    assert!(matches!(client.end_of(7), StreamEnd::Answered(200, _)));
     let requests = upstream.take_requests();
     let framed = |at: usize, name| requests[at].headers.all(name).join(",");
     let framings: Vec<_> =
-        (0..3).map(|at| (framed(at, "content-length"), framed(at, "transfer-encoding"))).collect();
-    let expected = [("5", ""), ("", "chunked"), ("0", "")];
+        (0..4).map(|at| (framed(at, "content-length"), framed(at, "transfer-encoding"))).collect();
+    // Some servers want to know of a POST how long it is, though the stream's end says it.
+    let expected = [("5", ""), ("", "chunked"), ("0", ""), ("0", "")];
     let expected = expected.map(|(length, coding)| (length.to_owned(), coding.to_owned()));
     assert_eq!(framings, expected);
     assert_eq!(requests[0].body, b"hello");
@@ -354,4 +357,16 @@ fn a_greeting_that_http_1_follows_is_none() {
     after.send_get(1, "/after");
     assert_eq!(after.end_of(1), StreamEnd::Answered(200, b"ok".into()));
     assert_eq!(upstream.log().targets(), ["/after"]);
+}
+
+#[test]
+fn an_early_hint_is_left_out_and_the_answer_comes() {
+    let hint = b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n".to_vec();
+    let upstream = Upstream::answering(move |_| [hint.clone(), ok("body")].concat());
+    let gate = Gate::start(&Setup::to(upstream.address()));
+    let mut client = Frames::connect(gate.address());
+    for stream in [1, 3] {
+        client.send_get(stream, "/");
+        assert_eq!(client.end_of(stream), StreamEnd::Answered(200, b"body".into()));
+    }
 }

@@ -12,6 +12,7 @@
 mod support;
 
 mod access_log;
+mod answers;
 mod blame;
 mod comparison;
 mod compress;
@@ -39,7 +40,10 @@ mod slow;
 mod stage;
 mod tls;
 mod tls_upstream;
+mod trace_sampling;
+mod traces;
 mod unix_upstream;
 mod upgrade;
+mod uploads;
 mod upstream_faults;
 mod valid;

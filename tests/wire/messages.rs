@@ -102,8 +102,12 @@ fn an_early_hint_does_not_replace_the_answer() {
     let upstream = Upstream::answering(move |_| [hint.clone(), ok("body")].concat());
     let gate = Gate::start(&Setup::to(upstream.address()));
     let mut client = gate.client();
-    assert_eq!(client.get("/").text(), "body");
-    assert_eq!(client.get("/").text(), "body");
+    for _ in 0..2 {
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        let hint = client.reader().response_head("GET").unwrap();
+        assert_eq!((hint.status(), hint.headers.only("link")), (103, Some("</a.css>")));
+        assert_eq!(client.answer().text(), "body");
+    }
 }
 
 #[test]

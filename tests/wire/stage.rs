@@ -67,6 +67,7 @@ impl Stage {
             events,
             tasks: Tasks::new(|failure| panic!("{failure}")),
             access: None,
+            spans: None,
         })
         .expect("threads");
         workers.listen(&config.listeners).expect("a free port");

@@ -219,3 +219,96 @@ fn tunnels_pass() {
         assert_eq!(back, message.as_bytes());
     }
 }
+
+/// Its socket stays open, so that only what TLS says tells of the end.
+#[test]
+fn a_connection_whose_endpoint_has_said_goodbye_is_not_used_again() {
+    const BODY: usize = 200_000;
+    let authority = Authority::new();
+    authority.sign("app", &["app.example"]);
+    let address = upstream(authority.server("app", false), |peer| {
+        if peer.request().is_some() {
+            peer.write_last(ok("fine"));
+            peer.reader().some_bytes().ok();
+        }
+    });
+    let gate = Gate::start(&setup(address, &authority.path("ca.pem"), ""));
+    let mut client = gate.client();
+    for round in 0..3 {
+        client.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {BODY}\r\n\r\n"));
+        client.send(vec![b'x'; BODY]);
+        assert_eq!(client.answer_to("POST").text(), "fine", "{round}");
+    }
+}
+
+/// Sizes around those of TLS's records and of the buffers on both sides.
+#[test]
+fn bodies_of_any_size_pass_and_leave_their_connection_in_order() {
+    let authority = Authority::new();
+    authority.sign("app", &["app.example"]);
+    let connections = Arc::new(AtomicUsize::new(0));
+    let seen = connections.clone();
+    let address = upstream(authority.server("app", false), move |peer| {
+        seen.fetch_add(1, Relaxed);
+        while let Some(request) = peer.request() {
+            let (body, size) = (request.text(), request.body.len());
+            let answer = match request.target() {
+                "/length" => format!("content-length: {size}\r\n\r\n{body}"),
+                _ if size == 0 => "transfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
+                _ => format!("transfer-encoding: chunked\r\n\r\n{size:x}\r\n{body}\r\n0\r\n\r\n"),
+            };
+            if peer.write(format!("HTTP/1.1 200 OK\r\n{answer}")).is_err() {
+                return;
+            }
+        }
+    });
+    let gate = Gate::start(&setup(address, &authority.path("ca.pem"), ""));
+    let mut client = gate.client();
+    for target in ["/length", "/chunked"] {
+        for full in [1, 16_384, 32_768, 131_072, 262_144] {
+            for size in [full - 1, full, full + 1] {
+                let framing = match target {
+                    "/length" => format!("content-length: {size}\r\n\r\n{}", "x".repeat(size)),
+                    _ if size == 0 => "transfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
+                    _ => {
+                        let body = "x".repeat(size);
+                        format!("transfer-encoding: chunked\r\n\r\n{size:x}\r\n{body}\r\n0\r\n\r\n")
+                    }
+                };
+                client.send(format!("PUT {target} HTTP/1.1\r\nhost: a\r\n{framing}"));
+                assert_eq!(client.answer_to("PUT").body.len(), size, "{target} {size}");
+            }
+        }
+    }
+    assert_eq!(connections.load(Relaxed), 1, "the connection is kept");
+}
+
+/// Its parts are small, so that each waits for the end of a turn, until the socket takes no more.
+#[test]
+fn a_body_that_an_endpoint_takes_late_arrives_whole() {
+    const CHUNKS: usize = 8_000;
+    let authority = Authority::new();
+    authority.sign("app", &["app.example"]);
+    let late = |request: &crate::support::message::Message| ok(&request.body.len().to_string());
+    let encrypted = upstream(authority.server("app", false), move |peer| {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        if let Some(request) = peer.request() {
+            peer.write(late(&request)).ok();
+        }
+    });
+    let plain = Upstream::scripted(move |peer| {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        if let Some(request) = peer.request() {
+            peer.write(late(&request)).ok();
+        }
+    });
+    for setup in [Setup::to(plain.address()), setup(encrypted, &authority.path("ca.pem"), "")] {
+        let gate = Gate::start(&setup);
+        let mut client = gate.client();
+        client.send("PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n");
+        let chunk = format!("3e8\r\n{}\r\n", "x".repeat(1000)).repeat(8);
+        (0..CHUNKS / 8).for_each(|_| client.send(&chunk));
+        client.send("0\r\n\r\n");
+        assert_eq!(client.answer_to("PUT").text(), (CHUNKS * 1000).to_string());
+    }
+}

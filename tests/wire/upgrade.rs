@@ -112,3 +112,22 @@ fn all_that_follows_a_switch_at_once_arrives() {
         arrived += more;
     }
 }
+
+/// The rest of the body would be taken for the first bytes of the tunnel.
+#[test]
+fn a_switch_before_the_requests_end_is_none() {
+    let upstream = Upstream::scripted(|peer| {
+        let Some(_) = peer.head() else { return };
+        peer.write(
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+        )
+        .ok();
+        peer.until_closed();
+    });
+    let gate = Gate::start(&Setup::to(upstream.address()));
+    let mut client = gate.client();
+    let more = "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    client.send(ASK.replacen("GET", "POST", 1).trim_end_matches("\r\n").to_owned() + "\r\n" + more);
+    assert_eq!(client.answer_to("POST").status(), 502);
+    upstream.wait_until("the connection is not kept", |log| log.ended == 1);
+}

@@ -10,7 +10,7 @@ use crate::{
         facts::{Fact, Facts, fact, list},
         model::{
             Address, Check, CheckAction, CheckTarget, Email, Hook, HookAction, Metric, MetricUnit,
-            Sink, SinkKind, SmtpSecurity,
+            Sink, SinkKind, SmtpSecurity, Traces,
         },
         units::format_duration,
     },
@@ -46,6 +46,26 @@ impl Facts for Sink {
             fact("events", &list(events.iter().copied().map(NotificationKind::label))),
             fact("min_severity", &min_severity.label()),
             fact("timeout", &format_duration(*timeout)),
+        ]
+    }
+}
+
+impl Facts for Traces {
+    fn facts(&self) -> Vec<Fact<'_>> {
+        let Self { endpoint, sample, service_name, headers, resource, timeout, max_delay } = self;
+        // The values may be secrets; a change of one is seen all the same.
+        let header = |(name, value): &(http::HeaderName, Box<str>)| {
+            format!("{name} ({:08x})", xxh3_64(value.as_bytes()) as u32)
+        };
+        let attribute = |(name, value): &(Box<str>, Box<str>)| format!("{name} = {value:?}");
+        vec![
+            fact("endpoint", &discreet(endpoint)),
+            fact("sample", &format!("{sample}%")),
+            fact("service_name", service_name),
+            fact("headers", &list(headers.iter().map(header))),
+            fact("resource", &list(resource.iter().map(attribute))),
+            fact("timeout", &format_duration(*timeout)),
+            fact("max_delay", &format_duration(*max_delay)),
         ]
     }
 }
@@ -135,7 +155,7 @@ impl fmt::Display for Hook {
 }
 
 /// Scheme and host of `url`, and a hash of the rest.
-fn discreet(url: &str) -> String {
+pub(in crate::config) fn discreet(url: &str) -> String {
     let start: Vec<_> = url.splitn(4, '/').collect();
     match start.get(3).filter(|path| !path.is_empty()) {
         Some(path) => {

@@ -239,6 +239,22 @@ impl TryFrom<String> for HeaderKey {
     }
 }
 
+/// A name of an attribute as OpenTelemetry has them, as a key: `deployment.environment.name`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::config) struct AttributeKey(pub(in crate::config) Box<str>);
+
+impl TryFrom<String> for AttributeKey {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-');
+        if !text.is_empty() && text.len() <= 128 && text.bytes().all(plain) {
+            return Ok(Self(text.into()));
+        }
+        let text = quote(&text);
+        Err(format!("{text} is no name of an attribute: it has 1 to 128 letters, digits, . _ -"))
+    }
+}
+
 /// `{ KEY = VALUE }` of at most `MAX` pairs; may be empty.
 #[derive(Debug)]
 pub(in crate::config) struct Pairs<N, T, const MAX: usize>(pub(in crate::config) Vec<(N, T)>);

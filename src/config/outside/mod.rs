@@ -6,6 +6,7 @@ mod hook;
 mod leaf;
 pub(super) mod raw;
 mod sink;
+mod traces;
 
 #[cfg(test)]
 mod tests;
@@ -13,9 +14,11 @@ mod tests;
 use std::collections::HashSet;
 
 pub(super) use check::checks;
+pub(super) use facts::discreet;
 pub(super) use hook::hooks;
 pub(super) use raw::SinkWord;
 pub(super) use sink::sinks;
+pub(super) use traces::traces;
 
 use super::{
     fault::{Refusal, quote},

@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::leaf::{HeaderKey, HttpUrl, JsonKey, MailAddress, Method, Pairs, Scalar, SmtpUrl, Text};
+use super::leaf::{
+    AttributeKey, HeaderKey, HttpUrl, JsonKey, MailAddress, Method, Pairs, Scalar, SmtpUrl, Text,
+};
 use crate::{
     config::{
         collection::List,
@@ -11,7 +13,7 @@ use crate::{
         model::{CheckTarget, MetricUnit, StatusSet},
         section::section,
     },
-    domain::{CheckCategory, CheckStage, HookPoint, NotificationKind, Severity},
+    domain::{CheckCategory, CheckStage, HookPoint, NotificationKind, Severity, Weight},
 };
 
 /// Most metrics, and most sinks, of one file.
@@ -74,6 +76,29 @@ section! {
         default min_severity: Severity = Severity::Info;
         /// One attempt at sending ends here.
         default timeout: Duration = defaults::NOTIFY_TIMEOUT;
+    }
+}
+
+section! {
+    /// Traces of requests, for whatever takes OpenTelemetry's protocol (OTLP over HTTP).
+    Traces {
+        /// Address of the collector. Without a path, /v1/traces is where it takes them; a path is used
+        /// as it stands.
+        required endpoint: HttpUrl;
+        /// Share of requests that are traced, of those whose caller does not say. A trusted proxy
+        /// (listener.trusted_proxies) says it by the header traceparent; what anybody else says there
+        /// does not count.
+        default sample: Weight = defaults::TRACE_SAMPLE;
+        /// What this process is called there: service.name.
+        default service_name: Line = Line("tidegate".into());
+        /// Headers of requests to the collector, such as the key that it asks for.
+        default headers: Pairs<HeaderKey, Text<4_096>, 32> = Pairs(Vec::new());
+        /// More about this process: attributes of the resource.
+        default resource: Pairs<AttributeKey, Line, 32> = Pairs(Vec::new());
+        /// One attempt at sending ends here.
+        default timeout: Duration = defaults::TRACE_TIMEOUT;
+        /// A span waits for others to travel with for no longer than this.
+        default max_delay: Duration = defaults::TRACE_DELAY;
     }
 }
 

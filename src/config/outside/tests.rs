@@ -259,3 +259,67 @@ fn faulty_checks_and_hooks_are_refused_where_they_stand() {
         assert!(shown.contains(key) && shown.contains(says), "{text}\ngave\n{shown}");
     }
 }
+
+#[test]
+fn traces_have_an_address_and_the_rest_by_default() {
+    assert_eq!(config("").traces, None);
+    let traces = config("[traces]\nendpoint = \"http://127.0.0.1:4318\"").traces.unwrap();
+    assert_eq!(&*traces.endpoint, "http://127.0.0.1:4318/v1/traces");
+    assert_eq!((traces.sample.percent(), &*traces.service_name), (1.0, "tidegate"));
+    let all = "[traces]\nendpoint = \"https://c.example/in\"\nsample = \"12.5%\"\nservice_name = \"edge\"\n\
+               headers = { authorization = \"Bearer x\" }\nresource = { \"service.namespace\" = \"shop\" }\n\
+               timeout = \"3s\"\nmax_delay = \"200ms\"";
+    let traces = config(all).traces.unwrap();
+    assert_eq!(&*traces.endpoint, "https://c.example/in");
+    assert_eq!(traces.sample.percent(), 12.5);
+    assert_eq!(traces.headers, [(http::header::AUTHORIZATION, "Bearer x".into())]);
+    assert_eq!(traces.resource, [("service.namespace".into(), "shop".into())]);
+    assert_eq!(
+        (traces.timeout, traces.max_delay),
+        (Duration::from_secs(3), Duration::from_millis(200))
+    );
+}
+
+#[test]
+fn what_traces_cannot_be_is_said_without_telling_secrets() {
+    let of =
+        |keys: &str| refused(&format!("[traces]\nendpoint = \"http://127.0.0.1:4318\"\n{keys}"));
+    let own = of("headers = { Content-Type = \"text/plain\" }");
+    assert!(own.contains("traces.headers.content-type") && own.contains("leave it out"), "{own}");
+    let secret = of("headers = { x-key = \"hush\\nhush\" }");
+    assert!(secret.contains("traces.headers.x-key") && !secret.contains("hush"), "{secret}");
+    let named = of("resource = { \"service.name\" = \"x\" }");
+    assert!(named.contains("service_name"), "{named}");
+    assert!(of("resource = { \"a b\" = \"x\" }").contains("name of an attribute"));
+    assert!(of("sample = \"101%\"").contains("traces.sample"));
+    assert!(refused("[traces]\nsample = \"1%\"").contains("endpoint"));
+    assert!(refused("[traces]\nendpoint = \"collector:4318\"").contains("http://"));
+}
+
+#[test]
+fn a_change_of_traces_is_told_without_telling_secrets() {
+    let traces = |keys: &str| {
+        config(&format!("[traces]\nendpoint = \"http://c.example/in/top-secret\"\n{keys}"))
+    };
+    let texts = |old: &crate::config::Config, new: &crate::config::Config| {
+        let changes = diff(old, new);
+        assert!(changes.iter().all(|change| !change.needs_restart), "{changes:?}");
+        changes.into_iter().map(|change| change.text).collect::<Vec<_>>()
+    };
+    let (none, first) = (config(""), traces("headers = { x-key = \"hush\" }"));
+    assert_eq!(texts(&none, &first), ["traces added"]);
+    assert_eq!(texts(&first, &none), ["traces removed"]);
+    let other = texts(&first, &traces("headers = { x-key = \"hash\" }\nsample = 5"));
+    assert_eq!(other.len(), 2, "{other:?}");
+    assert_eq!(other[0], "traces: sample 1% → 5%");
+    assert!(
+        other[1].starts_with("traces: headers x-key (") && !other[1].contains("hush"),
+        "{other:?}"
+    );
+    let shown = crate::config::explain(&first);
+    assert!(
+        shown.contains("Traces\n  http://c.example/") && !shown.contains("top-secret"),
+        "{shown}"
+    );
+    assert!(shown.contains("its headers travel in the clear"), "{shown}");
+}

@@ -311,7 +311,8 @@ fn hints_say_how_to_mend_it() {
         (with_route("[log]\nlevel = \"wran\""), "did you mean \"warn\"?"),
         (
             with_route("[timeouts]"),
-            "known here: process, admin, state, log, listener, backend, route, error_page, rollout, metric, notify",
+            "known here: process, admin, state, log, listener, backend, route, error_page, rollout, metric, notify, \
+             traces",
         ),
     ] {
         let hints: Vec<_> = faults(&text).into_iter().filter_map(|fault| fault.hint).collect();

@@ -32,15 +32,17 @@ pub(in crate::control) async fn server(
             let answer = &answers[turn.min(answers.len() - 1)];
             // Who has gone reads nothing more.
             stream.write_all(answer.as_bytes()).await.ok();
-            sender.send(String::from_utf8(request).unwrap()).await.ok();
+            sender.send(String::from_utf8_lossy(&request).into_owned()).await.ok();
         }
     });
     (address, requests)
 }
 
 fn is_whole(request: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(request);
-    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let Some(at) = request.windows(4).position(|part| part == b"\r\n\r\n") else {
+        return false;
+    };
+    let (head, body) = (String::from_utf8_lossy(&request[..at]), &request[at + 4..]);
     let head = head.to_ascii_lowercase();
     let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
     length.is_none_or(|length| body.len() >= length.parse().unwrap())

@@ -50,9 +50,13 @@ type WrittenTerm<'t> = Vec<(Sign, Vec<Placed<Written<'t>>>)>;
 
 /// The condition that `text` says.
 pub(super) fn parse(text: &str, externals: Externals<'_>) -> Result<Condition, ConditionFault> {
+    let too_long = || {
+        let message =
+            format!("a condition has at most {MAX_CONDITION} bytes, a space around each operator");
+        ConditionFault::new("", 0..0, message)
+    };
     if text.len() > MAX_CONDITION {
-        let message = format!("a condition has at most {MAX_CONDITION} bytes");
-        return Err(ConditionFault::new("", 0..0, message));
+        return Err(too_long());
     }
     let (left, comparison, right) = condition
         .parse(LocatingSlice::new(text))
@@ -65,7 +69,9 @@ pub(super) fn parse(text: &str, externals: Externals<'_>) -> Result<Condition, C
     let (left, left_unit) = names.term(left)?;
     let (right, right_unit) = names.term(right)?;
     names.same_unit(&left_unit, &right_unit, "compared with")?;
-    Ok(Condition { left, comparison, right })
+    let condition = Condition { left, comparison, right };
+    // A plan is kept as it is written, and has to be read again.
+    if condition.to_string().len() > MAX_CONDITION { Err(too_long()) } else { Ok(condition) }
 }
 
 fn condition<'t>(

@@ -172,3 +172,18 @@ proptest! {
         }
     }
 }
+
+/// A plan is kept by what its conditions are written as, which may be longer than what was read.
+#[test]
+fn whatever_is_taken_can_be_read_back() {
+    let of = |length: usize| {
+        let factors = vec![format!("external.{}", "a".repeat(length)); 10];
+        let text = factors.join("*") + ">5";
+        assert!(text.len() <= MAX_CONDITION, "{} bytes", text.len());
+        Condition::parse(&text, Externals::Unchecked)
+    };
+    let taken = of(38).unwrap();
+    assert_eq!(parsed(&taken.to_string()), taken);
+    let refused = of(40).unwrap_err().to_string();
+    assert!(refused.contains("at most 512 bytes"), "{refused}");
+}

@@ -8,7 +8,7 @@ use crate::domain::is_steering;
 const LONGEST: usize = 8 * 1024;
 
 /// Appends `value` as the inside of a JSON string. What is no UTF-8 becomes U+FFFD.
-pub(super) fn json(value: &[u8], out: &mut Vec<u8>) {
+pub(in crate::proxy) fn json(value: &[u8], out: &mut Vec<u8>) {
     let value = &value[..value.len().min(LONGEST)];
     let plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
     if value.iter().all(plain) {
@@ -30,7 +30,7 @@ pub(super) fn json(value: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Appends `value` as Nginx does: quote, backslash and all but printable ASCII as `\xXX`.
-pub(super) fn text(value: &[u8], out: &mut Vec<u8>) {
+pub(in crate::proxy) fn text(value: &[u8], out: &mut Vec<u8>) {
     let value = &value[..value.len().min(LONGEST)];
     for byte in value {
         match byte {

@@ -1,10 +1,12 @@
-//! The access log's line of one request: collected on its way, written when it has ended, however it ends.
+//! What is told of one request, collected on its way and written when it has ended, however it ends: its line of the access
+//! log, and its spans where it is traced.
 //!
-//! An [`Entry`] is shared by all who learn something about the request. The last one to let it go writes the line: so there
-//! is exactly one, also where a task is dropped half-way.
+//! An [`Entry`] is shared by all who learn something about the request. The last one to let it go writes line and span: so
+//! there is exactly one, also where a task is dropped half-way.
 
 mod escape;
 mod json;
+mod spans;
 mod text;
 
 use std::{
@@ -18,21 +20,28 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use smallvec::SmallVec;
 
+#[cfg(fuzzing)]
+pub(super) use self::escape::{json as escape_json, text as escape_text};
 pub(super) use self::text::Calendar;
 use super::{
     downstream::Downstream,
     headers::RequestId,
+    trace::{Ended, Trace},
     variables::{Noted, View},
 };
 use crate::{
     config::model::{AccessFormat, AccessLog, Variable},
+    decision::split::Bucket,
     domain::{ErrorReason, Moment},
     lifecycle::clock,
-    routing::LocalTable,
+    routing::{Backend, LocalTable},
 };
 
 /// What Nginx writes where a client has left before it had an answer.
 const CLIENT_LEFT: u16 = 499;
+
+/// The status of an answer that leads into a tunnel.
+const SWITCHES: u16 = 101;
 
 /// Request headers that a JSON line shows.
 static SHOWN: [HeaderName; 2] = [header::USER_AGENT, header::REFERER];
@@ -41,7 +50,10 @@ static SHOWN: [HeaderName; 2] = [header::USER_AGENT, header::REFERER];
 pub(super) struct Entry {
     downstream: Rc<Downstream>,
     table: LocalTable,
-    log: Arc<AccessLog>,
+    /// It gets a line.
+    log: Option<Arc<AccessLog>>,
+    /// It gets spans.
+    trace: Option<Box<Trace>>,
     begun: Moment,
     request_id: RequestId,
     /// `None`: its head was refused, and nothing in it is worth a word.
@@ -64,24 +76,31 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Begins the entry of a request; `None` where it gets no line.
+    /// Begins the entry of a request; `None` where it gets neither line nor span.
     pub(super) fn begin<B>(
         downstream: &Rc<Downstream>,
         table: &LocalTable,
         request: &Request<B>,
         request_id: &RequestId,
         begun: Moment,
+        trace: Option<Box<Trace>>,
     ) -> Option<Rc<Self>> {
-        let log = wanted(downstream, table)?;
-        let head = (request.method(), request.version(), request.uri());
-        let noted = noted(log, head, request.headers());
-        Some(Rc::new(Self::new(downstream, table, log, request_id, begun, Some(noted))))
+        let log = wanted(downstream, table);
+        if log.is_none() && trace.is_none() {
+            return None;
+        }
+        // A WebSocket over a stream goes its way as HTTP/1.1 has it; its client speaks HTTP/2.
+        let version = if downstream.is_stream() { Version::HTTP_2 } else { request.version() };
+        let head = (request.method(), version, request.uri());
+        let noted = noted(log, trace.is_some(), head, request.headers());
+        let wanted = (log, trace);
+        Some(Rc::new(Self::new(downstream, table, wanted, request_id, begun, Some(noted))))
     }
 
     fn new(
         downstream: &Rc<Downstream>,
         table: &LocalTable,
-        log: &Arc<AccessLog>,
+        (log, trace): (Option<&Arc<AccessLog>>, Option<Box<Trace>>),
         request_id: &RequestId,
         begun: Moment,
         noted: Option<Noted>,
@@ -89,7 +108,8 @@ impl Entry {
         Self {
             downstream: downstream.clone(),
             table: table.clone(),
-            log: log.clone(),
+            log: log.cloned(),
+            trace,
             begun,
             request_id: request_id.clone(),
             noted,
@@ -139,11 +159,13 @@ impl Entry {
         self.first_byte.set(None);
     }
 
-    /// The client gets this head.
+    /// The client gets this head; the last word counts.
     pub(super) fn answers(&self, status: u16, headers: &HeaderMap) {
         self.status.set(Some(status));
-        let AccessFormat::Template(template) = &self.log.format else { return };
+        let format = self.log.as_ref().map(|log| &log.format);
+        let Some(AccessFormat::Template(template)) = format else { return };
         let mut answer = self.answer.borrow_mut();
+        answer.clear();
         for variable in template.variables() {
             if let Variable::AnswerHeader(name) = variable
                 && let Some(value) = headers.get(name)
@@ -171,6 +193,45 @@ impl Entry {
         self.tunnels.set(true);
     }
 
+    /// The trace that is recorded of it.
+    pub(super) fn trace(&self) -> Option<&Trace> {
+        self.trace.as_deref()
+    }
+
+    /// The split decided by `bucket`.
+    pub(super) fn falls_into(&self, bucket: Bucket) {
+        self.trace.iter().for_each(|trace| trace.bucket.set(Some(bucket)));
+    }
+
+    /// An attempt begins, of which there is to be a span.
+    pub(super) fn begin_attempt(&self) {
+        self.trace.iter().for_each(|trace| trace.begin_attempt(&self.downstream));
+    }
+
+    /// The present attempt is counted, and over: unless its answer leads into a tunnel, which it lasts as long as.
+    pub(super) fn end_attempt(&self, ended: Ended) {
+        match &self.trace {
+            Some(trace) if ended.outcome.status == Some(SWITCHES) => trace.keep_open(ended),
+            Some(trace) => self.write_attempt(trace, &ended, ended.begun + ended.outcome.total),
+            None => {}
+        }
+    }
+
+    /// What the present attempt led into is over.
+    pub(super) fn close_attempt(&self) {
+        if let Some(trace) = &self.trace
+            && let Some(ended) = trace.take_open()
+        {
+            self.write_attempt(trace, &ended, clock::now());
+        }
+    }
+
+    fn write_attempt(&self, trace: &Trace, ended: &Ended, until: Moment) {
+        if let Some(mut spans) = self.downstream.worker.spans() {
+            spans.span(|out| spans::attempt(self, trace, ended, until, out));
+        }
+    }
+
     fn status(&self) -> u16 {
         self.status.get().unwrap_or(CLIENT_LEFT)
     }
@@ -184,16 +245,19 @@ impl Entry {
         self.client.get().unwrap_or_else(|| self.downstream.peer.ip().to_canonical())
     }
 
-    fn backend(&self) -> Option<&str> {
+    /// The backend of the last attempt, and the place of its endpoint there.
+    fn tried(&self) -> Option<(&Backend, usize)> {
         let route = &self.table.routes()[self.route.get()?];
-        let target = &route.targets[self.tried.get()?.0];
-        Some(self.table.backends()[target.backend].name.as_str())
+        let (target, endpoint) = self.tried.get()?;
+        Some((&self.table.backends()[route.targets[target].backend], endpoint))
+    }
+
+    fn backend(&self) -> Option<&str> {
+        Some(self.tried()?.0.name.as_str())
     }
 
     fn endpoint(&self) -> Option<&str> {
-        let route = &self.table.routes()[self.route.get()?];
-        let (target, endpoint) = self.tried.get()?;
-        let backend = &self.table.backends()[route.targets[target].backend];
+        let (backend, endpoint) = self.tried()?;
         Some(backend.endpoints[endpoint].address().as_str())
     }
 
@@ -219,10 +283,15 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         let worker = &self.downstream.worker;
-        let Some(mut access) = worker.access() else { return };
         let ended = self.ended.get().unwrap_or_else(clock::now);
+        if let Some(trace) = &self.trace
+            && let Some(mut spans) = worker.spans()
+        {
+            spans.span(|out| spans::server(self, trace, ended, out));
+        }
+        let (Some(log), Some(mut access)) = (&self.log, worker.access()) else { return };
         let (buffer, calendar) = &mut *access;
-        buffer.line(|out| match &self.log.format {
+        buffer.line(|out| match &log.format {
             AccessFormat::Json => json::write(self, ended, calendar, out),
             AccessFormat::Template(template) => {
                 text::write(self, template, ended, calendar, out);
@@ -238,13 +307,22 @@ fn wanted<'t>(downstream: &Downstream, table: &'t LocalTable) -> Option<&'t Arc<
     (points == 10_000 || downstream.worker.random() % 10_000 < points).then_some(log)
 }
 
-fn noted(log: &AccessLog, head: (&Method, Version, &Uri), headers: &HeaderMap) -> Noted {
-    match &log.format {
-        AccessFormat::Json => Noted::of(head, headers, &SHOWN),
-        AccessFormat::Template(template) => {
-            let names: SmallVec<[HeaderName; 4]> = template.request_headers().collect();
+fn noted(
+    log: Option<&Arc<AccessLog>>,
+    is_traced: bool,
+    head: (&Method, Version, &Uri),
+    headers: &HeaderMap,
+) -> Noted {
+    match log.map(|log| &log.format) {
+        Some(AccessFormat::Json) => Noted::of(head, headers, &SHOWN),
+        Some(AccessFormat::Template(template)) => {
+            let mut names: SmallVec<[HeaderName; 4]> = template.request_headers().collect();
+            if is_traced {
+                names.push(header::USER_AGENT);
+            }
             Noted::of(head, headers, &names)
         }
+        None => Noted::of(head, headers, &SHOWN[..1]),
     }
 }
 
@@ -257,7 +335,8 @@ pub(super) fn refused(
 ) -> Option<Rc<Entry>> {
     let table = downstream.worker.table();
     let log = wanted(downstream, &table)?;
-    let entry = Entry::new(downstream, &table, log, request_id, clock::now(), None);
+    let wanted = (Some(log), None);
+    let entry = Entry::new(downstream, &table, wanted, request_id, clock::now(), None);
     entry.status.set(Some(status.as_u16()));
     entry.fails(reason);
     Some(Rc::new(entry))

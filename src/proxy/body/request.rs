@@ -139,7 +139,8 @@ impl Streaming {
             let why = "the request's body comes too slowly";
             return Err(ProxyError::new(ErrorReason::BodyTimeout, why));
         }
-        if self.incoming.is_end_stream() {
+        // Trailers are the end, which the library does not say of chunks.
+        if frame.is_trailers() || self.incoming.is_end_stream() {
             self.tee.iter().for_each(Tee::end);
             self.progress.complete.set(true);
             self.downstream.expect_within(now, self.first_byte);

@@ -60,6 +60,11 @@ impl Downstream {
         Rc::new(Self { stream, ..Self::new(client) })
     }
 
+    /// Whether it is a stream of HTTP/2.
+    pub(in crate::proxy) const fn is_stream(&self) -> bool {
+        self.stream.is_some()
+    }
+
     /// The stream's task runs.
     pub(in crate::proxy) fn begin_stream_turn(&self, cx: &Context<'_>) {
         if let Some(stream) = &self.stream {

@@ -3,7 +3,7 @@
 use crate::config::model::Algorithm;
 
 /// The one of `offered`, the best first, that the client likes best; `None`: the answer goes out as it is.
-pub(super) fn choose<'v>(
+pub(in crate::proxy) fn choose<'v>(
     lines: impl Iterator<Item = &'v [u8]>,
     offered: &[Algorithm],
 ) -> Option<Algorithm> {

@@ -61,7 +61,7 @@ fn same_host(address: &[u8]) -> &[u8] {
 }
 
 /// Appends `part` with everything percent-encoded that RFC 3986 lets stand nowhere; a backslash is a slash to browsers.
-fn escape(part: &[u8], out: &mut Vec<u8>) {
+pub(in crate::proxy) fn escape(part: &[u8], out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     for byte in part {
         let plain = byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(byte);

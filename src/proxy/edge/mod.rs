@@ -13,6 +13,8 @@ use std::net::IpAddr;
 use http::{Response, header::ACCEPT_ENCODING, request, response};
 
 pub(super) use self::rules::{answer_headers, forward};
+#[cfg(fuzzing)]
+pub(super) use self::{accept::choose as choose_coding, address::escape as escape_address};
 use super::{
     body::ResponseBody,
     context::{Choice, RequestContext},

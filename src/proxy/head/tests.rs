@@ -92,6 +92,22 @@ fn a_word_that_says_nothing_is_left_out() {
     }
 }
 
+/// Whoever waits for an answer, or for its rest, and every idle connection, has a head.
+#[test]
+fn what_follows_a_head_takes_no_room_and_a_large_one_gives_its_own_back() {
+    let limits = HeadLimits { bytes: 64 * 1024, lines: 100 };
+    let mut head = Head::new(Side::Upstream, limits);
+    let text = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(30_000));
+    assert_eq!(head.push(text.as_bytes()), Ok(Some(19)));
+    assert!(head.bytes.capacity() <= 4096, "{}", head.bytes.capacity());
+    head.clear();
+    let large = format!("HTTP/1.1 200 OK\r\na: {}\r\n\r\n", "x".repeat(60_000));
+    assert_eq!(head.push(large.as_bytes()), Ok(Some(large.len())));
+    assert_eq!(head.bytes(), large.as_bytes());
+    head.clear();
+    assert!(head.bytes.capacity() <= 4096, "{}", head.bytes.capacity());
+}
+
 #[test]
 fn an_answer_tells_its_status() {
     let mut head = Head::new(Side::Upstream, LIMITS);

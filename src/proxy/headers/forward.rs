@@ -1,14 +1,14 @@
 //! A client's head made into the one that the endpoint gets.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Uri, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
     header::{CONNECTION, EXPECT, FORWARDED, HOST, TE, UPGRADE},
     request,
 };
 
 use super::{
     Host, Survey, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID,
-    remove_hop_by_hop, tokens, write_hex,
+    remove_hop_by_hop, tokens,
 };
 use crate::{
     domain::ErrorReason,
@@ -17,13 +17,12 @@ use crate::{
         edge,
         error::ProxyError,
         head::Framing,
+        trace::{TRACEPARENT, TRACESTATE, TraceParent, not_zero},
     },
 };
 
 static X_TIDEGATE_BUCKET: HeaderName = HeaderName::from_static("x-tidegate-bucket");
 static X_TIDEGATE_MIRROR: HeaderName = HeaderName::from_static("x-tidegate-mirror");
-static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Turns a client's request head into the one that the endpoint gets.
 ///
@@ -77,6 +76,12 @@ pub(in crate::proxy) fn forward(
     match context.downstream.head().framing() {
         // Of a body that is empty nothing is said otherwise; some servers ask for the word.
         Framing::Length(0) => add_line(added, "content-length", b"0"),
+        // A stream that ends with its head has no need of the word.
+        Framing::Absent
+            if context.downstream.is_stream() && has_body_by_nature(&context.method) =>
+        {
+            add_line(added, "content-length", b"0");
+        }
         Framing::Length(_) | Framing::Chunked | Framing::Absent => {}
     }
     if let Some(bucket) = choice.bucket {
@@ -92,7 +97,13 @@ pub(in crate::proxy) fn forward(
     if context.route(choice).edge.is_some() {
         edge::forward(parts, context, choice, added)?;
     }
+    context.trace().into_iter().for_each(|trace| trace.asks_for(&parts.uri));
     Ok(())
+}
+
+/// Whether servers expect a request of this method to say how long its body is (RFC 9110 §8.6).
+fn has_body_by_nature(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
 /// Writes one header line; `value` comes from a header's value or from Tidegate, so it holds no line end.
@@ -107,7 +118,7 @@ fn add_line(added: &mut Vec<u8>, name: &str, value: &[u8]) {
 fn endpoint_host(context: &RequestContext, choice: &Choice) -> Result<HeaderValue, ProxyError> {
     let backend = context.target(choice).backend;
     let address = context.table.backends()[backend].endpoints.first();
-    let text = address.map_or("", |endpoint| endpoint.address().as_str());
+    let text = address.map_or("", |endpoint| endpoint.address().authority());
     HeaderValue::from_str(text)
         .map_err(|_| ProxyError::new(ErrorReason::Internal, "the endpoint's name is no header"))
 }
@@ -179,60 +190,29 @@ fn add_standard(
     add_line(added, "forwarded", &chain);
 }
 
-/// W3C Trace Context: a valid parent goes on as it is, since Tidegate writes no span of its own; else a trace begins here.
+/// W3C Trace Context. Where no traces are recorded a valid parent goes on as it is, and else a trace begins here. Where some
+/// are, the endpoint is told of the attempt's own span, or that nobody records this request.
 fn add_trace(headers: &mut HeaderMap, context: &RequestContext, added: &mut Vec<u8>) {
+    let mut given = None;
     if context.seen.has(Survey::TRACE) {
-        let mut parents = headers.get_all(&TRACEPARENT).iter();
-        if let (Some(parent), None) = (parents.next(), parents.next())
-            && is_traceparent(parent.as_bytes())
-        {
-            return;
+        given = TraceParent::of(headers);
+        if given.is_none() {
+            headers.remove(&TRACEPARENT);
+            headers.remove(&TRACESTATE);
         }
+    }
+    let random = || context.downstream.worker.random();
+    let onwards = match (context.trace(), given) {
+        (Some(trace), _) => trace.onwards(),
+        (None, None) => TraceParent::begun(random),
+        // A client that is not believed would have all that stand behind record what nobody does here.
+        (None, Some(parent)) if parent.is_sampled() && context.table.traces().is_some() => {
+            parent.next(not_zero(random), false)
+        }
+        (None, Some(_)) => return,
+    };
+    if given.is_some() {
         headers.remove(&TRACEPARENT);
-        headers.remove(&TRACESTATE);
     }
-    let worker = &context.downstream.worker;
-    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-    write_hex(&mut text[3..19], worker.random() | 1);
-    write_hex(&mut text[19..35], worker.random());
-    write_hex(&mut text[36..52], worker.random() | 1);
-    add_line(added, "traceparent", &text);
-}
-
-fn is_traceparent(text: &[u8]) -> bool {
-    let lower_hex = |part: &[u8]| part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let Some((head, rest)) = text.split_at_checked(55) else { return false };
-    let (version, trace, parent, flags) = (&head[..2], &head[3..35], &head[36..52], &head[53..]);
-    // A later version may be longer; version 00 is exactly this.
-    let ends_well =
-        if version == b"00" { rest.is_empty() } else { matches!(rest, [] | [b'-', ..]) };
-    ends_well
-        && [head[2], head[35], head[52]] == *b"---"
-        && [version, trace, parent, flags].into_iter().all(lower_hex)
-        && version != b"ff"
-        && trace.iter().any(|byte| *byte != b'0')
-        && parent.iter().any(|byte| *byte != b'0')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_valid_trace_parents_go_on() {
-        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        assert!(is_traceparent(good.as_bytes()));
-        assert!(is_traceparent(good.replacen("00", "cc", 1).as_bytes()));
-        for bad in [
-            "",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
-            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
-            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
-            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-            "00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
-        ] {
-            assert!(!is_traceparent(bad.as_bytes()), "{bad}");
-        }
-    }
+    add_line(added, "traceparent", &onwards.text());
 }

@@ -64,6 +64,14 @@ impl Host {
     }
 }
 
+impl Host {
+    /// The port, where one is named.
+    pub(in crate::proxy) fn port(&self) -> Option<u16> {
+        let text = std::str::from_utf8(self.value.as_bytes()).ok()?;
+        text.rsplit_once(':').and_then(|(_, port)| port.parse().ok())
+    }
+}
+
 /// Whether `text` is empty or `host[:port]` without anything that a URL could hide in it.
 fn is_authority(text: &[u8]) -> bool {
     let (host, port) = match text {
@@ -83,11 +91,12 @@ fn is_authority(text: &[u8]) -> bool {
     };
     let port_is_plain = match port {
         [] => true,
-        [b':', digits @ ..] => {
+        // Five digits stay far from where a sum would overflow.
+        [b':', digits @ ..] if digits.len() <= 5 => {
             let number = digits.iter().try_fold(0u32, |number, digit| {
                 digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0'))
             });
-            digits.len() <= 5 && number.is_some_and(|number| number <= 65_535)
+            number.is_some_and(|number| number <= 65_535)
         }
         _ => false,
     };
@@ -113,7 +122,16 @@ mod tests {
         assert_eq!(host(Version::HTTP_11, "/", &["a.b:80"]), named("a.b:80"));
         assert_eq!(host(Version::HTTP_11, "http://x/", &["y"]), named("x"));
         assert_eq!(host(Version::HTTP_10, "/", &[]), named(""));
-        for bad in [vec![], vec!["a", "a"], vec!["a/b"], vec!["u@a"], vec!["a, b"], vec!["a:8x"]] {
+        for bad in [
+            vec![],
+            vec!["a", "a"],
+            vec!["a/b"],
+            vec!["u@a"],
+            vec!["a, b"],
+            vec!["a:8x"],
+            vec!["a:65536"],
+            vec!["a:99999999999"],
+        ] {
             assert_eq!(host(Version::HTTP_11, "/", &bad), None, "{bad:?}");
         }
     }

@@ -14,7 +14,7 @@ impl Survey {
     pub(super) const EXPECT: u16 = 1 << 4;
     pub(super) const REQUEST_ID: u16 = 1 << 5;
     pub(super) const FORWARDED: u16 = 1 << 6;
-    pub(super) const TRACE: u16 = 1 << 7;
+    pub(in crate::proxy) const TRACE: u16 = 1 << 7;
     pub(super) const BUCKET: u16 = 1 << 8;
     pub(super) const LENGTH: u16 = 1 << 9;
     pub(in crate::proxy) const CONTENT_TYPE: u16 = 1 << 10;

@@ -93,7 +93,7 @@ impl Budget {
 }
 
 /// Follows the frames of a connection as they come.
-pub(super) struct FrameScanner {
+pub(in crate::proxy) struct FrameScanner {
     /// Bytes of the preface or a payload still to come.
     skip: u32,
     head: [u8; FRAME_HEAD],
@@ -106,18 +106,18 @@ pub(super) struct FrameScanner {
 }
 
 impl FrameScanner {
-    pub(super) const fn new() -> Self {
+    pub(in crate::proxy) const fn new() -> Self {
         let head = [0; FRAME_HEAD];
         Self { skip: PREFACE, head, filled: 0, last_stream: 0, last_kind: HEADERS }
     }
 
     /// The last stream that the client opened; 0 for none.
-    pub(super) const fn last_stream(&self) -> u32 {
+    pub(in crate::proxy) const fn last_stream(&self) -> u32 {
         self.last_stream
     }
 
     /// What a client sends that sends too much of it, judged by the last frame.
-    pub(super) const fn likely_excess(&self) -> Queue {
+    pub(in crate::proxy) const fn likely_excess(&self) -> Queue {
         const CONTINUATION: u8 = 9;
         match self.last_kind {
             DATA => Queue::Http2Control,
@@ -130,7 +130,11 @@ impl FrameScanner {
     ///
     /// # Errors
     /// What the client has used up.
-    pub(super) fn scan(&mut self, mut input: &[u8], budget: &Budget) -> Result<(), Queue> {
+    pub(in crate::proxy) fn scan(
+        &mut self,
+        mut input: &[u8],
+        budget: &Budget,
+    ) -> Result<(), Queue> {
         while !input.is_empty() {
             let skipped = input.len().min(usize::try_from(self.skip).unwrap_or(usize::MAX));
             // No more than `skip`, which is a u32.

@@ -22,6 +22,8 @@ use hyper::{server::conn::http2, service::service_fn};
 use tokio::{io::AsyncWriteExt, time::Sleep};
 
 pub(super) use self::budget::Budget;
+#[cfg(fuzzing)]
+pub(super) use self::budget::FrameScanner;
 
 use self::{
     io::{Excess, Http2Io},

@@ -111,6 +111,9 @@ async fn open_tunnel(
     let mut response = answer(stream.clone(), request).await?;
     if let Some(tunnel) = stream.take_tunnel() {
         websocket::opened(&mut response);
+        if let Some(entry) = &response.body().entry {
+            entry.answers(response.status().as_u16(), response.headers());
+        }
         let open = streams.enter(stream.clone());
         let running = async move {
             let Ok(opened) = opened.await else { return };

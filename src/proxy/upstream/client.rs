@@ -120,7 +120,6 @@ impl Http1Connection {
     /// Lets the request's head leave at the end of the turn; [`Self::poll_response`] sees to the rest.
     pub(super) fn send(&mut self, request: Request<RequestBody>) {
         let (parts, body) = request.into_parts();
-        self.head.clear();
         self.to_head = parts.method == Method::HEAD;
         self.writer = match self.shared.client().as_ref() {
             Some(client) => Writer::begin(&self.shared, &parts, &client.added(), body),
@@ -175,6 +174,7 @@ impl Http1Connection {
                 }
                 let Answer { parts, rest, carry, keeps } =
                     read_head(&self.head, input, self.to_head)?;
+                self.head.clear();
                 (self.rest, self.carry, self.keeps) = (rest, carry, keeps);
                 return Poll::Ready(Ok(parts));
             }
@@ -203,7 +203,10 @@ impl Http1Connection {
             if self.carry.is_empty() {
                 match ready!(self.poll_more(cx)) {
                     Ok(()) if !self.carry.is_empty() => {}
-                    Ok(()) if matches!(self.rest, Rest::UntilClose) => {
+                    // The kernel tells of a reset once: where a write has found it, a read finds an end.
+                    Ok(())
+                        if matches!(self.rest, Rest::UntilClose) && !self.writer.has_failed() =>
+                    {
                         self.rest = Rest::Ended;
                         break;
                     }
@@ -274,10 +277,18 @@ impl Http1Connection {
         !self.shared.has_stirred() || self.shared.is_quiet()
     }
 
-    /// What is left after a switch of protocols; `None` if the socket has failed meanwhile.
-    pub(super) fn into_remains(self) -> Option<Remains> {
+    /// What is left after a switch of protocols.
+    ///
+    /// # Errors
+    /// `MalformedResponse` where the request has not ended: what is left of its body would look like the begin of what follows.
+    pub(super) fn into_remains(self) -> Result<Remains, ProxyError> {
+        if !self.writer.has_ended() {
+            let why = "the endpoint switches protocols within the request";
+            return Err(ProxyError::new(ErrorReason::MalformedResponse, why));
+        }
         let unsent = self.shared.take_out();
-        Some(Remains { socket: self.shared.take_socket()?, read: self.carry.to_vec(), unsent })
+        let socket = self.shared.take_socket().ok_or(broken("the connection broke"))?;
+        Ok(Remains { socket, read: self.carry.to_vec(), unsent })
     }
 }
 

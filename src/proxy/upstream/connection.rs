@@ -11,9 +11,12 @@ use hyper::body::{Frame, SizeHint};
 
 use super::{Upstream, client::Http1Connection, http2::Http2Stream};
 use crate::{
-    domain::Moment,
+    domain::{ErrorReason, Moment},
     proxy::{body::RequestBody, downstream::Downstream, error::ProxyError, socket::Socket},
 };
+
+const NO_SWITCH: ProxyError =
+    ProxyError::new(ErrorReason::MalformedResponse, "HTTP/2 has no switch of protocols");
 
 /// How a request reaches its endpoint.
 pub(in crate::proxy) enum UpstreamConnection {
@@ -143,11 +146,14 @@ impl UpstreamConnection {
         }
     }
 
-    /// What is left after a switch of protocols; `None` if the socket has failed meanwhile.
-    pub(in crate::proxy) fn into_remains(self) -> Option<Remains> {
+    /// What is left after a switch of protocols.
+    ///
+    /// # Errors
+    /// `MalformedResponse` where there can be none.
+    pub(in crate::proxy) fn into_remains(self) -> Result<Remains, ProxyError> {
         match self {
             Self::Http1(own) => own.into_remains(),
-            Self::Http2(_) => None,
+            Self::Http2(_) => Err(NO_SWITCH),
         }
     }
 }

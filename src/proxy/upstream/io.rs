@@ -31,7 +31,7 @@ pub(in crate::proxy) struct Upstream {
     departing: Cell<bool>,
     /// A byte of the answer has come.
     answered: Cell<bool>,
-    /// The endpoint wants the body (100), or has given its answer without it.
+    /// The endpoint wants the body (100).
     continued: Cell<bool>,
     /// Where interim answers go.
     client: RefCell<Option<Rc<Downstream>>>,
@@ -72,10 +72,13 @@ impl Upstream {
 
     /// The answer has ended; true when nothing of it is left, as far as is known here.
     pub(super) fn end(&self) -> bool {
+        /// More than the heads of most requests need, a connection does not keep.
+        const ROOM: usize = 4 * 1024;
         *self.client.borrow_mut() = None;
+        self.out.borrow_mut().shrink_to(ROOM);
         // The runtime forgets the request's task as well, which has nothing to do with what comes from here on.
         let _ = self.has_stirred();
-        self.socket.borrow_mut().as_mut().is_some_and(|socket| !socket.has_plaintext())
+        self.socket.borrow_mut().as_mut().is_some_and(|socket| !socket.has_read_ahead())
     }
 
     /// What is to be written, to be added to.

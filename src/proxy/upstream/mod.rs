@@ -4,6 +4,8 @@
 mod client;
 mod connection;
 mod connector;
+#[cfg(fuzzing)]
+pub(super) mod fuzzing;
 mod http2;
 mod io;
 mod pool;

@@ -73,6 +73,10 @@ impl Rest {
                 let (before, data) =
                     stretch.map_err(|_| malformed("a chunk breaks the grammar"))?;
                 input.advance(before);
+                if input.is_empty() {
+                    // An empty part of a block would keep all of it, for as long as the next bytes are awaited.
+                    *input = Bytes::new();
+                }
                 if data > 0 {
                     return Ok(Some(Frame::data(input.split_to(data))));
                 }
@@ -129,7 +133,9 @@ pub(super) fn read_head(head: &Head, input: &[u8], to_head: bool) -> Result<Answ
     *response.headers_mut() = headers;
     // `HTTP/1.1 200 ` is before it.
     let reason = reason.get(13..).unwrap_or_default();
-    if !reason.is_empty() && status.canonical_reason().map(str::as_bytes) != Some(reason) {
+    // None at all is said only where the library would make one up.
+    let usual = status.canonical_reason().map(str::as_bytes);
+    if usual != Some(reason) && (usual.is_none() || !reason.is_empty()) {
         let reason = ReasonPhrase::try_from(reason);
         let reason = reason.map_err(|_| malformed("the status line breaks HTTP"))?;
         response.extensions_mut().insert(reason);
@@ -143,7 +149,7 @@ pub(super) fn read_head(head: &Head, input: &[u8], to_head: bool) -> Result<Answ
         )
         | (_, Framing::Length(0)) => Rest::Ended,
         (_, Framing::Length(length)) => Rest::Length(length),
-        (_, Framing::Chunked) => Rest::Chunked(ChunkScanner::new(), Vec::new()),
+        (_, Framing::Chunked) => Rest::Chunked(ChunkScanner::of_answer(), Vec::new()),
         (_, Framing::Absent) => Rest::UntilClose,
     };
     keeps &= !closes && !matches!(rest, Rest::UntilClose);
@@ -286,8 +292,22 @@ mod tests {
     }
 
     #[test]
+    fn nothing_of_a_block_is_held_once_all_of_it_has_been_read() {
+        let mut rest = Rest::Chunked(ChunkScanner::of_answer(), Vec::new());
+        for part in ["3\r\nabc\r\n", "3\r\nab", "c", "\r\n0\r\n\r\n"] {
+            let block = Bytes::from(part.to_owned());
+            let mut input = block.clone();
+            while !input.is_empty() {
+                rest.take(&mut input).unwrap();
+            }
+            assert!(block.is_unique(), "{part:?}");
+        }
+        assert!(rest.is_ended());
+    }
+
+    #[test]
     fn a_chunked_body_gives_its_data_and_its_trailers() {
-        let mut rest = Rest::Chunked(ChunkScanner::new(), Vec::new());
+        let mut rest = Rest::Chunked(ChunkScanner::of_answer(), Vec::new());
         let mut input = Bytes::from_static(b"3\r\nabc\r\n1;x\r\nd\r\n0\r\nx-a: 1\r\n\r\nsurplus");
         let mut seen = Vec::new();
         while !rest.is_ended() {

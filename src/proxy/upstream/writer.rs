@@ -73,6 +73,10 @@ impl Writer {
             out.extend_from_slice(parts.method.as_str().as_bytes());
             out.push(b' ');
             let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+            if target.starts_with('?') {
+                // As in `http://host?query`, which has no path.
+                out.push(b'/');
+            }
             out.extend_from_slice(target.as_bytes());
             out.extend_from_slice(b" HTTP/1.1\r\n");
             out.extend_from_slice(added);
@@ -102,9 +106,19 @@ impl Writer {
         std::mem::replace(&mut self.body, RequestBody::empty())
     }
 
-    /// Whether the whole request has left, as far as it had to.
+    /// Whether nothing more of the request comes; its last bytes may wait to be written, small ones.
+    pub(super) const fn has_ended(&self) -> bool {
+        self.done && !self.failed && self.large.is_none()
+    }
+
+    /// Whether the socket takes no more.
+    pub(super) const fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Whether the whole request has left.
     pub(super) fn is_complete(&self, upstream: &Upstream) -> bool {
-        self.done && !self.failed && self.large.is_none() && upstream.is_flushed()
+        self.has_ended() && upstream.is_flushed()
     }
 
     /// Sends as much as there is and the socket takes. Ready when there is nothing more to do.
