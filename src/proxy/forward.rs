@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 
-use http::{HeaderValue, Request, StatusCode, request, response};
+use http::{Request, StatusCode, request, response};
 use hyper::body::{Body, Incoming};
 
 use super::{
@@ -23,7 +23,7 @@ use super::{
     measure::Attempt,
     replay,
     retry::Tried,
-    tunnel::Tunnel,
+    tunnel::{NOT_OPENED, Tunnel},
     upstream::{SendFault, UpstreamConnection, connect},
 };
 use crate::{
@@ -35,11 +35,6 @@ use crate::{
 
 /// How often a request goes out again that an endpoint has refused unseen.
 const MOST_REFUSALS: u8 = 2;
-
-const NOT_OPENED: ProxyError = ProxyError::new(
-    ErrorReason::MalformedResponse,
-    "the endpoint answers a WebSocket without opening one",
-);
 
 /// A request and where it goes.
 pub(super) struct Exchange<'a> {
@@ -54,6 +49,9 @@ pub(super) struct Exchange<'a> {
     pub(super) retried: u32,
     /// Where it may go on.
     pub(super) fallback: Option<Box<Fallback>>,
+    pub(super) attempt: Attempt,
+    /// What is to be sent, while it is not with a connection.
+    pub(super) parts: Option<request::Parts>,
 }
 
 /// A request's body.
@@ -74,33 +72,31 @@ pub(super) enum Attempted {
 }
 
 impl Exchange<'_> {
-    /// Sends the request; the attempt ends with the answer's body, or here if there is none.
-    pub(super) async fn run(
+    /// What comes of the request once its answer's head is there, or none comes; the attempt ends with the answer's body, or
+    /// here if there is none.
+    pub(super) fn settle(
         mut self,
-        parts: request::Parts,
-        sending: Sending,
-        mut attempt: Attempt,
+        answer: Result<(UpstreamConnection, response::Parts), ProxyError>,
     ) -> Result<Attempted, ProxyError> {
         let context = self.context;
-        let error = match self.exchange(parts, sending, &mut attempt).await {
-            Ok((_, answer)) if answer.status.is_success() && context.downstream.awaits_tunnel() => {
+        let error = match answer {
+            Ok((_, parts)) if parts.status.is_success() && context.downstream.awaits_tunnel() => {
                 NOT_OPENED
             }
-            Ok((upstream, answer)) => return self.take_answer(upstream, answer, attempt),
+            Ok((upstream, parts)) => return self.take_answer(upstream, parts),
             Err(error) => error,
         };
-        attempt.fail(error);
+        self.attempt.fail(error);
         match self.fallback.take_if(|fallback| fallback.follows_error(context, error)) {
-            Some(fallback) => Ok(leave(fallback, &attempt)),
+            Some(fallback) => Ok(leave(fallback, &self.attempt)),
             None => Err(error),
         }
     }
 
-    async fn exchange(
+    /// Sends the request, again where that is safe, and waits for the answer's head.
+    pub(super) async fn ask(
         &mut self,
-        parts: request::Parts,
         mut sending: Sending,
-        attempt: &mut Attempt,
     ) -> Result<(UpstreamConnection, response::Parts), ProxyError> {
         if let Some(fallback) = &mut self.fallback {
             sending = Box::pin(fallback.keep(self.context, sending)).await?;
@@ -109,9 +105,8 @@ impl Exchange<'_> {
             Sending::Streamed(_) => Bytes::new(),
             Sending::Kept(bytes) => bytes.clone(),
         };
-        let (body, progress) = self.body(sending);
+        let (mut body, progress) = self.body(sending);
         let has_body = !body.is_end_stream();
-        let mut request = Request::from_parts(parts, body);
         let mut pooled = self.pooled(has_body);
         // A body that was kept took the client's time.
         let mut now = if kept.is_empty() { self.begun } else { clock::now() };
@@ -119,17 +114,19 @@ impl Exchange<'_> {
         loop {
             let mut upstream = match pooled.take() {
                 Some(upstream) => upstream,
-                None => match self.connect(&mut now).await {
+                // Boxed, so that it takes no room in requests that find a connection in the pool.
+                None => match Box::pin(self.connect(&mut now)).await {
                     Ok(upstream) => upstream,
                     Err(error) => {
-                        self.goes_elsewhere(error, Tried::NoConnection, attempt)?;
+                        self.goes_elsewhere(error, Tried::NoConnection)?;
                         pooled = self.pooled(has_body);
                         now = self.begun;
                         continue;
                     }
                 },
             };
-            let fault = match self.send(&mut upstream, request, progress.as_deref(), now).await {
+            self.send(&mut upstream, body, progress.as_deref(), now)?;
+            let fault = match self.answer(&mut upstream, progress.as_deref()).await {
                 Ok(answer) => return Ok((upstream, answer)),
                 Err(fault) => fault,
             };
@@ -138,15 +135,15 @@ impl Exchange<'_> {
             let was_written = fault.unsent.is_none() && !fault.refused;
             let tried = if was_written { Tried::Sent } else { Tried::Unsent };
             let fault = SendFault { refused: unseen, ..fault };
-            request = self.again(&upstream, fault, progress.as_deref(), &kept).ok_or(error)?;
+            body = self.again(&upstream, fault, progress.as_deref(), &kept).ok_or(error)?;
             if !upstream.is_reused() && !unseen {
-                self.goes_elsewhere(error, tried, attempt)?;
+                self.goes_elsewhere(error, tried)?;
                 pooled = self.pooled(has_body);
                 now = self.begun;
                 continue;
             }
             if tried == Tried::Sent {
-                attempt.fail_and_begin_again(error);
+                self.attempt.fail_and_begin_again(error);
             }
             let worker = &self.context.downstream.worker;
             worker.shard().retry(self.context.target(self.choice).series);
@@ -214,24 +211,34 @@ impl Exchange<'_> {
         .await
     }
 
-    async fn send(
-        &self,
+    fn send(
+        &mut self,
         upstream: &mut UpstreamConnection,
-        mut request: Request<RequestBody>,
+        mut body: RequestBody,
         progress: Option<&BodyProgress>,
         now: Moment,
-    ) -> Result<response::Parts, SendFault> {
+    ) -> Result<(), ProxyError> {
         let downstream = &self.context.downstream;
         upstream.begin(downstream.clone());
         if self.context.expects_continue
             && let Some(continues) = upstream.continues()
         {
-            request.body_mut().hold_for(continues);
+            body.hold_for(continues);
         }
         let timeouts = self.timeouts();
         let patience = if progress.is_none() { timeouts.first_byte } else { timeouts.idle };
         downstream.expect_within(now, patience);
-        upstream.send(request);
+        let gone = ProxyError::new(ErrorReason::Internal, "the request was sent before");
+        upstream.send(Request::from_parts(self.parts.take().ok_or(gone)?, body));
+        Ok(())
+    }
+
+    async fn answer(
+        &self,
+        upstream: &mut UpstreamConnection,
+        progress: Option<&BodyProgress>,
+    ) -> Result<response::Parts, SendFault> {
+        let downstream = &self.context.downstream;
         poll_fn(|cx| match downstream.expiry() {
             _ if self.is_recalled() => Poll::Ready(Err(RECALLED.into())),
             Some(expiry) => Poll::Ready(Err(overdue(expiry, progress).into())),
@@ -240,19 +247,19 @@ impl Exchange<'_> {
         .await
     }
 
-    /// The request once more, where that is safe.
+    /// Makes the request ready to go out once more, where that is safe, and gives its body.
     ///
     /// A connection may die while a request is on its way to it, and nothing tells whether the endpoint saw it. If no
     /// byte was written, anything may be sent again, and nothing has been tried; else only what has no body and, by RFC 9110
     /// §9.2.2, may be repeated, and what broke counts: an endpoint that drops what it has read must not look well. An idle
     /// connection that died says little about its endpoint, so that a fresh one to it follows; after that another endpoint may.
     fn again(
-        &self,
+        &mut self,
         upstream: &UpstreamConnection,
         fault: SendFault,
         progress: Option<&BodyProgress>,
         kept: &Bytes,
-    ) -> Option<Request<RequestBody>> {
+    ) -> Option<RequestBody> {
         let broke = fault.error.reason() == ErrorReason::UpstreamReset;
         if upstream.has_answered() || !broke {
             return None;
@@ -271,7 +278,9 @@ impl Exchange<'_> {
         let mut parts = replay::parts(self.context.downstream.head().bytes())?;
         let mut added = self.context.downstream.added_mut();
         headers::forward(&mut parts, self.context, self.choice, self.host, &mut added).ok()?;
-        Some(Request::from_parts(parts, body))
+        drop(added);
+        self.parts = Some(parts);
+        Some(body)
     }
 
     /// Whether a rollback has called the request back.
@@ -280,41 +289,40 @@ impl Exchange<'_> {
     }
 
     fn take_answer(
-        &mut self,
+        mut self,
         upstream: UpstreamConnection,
         parts: response::Parts,
-        mut attempt: Attempt,
     ) -> Result<Attempted, ProxyError> {
         let (context, downstream) = (self.context, self.context.downstream.clone());
         let (status, now) = (parts.status.as_u16(), clock::now());
-        attempt.answered(status, now);
+        self.attempt.answered(status, now);
         if downstream.is_call() && headers::is_call(&parts.headers) {
-            attempt.is_call(&parts.headers);
+            self.attempt.is_call(&parts.headers);
         }
         context.tell(|entry| entry.hears(now));
         if let Some(header) = &self.backend().cache_status_header
             && let Some(value) = parts.headers.get(header)
         {
-            attempt.tells_cache(is_hit(value));
+            self.attempt.tells_cache(headers::is_hit(value));
         }
         if let Some(fallback) =
             self.fallback.take_if(|fallback| fallback.follows_status(context, status))
         {
-            attempt.complete(now);
+            self.attempt.complete(now);
             self.release(upstream, now);
-            return Ok(leave(fallback, &attempt));
+            return Ok(leave(fallback, &self.attempt));
         }
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-            self.switch(upstream, attempt)?;
+            self.switch(upstream)?;
             return Ok(Attempted::Answered(parts, ResponseBody::empty(downstream)));
         }
-        let backend = self.context.target(self.choice).backend;
+        let (backend, idle) = (self.context.target(self.choice).backend, self.timeouts().idle);
         let witness = self.context.mirror.witness(context, self.choice, &parts);
         let proxied = Proxied {
             upstream,
-            attempt,
+            attempt: self.attempt,
             home: (self.context.table.clone(), backend, self.endpoint),
-            idle: self.timeouts().idle,
+            idle,
             witness,
         };
         Ok(Attempted::Answered(parts, ResponseBody::proxied(downstream, proxied, now)))
@@ -338,7 +346,8 @@ impl Exchange<'_> {
     }
 
     /// Leaves HTTP: from here on bytes go both ways as they come. Only the change itself is measured.
-    fn switch(&self, upstream: UpstreamConnection, mut attempt: Attempt) -> Result<(), ProxyError> {
+    fn switch(self, upstream: UpstreamConnection) -> Result<(), ProxyError> {
+        let mut attempt = self.attempt;
         let Some(protocol) = &self.context.upgrade else {
             let why = "the endpoint switches protocols unasked";
             let error = ProxyError::new(ErrorReason::MalformedResponse, why);
@@ -371,11 +380,6 @@ impl Exchange<'_> {
 fn leave(fallback: Box<Fallback>, attempt: &Attempt) -> Attempted {
     attempt.falls_back(fallback.series());
     Attempted::Left(fallback)
-}
-
-/// Whether an answer says that it came from a cache, as in `HIT` or `Hit from cloud`.
-fn is_hit(value: &HeaderValue) -> bool {
-    value.as_bytes().get(..3).is_some_and(|begin| begin.eq_ignore_ascii_case(b"hit"))
 }
 
 pub(super) fn overdue(expiry: Expiry, progress: Option<&BodyProgress>) -> ProxyError {

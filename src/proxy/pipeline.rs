@@ -113,10 +113,20 @@ async fn run(
                 headers::forward(&mut parts, context, choice, host, &mut downstream.added_mut())
                     .inspect_err(|error| attempt.fail(*error))?;
                 mirror::begin(context, choice, &parts, &sending);
-                let retried = 0;
-                let exchange =
-                    Exchange { context, choice, host, endpoint, begun, retried, fallback };
-                match exchange.run(parts, sending, attempt).await? {
+                let (retried, parts) = (0, Some(parts));
+                let mut exchange = Exchange {
+                    context,
+                    choice,
+                    host,
+                    endpoint,
+                    begun,
+                    retried,
+                    fallback,
+                    attempt,
+                    parts,
+                };
+                let answer = exchange.ask(sending).await;
+                match exchange.settle(answer)? {
                     Attempted::Answered(parts, body) => {
                         return Ok(respond::proxied(parts, body, context, choice));
                     }

@@ -3,7 +3,7 @@
 //! The first attempt is counted as what it was, so that a retry hides no failure from the judge, nor from the endpoint's own
 //! record. What is safe to send again is for [`Exchange`] to say; here it is whether the route wants it and can afford it.
 
-use super::{error::ProxyError, forward::Exchange, measure::Attempt, pipeline::number};
+use super::{error::ProxyError, forward::Exchange, pipeline::number};
 use crate::{config::model::RetryCause, domain::ErrorReason, lifecycle::clock, routing::Asking};
 
 /// How far an attempt that failed has come.
@@ -25,7 +25,6 @@ impl Exchange<'_> {
         &mut self,
         error: ProxyError,
         tried: Tried,
-        attempt: &mut Attempt,
     ) -> Result<(), ProxyError> {
         let context = self.context;
         let cause = match tried {
@@ -54,7 +53,7 @@ impl Exchange<'_> {
         if !context.table.retries(self.choice.route).spend(now) {
             return Err(error);
         }
-        attempt.fail_and_move(error, other);
+        self.attempt.fail_and_move(error, other);
         worker.shard().retry(context.target(self.choice).series);
         context.tell(|entry| {
             entry.retries();

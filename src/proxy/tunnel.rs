@@ -24,17 +24,27 @@ use tokio::io::{
 use super::{
     access::Entry,
     downstream::{Downstream, RawIo},
+    error::ProxyError,
     frames::{CLOSE_FOR_RESTART, Frames},
     measure::Attempt,
     socket::Socket,
     upstream::Remains,
 };
-use crate::routing::{Guard, Transport};
+use crate::{
+    domain::ErrorReason,
+    routing::{Guard, Transport},
+};
 
 const BUFFER: usize = 8 * 1024;
 
 /// What a tunnel that is called back has to come to its end.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// What a client of HTTP/2 must not take for the begin of one.
+pub(super) const NOT_OPENED: ProxyError = ProxyError::new(
+    ErrorReason::MalformedResponse,
+    "the endpoint answers a WebSocket without opening one",
+);
 
 /// The endpoint's side of a tunnel.
 pub(super) struct Tunnel {

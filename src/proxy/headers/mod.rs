@@ -59,6 +59,11 @@ pub(super) fn is_call(headers: &HeaderMap) -> bool {
     rest.is_some_and(|rest| matches!(rest, [] | [b'+' | b';', ..]))
 }
 
+/// Whether an answer says that it came from a cache, as in `HIT` or `Hit from cloud`.
+pub(super) fn is_hit(value: &HeaderValue) -> bool {
+    value.as_bytes().get(..3).is_some_and(|begin| begin.eq_ignore_ascii_case(b"hit"))
+}
+
 /// The items of a comma-separated header, over all its lines.
 fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(name).into_iter();
