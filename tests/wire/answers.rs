@@ -166,7 +166,8 @@ fn an_endpoint_that_has_nothing_but_hints_is_given_up_in_time() {
     gate.await_count("tidegate_errors_total", &[("reason", "first_byte_timeout")], 1);
     assert_eq!(client.answer().status(), 504);
     let grown = gate.memory("VmHWM").saturating_sub(before);
-    assert!(grown < 16 << 20, "{grown} bytes for hints");
+    // What a process touches for the first time is some 10 MB of it; the hints of half a second would be several times the bound.
+    assert!(grown < 32 << 20, "{grown} bytes for hints");
 }
 
 #[test]
