@@ -29,7 +29,8 @@ struct Line {
     gate: Gate,
     serving: u32,
     known: Vec<u32>,
-    /// The newest failure that was meant to be.
+    /// When the newest failure was that was meant to be. Not its number: what the failed successor told may come before it once
+    /// its events are read.
     failures: Option<u64>,
 }
 
@@ -47,7 +48,8 @@ impl Line {
             let serving = self.serving_now()?;
             let failed = if serving == before { event(&self.gate, "upgrade_failed") } else { None };
             let failures_before = self.failures;
-            if let Some(failed) = failed.filter(|failed| failed["id"].as_u64() > failures_before) {
+            let is_new = |failed: &Value| failed["at_ms"].as_u64() > failures_before;
+            if let Some(failed) = failed.filter(is_new) {
                 panic!("{failed}");
             }
             (serving != before).then_some(serving)
@@ -62,7 +64,7 @@ impl Line {
     fn await_failure(&mut self) -> String {
         let failed = eventually("the upgrade has failed", || event(&self.gate, "upgrade_failed"));
         assert_eq!(self.serving_now(), Some(self.serving));
-        self.failures = failed["id"].as_u64();
+        self.failures = failed["at_ms"].as_u64();
         failed["message"].as_str().unwrap().to_owned()
     }
 }
