@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 
-use http::{Request, StatusCode, request, response};
+use http::{StatusCode, request, response};
 use hyper::body::{Body, Incoming};
 
 use super::{
@@ -229,7 +229,7 @@ impl Exchange<'_> {
         let patience = if progress.is_none() { timeouts.first_byte } else { timeouts.idle };
         downstream.expect_within(now, patience);
         let gone = ProxyError::new(ErrorReason::Internal, "the request was sent before");
-        upstream.send(Request::from_parts(self.parts.take().ok_or(gone)?, body));
+        upstream.send(self.parts.take().ok_or(gone)?, body);
         Ok(())
     }
 

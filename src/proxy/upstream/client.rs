@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, response};
+use http::{Method, request, response};
 use hyper::body::{Frame, SizeHint};
 use tokio::io::ReadBuf;
 
@@ -118,12 +118,11 @@ impl Http1Connection {
     }
 
     /// Lets the request's head leave at the end of the turn; [`Self::poll_response`] sees to the rest.
-    pub(super) fn send(&mut self, request: Request<RequestBody>) {
-        let (parts, body) = request.into_parts();
+    pub(super) fn send(&mut self, parts: &request::Parts, body: RequestBody) {
         self.to_head = parts.method == Method::HEAD;
         self.writer = match self.shared.client().as_ref() {
-            Some(client) => Writer::begin(&self.shared, &parts, &client.added(), body),
-            None => Writer::begin(&self.shared, &parts, &self.apart, body),
+            Some(client) => Writer::begin(&self.shared, parts, &client.added(), body),
+            None => Writer::begin(&self.shared, parts, &self.apart, body),
         };
     }
 

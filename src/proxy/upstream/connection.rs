@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, response};
+use http::{Request, request, response};
 use hyper::body::{Frame, SizeHint};
 
 use super::{Upstream, client::Http1Connection, http2::Http2Stream};
@@ -93,10 +93,10 @@ impl UpstreamConnection {
     }
 
     /// Hands the request over; [`Self::poll_response`] then moves it on.
-    pub(in crate::proxy) fn send(&mut self, request: Request<RequestBody>) {
+    pub(in crate::proxy) fn send(&mut self, parts: request::Parts, body: RequestBody) {
         match self {
-            Self::Http1(own) => own.send(request),
-            Self::Http2(stream) => stream.send(request),
+            Self::Http1(own) => own.send(&parts, body),
+            Self::Http2(stream) => stream.send(Request::from_parts(parts, body)),
         }
     }
 

@@ -70,14 +70,13 @@ impl Upstream {
         self.client.borrow()
     }
 
-    /// The answer has ended; true when nothing of it is left, as far as is known here.
+    /// The answer has ended; true when nothing of it is left, as far as is known here. The runtime forgets the request's task
+    /// when the connection is next asked whether it lives, as all idle ones are once a second.
     pub(super) fn end(&self) -> bool {
         /// More than the heads of most requests need, a connection does not keep.
         const ROOM: usize = 4 * 1024;
         *self.client.borrow_mut() = None;
         self.out.borrow_mut().shrink_to(ROOM);
-        // The runtime forgets the request's task as well, which has nothing to do with what comes from here on.
-        let _ = self.has_stirred();
         self.socket.borrow_mut().as_mut().is_some_and(|socket| !socket.has_read_ahead())
     }
 
