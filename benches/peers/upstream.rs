@@ -99,7 +99,11 @@ impl Upstream {
 }
 
 fn listen() -> Result<TcpListener> {
-    Ok(TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?)
+    /// As many connections as any scenario may open at once; the default's 128 would cost some of them a second.
+    const BACKLOG: i32 = 4096;
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    socket2::SockRef::from(&listener).listen(BACKLOG)?;
+    Ok(listener)
 }
 
 struct Closed;
