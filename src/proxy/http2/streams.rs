@@ -50,7 +50,8 @@ impl Streams {
     ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + 'static + use<> {
         let stream = Downstream::of_stream(self.client().clone(), self.shared.clone());
         *self.newcomer.borrow_mut() = Some(stream.clone());
-        serve(self.clone(), stream, request)
+        // Boxed: the task around it is made in several layers, each of which would move and hold it anew.
+        Box::pin(serve(self.clone(), stream, request))
     }
 
     /// When something must have happened next.
