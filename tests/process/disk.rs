@@ -74,18 +74,25 @@ fn a_damaged_state_file_is_set_aside() {
     }
 }
 
-#[test]
-fn a_full_disk_stops_neither_traffic_nor_operators_and_loses_nothing() {
-    let sides = pair();
+/// A gate whose split has been set once, and which bears a limit on the size of its files.
+///
+/// Such a limit stands in for the full disk: each write fails, the log's too. The shell sees to it that it fails with an
+/// error, as a full disk does, and not with a signal.
+fn before_it_is_full(setup: &Setup) -> Gate {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("tidegate.toml"), setup(&sides).text(folder.path())).unwrap();
-    // A limit on the size of files stands in for the full disk: each write fails, the log's too. The shell sees to it that
-    // it fails with an error, as a full disk does, and not with a signal.
+    fs::write(folder.path().join("tidegate.toml"), setup.text(folder.path())).unwrap();
     let mut shell = Command::new("sh");
     shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", BINARY]);
     let gate = Gate::start_by(shell, folder, |_| {});
     gate.run_ok(&["split", "app", "blue=80", "green=20", "--reason", "before-it-was-full"]);
     gate.await_stored("before-it-was-full");
+    gate
+}
+
+#[test]
+fn a_full_disk_stops_neither_traffic_nor_operators_and_loses_nothing() {
+    let sides = pair();
+    let gate = before_it_is_full(&setup(&sides));
 
     prlimit(gate.process_id(), &["--fsize=0:unlimited"]);
     gate.run_ok(&["split", "app", "blue=40", "green=60", "--reason", "in-memory-alone"]);
@@ -112,13 +119,7 @@ fn a_full_disk_stops_neither_traffic_nor_operators_and_loses_nothing() {
 #[test]
 fn a_disk_on_the_brink_does_not_fill_the_trail_with_its_ups_and_downs() {
     let sides = pair();
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("tidegate.toml"), setup(&sides).text(folder.path())).unwrap();
-    let mut shell = Command::new("sh");
-    shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", BINARY]);
-    let gate = Gate::start_by(shell, folder, |_| {});
-    gate.run_ok(&["split", "app", "blue=80", "green=20", "--reason", "before-it-was-full"]);
-    gate.await_stored("before-it-was-full");
+    let gate = before_it_is_full(&setup(&sides));
     // The journal takes a few changes, and then no more until it is begun anew, which each try does.
     let journal = fs::metadata(gate.folder().join(format!("{STATE}-wal"))).unwrap().len();
     prlimit(gate.process_id(), &[&format!("--fsize={}:unlimited", journal + 16 * 1024)]);

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// To an endpoint, with lines of the route's timeouts.
-fn within(upstream: &Upstream, timeouts: &str) -> Setup {
+pub(crate) fn within(upstream: &Upstream, timeouts: &str) -> Setup {
     let tables = format!("[route.timeouts]\n{timeouts}\n{NONE}");
     Setup::empty().backend("blue", upstream.address(), "").route(
         "app",

@@ -21,7 +21,7 @@ use crate::{
         tls::{Authority, answering},
         upstream::{Upstream, ok},
     },
-    upgrade::echo,
+    upgrade::{assert_echoes, echo},
 };
 
 /// A folder for sockets, and an upstream behind the one named `app.sock`.
@@ -104,14 +104,7 @@ fn a_tunnel_goes_over_a_socket() {
          sec-websocket-version: 13\r\n\r\n",
     );
     assert_eq!(client.reader().response_head("GET").unwrap().status(), 101);
-    for message in ["hello", "\0\r\n\r\nGET / HTTP/1.1", "end"] {
-        client.send(message);
-        let mut back = Vec::new();
-        while back.len() < message.len() {
-            back.extend(client.reader().some_bytes().unwrap());
-        }
-        assert_eq!(back, message.as_bytes());
-    }
+    assert_echoes(&mut client);
     client.finish();
     client.assert_closed();
     upstream.wait_until("the tunnel ends", |log| log.ended == 1);

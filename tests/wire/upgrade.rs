@@ -1,6 +1,7 @@
 //! Tunnels: bytes pass both ways once the upstream has agreed, and not before.
 
 use crate::support::{
+    client::Client,
     gate::Gate,
     setup::Setup,
     upstream::{Upstream, ok},
@@ -27,6 +28,18 @@ pub(crate) fn echo() -> Upstream {
     })
 }
 
+/// Sends messages through a tunnel to [`echo`], and takes each of them back.
+pub(crate) fn assert_echoes(client: &mut Client) {
+    for message in ["hello", "\0\r\n\r\nGET / HTTP/1.1", "end"] {
+        client.send(message);
+        let mut back = Vec::new();
+        while back.len() < message.len() {
+            back.extend(client.reader().some_bytes().unwrap());
+        }
+        assert_eq!(back, message.as_bytes());
+    }
+}
+
 #[test]
 fn a_tunnel_carries_bytes_both_ways_until_one_side_ends() {
     let upstream = echo();
@@ -36,14 +49,7 @@ fn a_tunnel_carries_bytes_both_ways_until_one_side_ends() {
     let head = client.reader().response_head("GET").unwrap();
     assert_eq!(head.status(), 101);
     assert_eq!(head.headers.only("upgrade"), Some("websocket"));
-    for message in ["hello", "\0\r\n\r\nGET / HTTP/1.1", "end"] {
-        client.send(message);
-        let mut back = Vec::new();
-        while back.len() < message.len() {
-            back.extend(client.reader().some_bytes().unwrap());
-        }
-        assert_eq!(back, message.as_bytes());
-    }
+    assert_echoes(&mut client);
     client.finish();
     client.assert_closed();
     upstream.wait_until("the tunnel ends", |log| log.ended == 1);

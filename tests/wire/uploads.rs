@@ -2,21 +2,15 @@
 
 use std::time::Duration;
 
-use crate::support::{
-    frames::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, StreamEnd, block, frame},
-    gate::Gate,
-    setup::{NONE, Setup},
-    upstream::{Upstream, ok},
+use crate::{
+    answers::within,
+    support::{
+        frames::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, StreamEnd, block, frame},
+        gate::Gate,
+        setup::Setup,
+        upstream::{Upstream, ok},
+    },
 };
-
-fn within(upstream: &Upstream, timeouts: &str) -> Setup {
-    let tables = format!("[route.timeouts]\n{timeouts}\n{NONE}");
-    Setup::empty().backend("blue", upstream.address(), "").route(
-        "app",
-        "split = { blue = 100 }",
-        &tables,
-    )
-}
 
 #[test]
 fn a_body_that_nobody_asked_for_stays_where_it_is() {
