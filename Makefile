@@ -5,10 +5,11 @@ CARGO ?= cargo
 # Programs that the tests start from Python live here; tests/support/python.rs looks in the same place.
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo test setup fmt clippy docs unit bench bench-micro bench-reaction check-deps
+.PHONY: help demo release test setup fmt clippy docs unit bench bench-micro bench-reaction check-deps
 
 help:
 	@echo "make demo           sample blue and green servers behind Tidegate, with load and a live table"
+	@echo "make release        the program as it is shipped: optimised by its own profile under load"
 	@echo "make test           formatting, lints, documentation, every test; installs what is missing"
 	@echo "make bench          CPU time and latency against Nginx, HAProxy and a bare relay"
 	@echo "make bench-reaction how long a bad canary keeps its traffic"
@@ -17,6 +18,9 @@ help:
 
 demo:
 	$(CARGO) run --release -- demo
+
+release:
+	TARGET="$(TARGET)" scripts/release
 
 test: setup fmt clippy docs unit
 
@@ -36,8 +40,8 @@ docs:
 unit:
 	timeout --kill-after=10s 45m $(CARGO) test --locked --no-fail-fast
 
-bench:
-	benches/peers/run --write
+bench: release
+	benches/peers/run --write --tidegate "$(TARGET)/pgo/tidegate"
 
 bench-reaction:
 	$(CARGO) bench --locked --bench reaction

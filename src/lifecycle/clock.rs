@@ -5,18 +5,28 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::domain::Moment;
+
+/// When the process began: in nanoseconds of the clock, and right after that as the runtime knows it, so that no timer is early.
+struct Beginning(u64, Instant);
 
 // Set by the first reading, which therefore is the process's beginning for all practical ends.
 #[allow(clippy::disallowed_methods)]
-static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+static BEGINNING: LazyLock<Beginning> = LazyLock::new(|| Beginning(monotonic(), Instant::now()));
 
 /// The present on the process's monotonic clock.
-#[allow(clippy::disallowed_methods)]
 pub fn now() -> Moment {
-    let beginning = *BEGINNING;
-    let nanos = Instant::now().saturating_duration_since(beginning).as_nanos();
-    Moment::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    let Beginning(beginning, _) = *BEGINNING;
+    Moment::from_nanos(monotonic().saturating_sub(beginning))
+}
+
+/// Nanoseconds of the clock that [`Instant`] reads too. Every request asks several times: as a plain number its reading needs
+/// no arithmetic of seconds.
+fn monotonic() -> u64 {
+    let reading = clock_gettime(ClockId::Monotonic);
+    (reading.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(reading.tv_nsec as u64)
 }
 
 /// `moment` as the runtime's timers take it.
@@ -24,7 +34,7 @@ pub fn instant(moment: Moment) -> tokio::time::Instant {
     // A moment too far off to be told is as good as a century.
     const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     let span = Duration::from_nanos(moment.as_nanos()).min(FAR);
-    tokio::time::Instant::from_std(*BEGINNING + span)
+    tokio::time::Instant::from_std(BEGINNING.1 + span)
 }
 
 /// The present in milliseconds of Unix time: for people and records, never for measuring, since it may jump.

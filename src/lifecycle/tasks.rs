@@ -7,7 +7,7 @@ use std::{
     any::Any,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::Poll,
     time::Duration,
@@ -76,7 +76,7 @@ impl Tasks {
         name: &'static str,
         future: impl Future<Output = ()> + Send + 'static,
     ) -> JoinHandle<()> {
-        tokio::spawn(self.clone().watch_over(name, future))
+        tokio::spawn(self.clone().watch_over(name, Box::pin(future)))
     }
 
     /// [`Tasks::spawn`] for a future that stays on this thread; needs a local task set or a local runtime.
@@ -86,7 +86,7 @@ impl Tasks {
         name: &'static str,
         future: impl Future<Output = ()> + 'static,
     ) -> JoinHandle<()> {
-        tokio::task::spawn_local(self.clone().watch_over(name, future))
+        tokio::task::spawn_local(self.clone().watch_over(name, Box::pin(future)))
     }
 
     /// Runs the futures of `make` one after the other for ever: each end is a failure, followed by a pause that doubles
@@ -116,7 +116,8 @@ impl Tasks {
         tokio::task::spawn_local(self.clone().keep_alive(name, make))
     }
 
-    async fn watch_over(self, name: &'static str, future: impl Future<Output = ()>) {
+    // Boxed, so that what is around the future neither moves it on nor holds it several times: a task would be as large.
+    async fn watch_over(self, name: &'static str, future: Pin<Box<impl Future<Output = ()>>>) {
         let end = outcome_of(future).await;
         if end != TaskEnd::Returned {
             (self.report)(TaskFailure { name, end, restart_in: None });

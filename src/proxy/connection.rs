@@ -11,6 +11,7 @@
 //! Asleep, a connection is a socket and a deadline; the HTTP library and its buffers exist only while it is awake.
 
 use std::{
+    convert::Infallible,
     future::{Future, poll_fn},
     pin::{Pin, pin},
     rc::Rc,
@@ -93,8 +94,11 @@ enum Served {
 
 /// Lets the library serve requests until the connection ends or has been quiet for a while.
 async fn serve(io: DownstreamIo, downstream: &Rc<Downstream>) -> Served {
-    let service =
-        service_fn(|request: Request<Incoming>| pipeline::serve(downstream.clone(), request));
+    let service = service_fn(|request: Request<Incoming>| {
+        let downstream = downstream.clone();
+        let (mut parts, body) = request.into_parts();
+        async move { Ok::<_, Infallible>(pipeline::serve(&downstream, &mut parts, body).await) }
+    });
     let mut http = http1::Builder::new();
     // A head is handed over whole, so the buffer must hold the largest.
     http.max_buf_size(BUFFER.max(2 * downstream.listener.max_header_bytes));

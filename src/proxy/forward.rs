@@ -50,8 +50,8 @@ pub(super) struct Exchange<'a> {
     /// Where it may go on.
     pub(super) fallback: Option<Box<Fallback>>,
     pub(super) attempt: Attempt,
-    /// What is to be sent, while it is not with a connection.
-    pub(super) parts: Option<request::Parts>,
+    /// What is to be sent.
+    pub(super) parts: &'a mut request::Parts,
 }
 
 /// A request's body.
@@ -125,7 +125,7 @@ impl Exchange<'_> {
                     }
                 },
             };
-            self.send(&mut upstream, body, progress.as_deref(), now)?;
+            self.send(&mut upstream, body, progress.as_deref(), now);
             let fault = match self.answer(&mut upstream, progress.as_deref()).await {
                 Ok(answer) => return Ok((upstream, answer)),
                 Err(fault) => fault,
@@ -217,7 +217,7 @@ impl Exchange<'_> {
         mut body: RequestBody,
         progress: Option<&BodyProgress>,
         now: Moment,
-    ) -> Result<(), ProxyError> {
+    ) {
         let downstream = &self.context.downstream;
         upstream.begin(downstream.clone());
         if self.context.expects_continue
@@ -228,9 +228,7 @@ impl Exchange<'_> {
         let timeouts = self.timeouts();
         let patience = if progress.is_none() { timeouts.first_byte } else { timeouts.idle };
         downstream.expect_within(now, patience);
-        let gone = ProxyError::new(ErrorReason::Internal, "the request was sent before");
-        upstream.send(self.parts.take().ok_or(gone)?, body);
-        Ok(())
+        upstream.send(self.parts, body);
     }
 
     async fn answer(
@@ -275,11 +273,9 @@ impl Exchange<'_> {
             }
             (None, _) => return None,
         };
-        let mut parts = replay::parts(self.context.downstream.head().bytes())?;
+        *self.parts = replay::parts(self.context.downstream.head().bytes())?;
         let mut added = self.context.downstream.added_mut();
-        headers::forward(&mut parts, self.context, self.choice, self.host, &mut added).ok()?;
-        drop(added);
-        self.parts = Some(parts);
+        headers::forward(self.parts, self.context, self.choice, self.host, &mut added).ok()?;
         Some(body)
     }
 

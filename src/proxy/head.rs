@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::error::ProxyError;
+use super::{error::ProxyError, scan};
 use crate::domain::ErrorReason;
 
 /// Which side sent the head, and so whose fault its faults are.
@@ -156,7 +156,7 @@ impl Head {
         let room = (self.limits.bytes + 1).saturating_sub(before);
         self.bytes.extend_from_slice(&input[..input.len().min(room)]);
         let mut from = before;
-        while let Some(found) = memchr::memchr(b'\n', &self.bytes[from..]) {
+        while let Some(found) = scan::find(b'\n', &self.bytes[from..]) {
             let end = from + found;
             if self.take_line(self.line, end)? {
                 self.bytes.truncate(end + 1);
@@ -260,25 +260,21 @@ impl Head {
 
     fn take_field(&mut self, start: usize, end: usize) -> Result<(), ProxyError> {
         let line = &self.bytes[start..end];
-        if matches!(line[0], b' ' | b'\t') {
-            return Err(self.malformed("a folded header line"));
-        }
-        let Some(colon) = memchr::memchr(b':', line) else {
-            return Err(self.malformed("a header line without a colon"));
-        };
-        let (name, value) = (&line[..colon], &line[colon + 1..]);
-        // Few names are looked at; their lengths are rare enough to tell most others apart.
-        match colon {
-            10 if name.eq_ignore_ascii_case(b"connection")
-                && value.trim_ascii().eq_ignore_ascii_case(b"keep-alive") =>
-            {
-                self.keep_alive = Some(start..end + 2);
+        // Few names are looked at; their first letters tell most others apart.
+        match line[0] {
+            b' ' | b'\t' => return Err(self.malformed("a folded header line")),
+            b'c' | b'C' => {
+                if let Some(length) = value_of(line, b"content-length") {
+                    self.framing = self.frame_by_length(length)?;
+                } else if value_of(line, b"connection").is_some_and(|says| is(says, b"keep-alive"))
+                {
+                    self.keep_alive = Some(start..end + 2);
+                }
             }
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
-                self.framing = self.frame_by_length(value.trim_ascii())?;
-            }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                self.framing = self.frame_by_coding(value.trim_ascii())?;
+            b't' | b'T' => {
+                if let Some(coding) = value_of(line, b"transfer-encoding") {
+                    self.framing = self.frame_by_coding(coding)?;
+                }
             }
             _ => {}
         }
@@ -305,7 +301,7 @@ impl Head {
         if self.http_10 {
             return Err(self.malformed("transfer-encoding in HTTP/1.0"));
         }
-        if !value.eq_ignore_ascii_case(b"chunked") {
+        if !is(value, b"chunked") {
             return Err(self.malformed("a transfer-encoding other than chunked"));
         }
         Ok(Framing::Chunked)
@@ -328,6 +324,22 @@ impl Head {
             }
         }
     }
+}
+
+/// The value of a header line, if it has that name, which is in lower case.
+fn value_of<'l, const N: usize>(line: &'l [u8], name: &[u8; N]) -> Option<&'l [u8]> {
+    let (named, rest) = line.split_first_chunk::<N>()?;
+    let (b':', value) = rest.split_first()? else { return None };
+    is(named, name).then(|| value.trim_ascii())
+}
+
+/// Whether `text` is `lower` in whatever case. Of known length, all of it is compared at once.
+fn is<const N: usize>(text: &[u8], lower: &[u8; N]) -> bool {
+    text.as_array::<N>().is_some_and(|text| {
+        let mut text = *text;
+        text.make_ascii_lowercase();
+        text == *lower
+    })
 }
 
 /// How many of `bytes` are `wanted`; in blocks whose counts fit a byte, so that the compiler compares sixteen at once.

@@ -3,19 +3,24 @@
 //! When the kernel reports many sockets at once, their tasks run one after the other. Sent one by one between stretches of our
 //! own work, each message runs through the whole network stack from cold, up to the peer that it wakes; sent in a row they
 //! share both. So a head or a short answer is left here, and goes out when every task that was ready has run, or when enough
-//! have gathered.
+//! have gathered. While turns are short there is little to share, and what is whole is not kept waiting.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, OnceCell, RefCell},
     future::poll_fn,
     rc::Rc,
     task::{Poll, Waker},
 };
 
+use tokio::runtime::{Handle, RuntimeMetrics};
+
 use super::{downstream::Client, upstream::Upstream};
 
 /// How many gather at most before they go: a bound on how long the first of them waits.
 const MOST: usize = 64;
+
+/// How many messages make a turn long.
+const MANY: usize = 8;
 
 /// A connection with something to send.
 pub(super) enum Sender {
@@ -39,11 +44,50 @@ impl Sender {
 pub(super) struct Outgoing {
     senders: RefCell<Vec<Sender>>,
     task: RefCell<Option<Waker>>,
+    turns: Turns,
+}
+
+/// How much there is to send between two waits for the kernel.
+#[derive(Default)]
+struct Turns {
+    /// Set as soon as the worker runs.
+    runtime: OnceCell<RuntimeMetrics>,
+    /// How often the worker had waited when the last message came.
+    waits: Cell<u64>,
+    /// Messages of the present turn, and of the last one that had any.
+    present: Cell<usize>,
+    last: Cell<usize>,
+}
+
+impl Turns {
+    /// Counts a message; true while the last turn had few, and the present one has.
+    fn count(&self) -> bool {
+        let waits = self.runtime.get().map_or(0, |runtime| runtime.worker_park_count(0));
+        if waits != self.waits.replace(waits) {
+            self.last.set(self.present.take());
+        }
+        self.present.set(self.present.get() + 1);
+        self.present.get().max(self.last.get()) < MANY
+    }
 }
 
 impl Outgoing {
+    /// Lets `sender` send something to which this turn adds nothing.
+    pub(super) fn add_whole(&self, sender: Sender) {
+        if self.turns.count() {
+            sender.send();
+        } else {
+            self.gather(sender);
+        }
+    }
+
     /// Lets `sender` send before the worker waits for the kernel again.
     pub(super) fn add(&self, sender: Sender) {
+        self.turns.count();
+        self.gather(sender);
+    }
+
+    fn gather(&self, sender: Sender) {
         let mut senders = self.senders.borrow_mut();
         senders.push(sender);
         match senders.len() {
@@ -63,6 +107,7 @@ impl Outgoing {
 
     /// Sends at the end of every turn, for ever.
     pub(super) async fn run(&self) {
+        self.turns.runtime.get_or_init(|| Handle::current().metrics());
         poll_fn(|cx| {
             let mut task = self.task.borrow_mut();
             if !task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
@@ -75,5 +120,23 @@ impl Outgoing {
             Poll::<()>::Pending
         })
         .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_turn_is_short_while_it_and_the_one_before_have_few_messages() {
+        let turns = Turns::default();
+        turns.runtime.get_or_init(|| Handle::current().metrics());
+        let next_turn = || tokio::time::sleep(std::time::Duration::from_millis(1));
+        assert!((1..MANY).all(|_| turns.count()));
+        assert!(!turns.count());
+        next_turn().await;
+        assert!(!turns.count());
+        next_turn().await;
+        assert!(turns.count());
     }
 }

@@ -1,8 +1,8 @@
 //! The way of a request, as its list of chapters.
 
-use std::{convert::Infallible, rc::Rc};
+use std::rc::Rc;
 
-use http::{HeaderMap, Request, Response, request};
+use http::{HeaderMap, Response, request};
 use hyper::body::{Body, Incoming};
 
 use super::{
@@ -29,33 +29,36 @@ use crate::{
 };
 
 /// Answers one request; whatever goes wrong is an answer too.
+///
+/// `parts` are lent: what an `async fn` takes it holds twice, and moves from here to there.
 pub(super) async fn serve(
-    downstream: Rc<Downstream>,
-    request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
+    downstream: &Rc<Downstream>,
+    parts: &mut request::Parts,
+    body: Incoming,
+) -> Response<ResponseBody> {
     downstream.begin_serving(None);
     let begun = clock::now();
-    let worker = downstream.worker.clone();
+    let worker = &downstream.worker;
     let table = worker.table();
-    let seen = Survey::of(request.headers());
-    downstream.set_call(seen.has(Survey::CONTENT_TYPE) && headers::is_call(request.headers()));
-    let request_id = RequestId::of(request.headers(), seen, || worker.random());
-    let trace = Trace::begin(&downstream, &table, request.headers(), seen, begun);
-    let entry = Entry::begin(&downstream, &table, &request, &request_id, begun, trace);
+    let seen = Survey::of(&parts.headers);
+    downstream.set_call(seen.has(Survey::CONTENT_TYPE) && headers::is_call(&parts.headers));
+    let request_id = RequestId::of(&parts.headers, seen, || worker.random());
+    let trace = Trace::begin(downstream, &table, &parts.headers, seen, begun);
+    let entry = Entry::begin(downstream, &table, parts, &request_id, begun, trace);
     let start = Start { begun, table, seen, entry: entry.clone() };
-    let mut response = match run(&downstream, request, start, &request_id).await {
+    let mut response = match run(downstream, parts, body, start, &request_id).await {
         Ok(response) => response,
         Err(error) => {
             worker.shard().error(error.reason());
             entry.iter().for_each(|entry| entry.fails(error.reason()));
-            respond::refused(&downstream, error, &request_id)
+            respond::refused(downstream, error, &request_id)
         }
     };
     if let Some(entry) = entry {
         entry.answers(response.status().as_u16(), response.headers());
         response.body_mut().entry = Some(entry);
     }
-    Ok(response)
+    response
 }
 
 /// What a request begins with.
@@ -82,20 +85,20 @@ pub(super) fn refuse_head(
 
 async fn run(
     downstream: &Rc<Downstream>,
-    request: Request<Incoming>,
+    parts: &mut request::Parts,
+    body: Incoming,
     start: Start,
     request_id: &RequestId,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    let (mut parts, body) = request.into_parts();
-    let host = Host::of(&parts)?;
-    let mut context = begin(downstream, &parts, start, request_id)?;
+    let host = Host::of(parts)?;
+    let mut context = begin(downstream, parts, start, request_id)?;
     if let Some(port) = downstream.listener.redirect_to_https
         && !context.is_https
     {
         return respond::to_https(&context, &host, &parts.uri, port);
     }
-    let route = find_route(&context, &host, &parts)?;
-    if let Some(answer) = edge::meet(&mut context, route, &parts)? {
+    let route = find_route(&context, &host, parts)?;
+    if let Some(answer) = edge::meet(&mut context, route, parts)? {
         return Ok(answer);
     }
     let mut choice = affinity::choose(&context, route, &parts.uri, &parts.headers);
@@ -110,10 +113,10 @@ async fn run(
             Ok(Some((endpoint, mut attempt))) => {
                 context.tell(|entry| entry.tries(choice.target, endpoint));
                 let (context, choice, host) = (&context, &choice, &host);
-                headers::forward(&mut parts, context, choice, host, &mut downstream.added_mut())
+                headers::forward(parts, context, choice, host, &mut downstream.added_mut())
                     .inspect_err(|error| attempt.fail(*error))?;
-                mirror::begin(context, choice, &parts, &sending);
-                let (retried, parts) = (0, Some(parts));
+                mirror::begin(context, choice, parts, &sending);
+                let retried = 0;
                 let mut exchange = Exchange {
                     context,
                     choice,
@@ -139,7 +142,7 @@ async fn run(
                 return Err(error);
             }
         };
-        (choice, parts, sending) = left.follow(&context)?;
+        (choice, *parts, sending) = left.follow(&context)?;
         context.tell(Entry::falls_back);
         (fallback, begun) = (None, clock::now());
     }

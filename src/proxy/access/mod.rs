@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header, request};
 use smallvec::SmallVec;
 
 #[cfg(fuzzing)]
@@ -77,10 +77,10 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Begins the entry of a request; `None` where it gets neither line nor span.
-    pub(super) fn begin<B>(
+    pub(super) fn begin(
         downstream: &Rc<Downstream>,
         table: &LocalTable,
-        request: &Request<B>,
+        parts: &request::Parts,
         request_id: &RequestId,
         begun: Moment,
         trace: Option<Box<Trace>>,
@@ -90,9 +90,9 @@ impl Entry {
             return None;
         }
         // A WebSocket over a stream goes its way as HTTP/1.1 has it; its client speaks HTTP/2.
-        let version = if downstream.is_stream() { Version::HTTP_2 } else { request.version() };
-        let head = (request.method(), version, request.uri());
-        let noted = noted(log, trace.is_some(), head, request.headers());
+        let version = if downstream.is_stream() { Version::HTTP_2 } else { parts.version };
+        let head = (&parts.method, version, &parts.uri);
+        let noted = noted(log, trace.is_some(), head, &parts.headers);
         let wanted = (log, trace);
         Some(Rc::new(Self::new(downstream, table, wanted, request_id, begun, Some(noted))))
     }

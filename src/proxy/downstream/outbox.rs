@@ -26,7 +26,7 @@ impl Client {
         drop(outbox);
         if !departing {
             self.departing.set(true);
-            self.worker.outgoing().add(Sender::Downstream(self.clone()));
+            self.worker.outgoing().add_whole(Sender::Downstream(self.clone()));
         }
         Some(total)
     }

@@ -21,6 +21,9 @@ use crate::{
     },
 };
 
+/// Bytes that Tidegate adds to most heads at most.
+const USUAL: usize = 512;
+
 static X_TIDEGATE_BUCKET: HeaderName = HeaderName::from_static("x-tidegate-bucket");
 static X_TIDEGATE_MIRROR: HeaderName = HeaderName::from_static("x-tidegate-mirror");
 
@@ -60,6 +63,7 @@ pub(in crate::proxy) fn forward(
         headers.insert(HOST, host.value.clone());
     }
     added.clear();
+    added.reserve(USUAL);
     add_forwarded(headers, context, host, added);
     add_trace(headers, context, added);
     if seen.has(Survey::REQUEST_ID) {

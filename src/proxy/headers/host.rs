@@ -51,11 +51,10 @@ impl Host {
     /// The name alone: lower case, no port, no trailing dot.
     pub(in crate::proxy) fn name(&self) -> Cow<'_, str> {
         let text = std::str::from_utf8(self.value.as_bytes()).unwrap_or_default();
-        let end = match text.rfind([':', ']']) {
-            Some(at) if text.as_bytes()[at] == b':' => at,
-            _ => text.len(),
-        };
-        let name = text[..end].strip_suffix('.').unwrap_or(&text[..end]);
+        // Of a valid host, digits behind the last colon are its port; most have none and end with a letter.
+        let name = text.trim_end_matches(|letter: char| letter.is_ascii_digit());
+        let name = name.strip_suffix(':').unwrap_or(text);
+        let name = name.strip_suffix('.').unwrap_or(name);
         if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
             Cow::Owned(name.to_ascii_lowercase())
         } else {
@@ -74,22 +73,31 @@ impl Host {
 
 /// Whether `text` is empty or `host[:port]` without anything that a URL could hide in it.
 fn is_authority(text: &[u8]) -> bool {
-    let (host, port) = match text {
-        [b'[', rest @ ..] => match rest.iter().position(|byte| *byte == b']') {
-            Some(end) => (&rest[..end], &rest[end + 1..]),
-            None => return false,
-        },
-        _ => text.split_at(text.iter().position(|byte| *byte == b':').unwrap_or(text.len())),
+    /// Bytes of a name.
+    const NAMED: [bool; 256] = {
+        let mut named = [false; 256];
+        let mut byte = 0u8;
+        while byte < 128 {
+            named[byte as usize] =
+                byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+            byte += 1;
+        }
+        named
     };
-    let bracketed = text.first() == Some(&b'[');
-    let named = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-    let host_is_plain = if bracketed {
-        std::str::from_utf8(host).is_ok_and(|host| host.parse::<Ipv6Addr>().is_ok())
-    } else {
-        // Without a name there is no port either.
-        host.iter().all(named) && (port.is_empty() || !host.is_empty())
-    };
-    let port_is_plain = match port {
+    if let [b'[', rest @ ..] = text {
+        let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
+        let address = std::str::from_utf8(&rest[..end]);
+        let is_address = address.is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok());
+        return is_address && is_port(&rest[end + 1..]);
+    }
+    let end = text.iter().position(|byte| !NAMED[usize::from(*byte)]).unwrap_or(text.len());
+    // Without a name there is no port either.
+    is_port(&text[end..]) && (end > 0 || text.is_empty())
+}
+
+/// Whether `text` is empty, or a colon with a port or nothing behind it.
+fn is_port(text: &[u8]) -> bool {
+    match text {
         [] => true,
         // Five digits stay far from where a sum would overflow.
         [b':', digits @ ..] if digits.len() <= 5 => {
@@ -99,8 +107,7 @@ fn is_authority(text: &[u8]) -> bool {
             number.is_some_and(|number| number <= 65_535)
         }
         _ => false,
-    };
-    host_is_plain && port_is_plain
+    }
 }
 
 #[cfg(test)]
@@ -130,6 +137,12 @@ mod tests {
             vec!["a, b"],
             vec!["a:8x"],
             vec!["a:65536"],
+            vec![":80"],
+            vec!["a:1:2"],
+            vec!["[::1"],
+            vec!["[::1]x"],
+            vec!["[a]"],
+            vec!["\u{e4}"],
             vec!["a:99999999999"],
         ] {
             assert_eq!(host(Version::HTTP_11, "/", &bad), None, "{bad:?}");
@@ -141,6 +154,12 @@ mod tests {
         let name = |text| Host { value: HeaderValue::from_static(text) }.name().into_owned();
         assert_eq!(name("WWW.Example.com:8080"), "www.example.com");
         assert_eq!(name("example.com."), "example.com");
+        assert_eq!(name("example.com.:80"), "example.com");
+        assert_eq!(name("example.com:"), "example.com");
+        assert_eq!(name("node-7"), "node-7");
+        assert_eq!(name("10.0.0.7"), "10.0.0.7");
+        assert_eq!(name("7"), "7");
+        assert_eq!(name(""), "");
         assert_eq!(name("[::1]:80"), "[::1]");
         assert_eq!(name("[::1]"), "[::1]");
     }

@@ -133,14 +133,6 @@ pub(super) fn clean_trailers(mut trailers: HeaderMap) -> HeaderMap {
     trailers
 }
 
-fn write_hex(to: &mut [u8], mut number: u64) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for digit in to.iter_mut().rev() {
-        *digit = DIGITS[(number & 15) as usize];
-        number >>= 4;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

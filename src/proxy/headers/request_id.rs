@@ -2,7 +2,8 @@
 
 use http::{HeaderMap, HeaderValue};
 
-use super::{Survey, X_REQUEST_ID, write_hex};
+use super::{Survey, X_REQUEST_ID};
+use crate::proxy::hex;
 
 /// A request's id: the client's own where it is sane, else 128 random bits in hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,9 +37,9 @@ impl RequestId {
     }
 
     pub(in crate::proxy) fn new(random: impl Fn() -> u64) -> Self {
-        let mut text = [b'0'; 32];
-        write_hex(&mut text[..16], random());
-        write_hex(&mut text[16..], random());
+        let mut text = [0; 32];
+        text[..16].copy_from_slice(&hex::digits(random()));
+        text[16..].copy_from_slice(&hex::digits(random()));
         Self::Made(text)
     }
 

@@ -147,7 +147,7 @@ async fn answer(
     match request::admit(&mut parts, body.is_end_stream(), stream.listener.max_headers) {
         Ok(framing) => {
             stream.take_head(request::write(&parts), framing);
-            pipeline::serve(stream, Request::from_parts(parts, body)).await
+            Ok(pipeline::serve(&stream, &mut parts, body).await)
         }
         Err(error) => Ok(pipeline::refuse_head(&stream, error, &parts.headers)),
     }
@@ -189,6 +189,7 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Spawner {
         };
         let open = self.0.enter(stream);
         let stream = open.stream.clone();
+        let future = Box::pin(future);
         tasks.spawn_local(CONNECTION_TASK, async move {
             with_turns(stream, future).await;
             drop(open);

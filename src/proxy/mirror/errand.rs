@@ -147,8 +147,8 @@ impl Errand {
         pipe: Option<&Pipe>,
     ) -> Result<Kept, MirrorOutcome> {
         upstream.begin_apart(self.head.added.clone());
-        let (parts, body) = request.into_parts();
-        upstream.send(parts, body);
+        let (mut parts, body) = request.into_parts();
+        upstream.send(&mut parts, body);
         let answer = poll_fn(|cx| match pipe.and_then(|pipe| pipe.watch(cx)) {
             Some(outcome) => Poll::Ready(Err(outcome)),
             None => {

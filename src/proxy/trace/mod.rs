@@ -9,9 +9,8 @@ use std::cell::{Cell, RefCell};
 
 use http::{HeaderMap, Uri};
 
-use self::parent::span_text;
 pub(super) use self::parent::{TRACEPARENT, TRACESTATE, TraceParent, not_zero};
-use super::{downstream::Downstream, headers::Survey};
+use super::{downstream::Downstream, headers::Survey, hex};
 use crate::{
     decision::{sampling::is_sampled, split::Bucket},
     domain::{ErrorReason, Moment, Outcome},
@@ -148,9 +147,9 @@ fn rename(added: &mut [u8], before: u64, after: u64) {
         (name == NAME).then_some(value)
     });
     if let Some(span) = value.and_then(|value| value.get_mut(SPAN))
-        && *span == span_text(before)
+        && *span == hex::digits(before)
     {
-        span.copy_from_slice(&span_text(after));
+        span.copy_from_slice(&hex::digits(after));
     }
 }
 

@@ -92,11 +92,15 @@ impl UpstreamConnection {
         }
     }
 
-    /// Hands the request over; [`Self::poll_response`] then moves it on.
-    pub(in crate::proxy) fn send(&mut self, parts: request::Parts, body: RequestBody) {
+    /// Hands the request over; [`Self::poll_response`] then moves it on. What is left of `parts` is nothing to rely on.
+    pub(in crate::proxy) fn send(&mut self, parts: &mut request::Parts, body: RequestBody) {
         match self {
-            Self::Http1(own) => own.send(&parts, body),
-            Self::Http2(stream) => stream.send(Request::from_parts(parts, body)),
+            Self::Http1(own) => own.send(parts, body),
+            Self::Http2(stream) => {
+                let (nothing, ()) = Request::new(()).into_parts();
+                let parts = std::mem::replace(parts, nothing);
+                stream.send(Request::from_parts(parts, body));
+            }
         }
     }
 

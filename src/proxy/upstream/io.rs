@@ -109,6 +109,13 @@ impl Upstream {
         }
     }
 
+    /// The same for a request to which nothing will be added: at once, where few others have something to send.
+    pub(super) fn depart_whole(self: &Rc<Self>) {
+        if self.client.borrow().is_some() && !self.departing.replace(true) {
+            self.worker.outgoing().add_whole(Sender::Upstream(self.clone()));
+        }
+    }
+
     pub(super) fn is_departing(&self) -> bool {
         self.departing.get()
     }

@@ -15,6 +15,7 @@ use crate::{
         chunks::ChunkScanner,
         error::ProxyError,
         head::{Framing, Head},
+        scan,
     },
 };
 
@@ -167,7 +168,7 @@ impl<'b> Iterator for Lines<'b> {
 
     fn next(&mut self) -> Option<&'b [u8]> {
         let rest = &self.bytes[self.at..];
-        let end = memchr::memchr(b'\n', rest)?;
+        let end = scan::find(b'\n', rest)?;
         self.at += end + 1;
         rest[..end].strip_suffix(b"\r").filter(|line| !line.is_empty())
     }
@@ -175,7 +176,7 @@ impl<'b> Iterator for Lines<'b> {
 
 /// A header line of `bytes`, whose part the value stays; `None` if it breaks the grammar.
 fn field(bytes: &Bytes, line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
-    let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
+    let (name, value) = line.split_at_checked(scan::find(b':', line)?)?;
     let is_text = |byte: &u8| !matches!(byte, b' ' | b'\t');
     let value = &value[1..];
     let begin = value.iter().position(is_text).unwrap_or(value.len());
@@ -237,6 +238,7 @@ mod tests {
         for bad in [
             "HTTP/1.1 200 O\x01K\r\n\r\n",
             "HTTP/1.1 200\r\nA : 1\r\n\r\n",
+            "HTTP/1.1 200\r\nA\r\n\r\n",
             "HTTP/1.1 200\r\n: 1\r\n\r\n",
             "HTTP/1.1 200\r\nA(: 1\r\n\r\n",
             "HTTP/1.1 200\r\nA: \x0c\r\n\r\n",

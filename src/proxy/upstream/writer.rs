@@ -95,8 +95,10 @@ impl Writer {
         let (done, framing) =
             (body.is_end_stream(), length.map_or(Framing::Chunked, Framing::Length));
         let held = !done && framing == Framing::Length(0);
-        if !held {
-            upstream.depart();
+        match (done, held) {
+            (true, _) => upstream.depart_whole(),
+            (false, false) => upstream.depart(),
+            (false, true) => {}
         }
         Self { body, framing, large: None, done, held, failed: false }
     }
