@@ -19,8 +19,9 @@ use super::{downstream::Client, upstream::Upstream};
 /// How many gather at most before they go: a bound on how long the first of them waits.
 const MOST: usize = 64;
 
-/// How many messages make a turn long.
+/// How many messages make a turn long, or how many bytes: to move those takes time too, in which others come.
 const MANY: usize = 8;
+const LARGE: usize = MANY * 16 * 1024;
 
 /// A connection with something to send.
 pub(super) enum Sender {
@@ -60,13 +61,13 @@ struct Turns {
 }
 
 impl Turns {
-    /// Counts a message; true while the last turn had few, and the present one has.
-    fn count(&self) -> bool {
+    /// Counts messages; true while the last turn had few, and the present one has.
+    fn count(&self, messages: usize) -> bool {
         let waits = self.runtime.get().map_or(0, |runtime| runtime.worker_park_count(0));
         if waits != self.waits.replace(waits) {
             self.last.set(self.present.take());
         }
-        self.present.set(self.present.get() + 1);
+        self.present.set(self.present.get() + messages);
         self.present.get().max(self.last.get()) < MANY
     }
 }
@@ -74,7 +75,7 @@ impl Turns {
 impl Outgoing {
     /// Lets `sender` send something to which this turn adds nothing.
     pub(super) fn add_whole(&self, sender: Sender) {
-        if self.turns.count() {
+        if self.turns.count(1) {
             sender.send();
         } else {
             self.gather(sender);
@@ -83,8 +84,13 @@ impl Outgoing {
 
     /// Lets `sender` send before the worker waits for the kernel again.
     pub(super) fn add(&self, sender: Sender) {
-        self.turns.count();
+        self.turns.count(1);
         self.gather(sender);
+    }
+
+    /// Counts what goes past, since it is too much to be left here.
+    pub(super) fn passes(&self, bytes: usize) {
+        self.turns.count(1 + bytes * MANY / LARGE);
     }
 
     fn gather(&self, sender: Sender) {
@@ -132,11 +138,12 @@ mod tests {
         let turns = Turns::default();
         turns.runtime.get_or_init(|| Handle::current().metrics());
         let next_turn = || tokio::time::sleep(std::time::Duration::from_millis(1));
-        assert!((1..MANY).all(|_| turns.count()));
-        assert!(!turns.count());
+        assert!((1..MANY).all(|_| turns.count(1)));
+        assert!(!turns.count(1));
         next_turn().await;
-        assert!(!turns.count());
+        assert!(!turns.count(1));
         next_turn().await;
-        assert!(turns.count());
+        assert!(turns.count(1));
+        assert!(!turns.count(MANY));
     }
 }

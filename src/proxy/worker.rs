@@ -39,6 +39,9 @@ const SWEEP: Duration = Duration::from_millis(100);
 /// Parts that take turns: each connection is looked at once a second. So thousands that fall idle together are not all woken
 /// at once, and the allocator, which gives memory back when more is freed a little later, gets its occasion.
 const PARTS: u64 = 10;
+/// Connections in a row that belong to one part: those that came together share the allocator's pages, of which only an empty one
+/// can be given back.
+const ROW: u64 = 64;
 
 /// What the control plane asks of a worker.
 pub(super) enum Order {
@@ -227,7 +230,7 @@ impl Worker {
             }
         }
         let connections = self.connections.borrow();
-        let due = connections.iter().filter(|(id, _)| *id % PARTS == part);
+        let due = connections.iter().filter(|(id, _)| *id / ROW % PARTS == part);
         due.filter_map(|(_, known)| known.upgrade()).for_each(|open| open.suggest_rest());
     }
 }

@@ -46,6 +46,9 @@ impl Client {
             }
             Poll::Pending => Poll::Pending,
         };
+        if let Poll::Ready(Ok(written)) = done {
+            self.worker.outgoing().passes(written);
+        }
         self.said(done)
     }
 

@@ -194,6 +194,7 @@ impl Upstream {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 count => count,
             };
+            self.worker.outgoing().passes(count);
             let of_rest = count.min(rest.len());
             self.wrote(of_rest);
             more.advance(count - of_rest);
