@@ -214,7 +214,9 @@ impl Watch {
             if let Some(end) = self.look() {
                 return Poll::Ready(Watched::Late(end));
             }
-            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            let polled = future.as_mut().poll(cx);
+            self.downstream.client().end_run();
+            if let Poll::Ready(output) = polled {
                 return Poll::Ready(Watched::Done(output));
             }
             self.arm(cx);

@@ -3,7 +3,7 @@
 //! The library is lenient where two parsers may disagree: bare line feeds, repeated or conflicting framing headers, lists of
 //! transfer codings. A head is therefore collected here until it is complete, each line is checked, and only a head that
 //! can be read in one way is passed on. Everything that one parser alone decides (methods, tokens, values) is left to
-//! whoever reads it then: the library for requests, `upstream/reader.rs` for answers.
+//! whoever reads it then: the library for requests, `upstream/reader.rs` for answers, `interim.rs` for what comes before one.
 
 use std::ops::Range;
 

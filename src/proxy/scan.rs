@@ -13,7 +13,7 @@ pub(super) fn find(wanted: u8, bytes: &[u8]) -> Option<usize> {
     for (place, word) in words.iter().take(NEAR / WORD).enumerate() {
         let zeros = zero_bytes(u64::from_le_bytes(*word) ^ pattern);
         if zeros != 0 {
-            return Some(place * WORD + zeros.trailing_zeros() as usize / WORD);
+            return Some(place * WORD + (zeros.trailing_zeros() / u8::BITS) as usize);
         }
     }
     let from = bytes.len() - rest.len();

@@ -20,6 +20,7 @@ mod edge_rules;
 mod fallback;
 mod forwarding;
 mod framing;
+mod gathering;
 mod grpc_health;
 mod http2;
 mod http2_limits;

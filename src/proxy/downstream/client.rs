@@ -19,6 +19,18 @@ use crate::{
     proxy::{listener::Acceptor, pace::Pace, socket::Socket, tunnel, worker::Worker},
 };
 
+/// When small writes go that were left in the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Departure {
+    /// There are none, or the socket takes no more.
+    #[default]
+    Open,
+    /// When the connection's task has run: until then others may join them.
+    AfterRun,
+    /// At the end of the worker's turn.
+    AfterTurn,
+}
+
 /// The connection part of a client: one of it, however many requests share it.
 pub(in crate::proxy) struct Client {
     pub(in crate::proxy) worker: Rc<Worker>,
@@ -42,8 +54,8 @@ pub(in crate::proxy) struct Client {
     pub(super) left: Cell<bool>,
     /// What goes out before anything else: small writes of this turn, and what did not fit into the socket.
     pub(super) outbox: RefCell<Vec<u8>>,
-    /// The outbox is sent at the end of the turn.
-    pub(super) departing: Cell<bool>,
+    /// When the outbox goes.
+    pub(super) departure: Cell<Departure>,
     /// The connection's task.
     task: RefCell<Option<Waker>>,
 }
@@ -70,7 +82,7 @@ impl Client {
             flushed: Cell::new(true),
             left: Cell::new(false),
             outbox: RefCell::default(),
-            departing: Cell::new(false),
+            departure: Cell::default(),
             task: RefCell::default(),
         })
     }

@@ -1,4 +1,4 @@
-//! What goes to the client before anything else: small writes of the present turn, and interim answers.
+//! What goes to the client before anything else: small writes of the connection's present run, and interim answers.
 
 use std::{
     io,
@@ -9,31 +9,41 @@ use std::{
 
 use tokio::io::AsyncWrite;
 
-use super::{Client, Downstream};
+use super::{Client, Downstream, client::Departure};
 use crate::proxy::outgoing::Sender;
 
 impl Client {
-    /// Leaves a small write for the end of the turn; `None` where it is better written at once.
-    fn leave(self: &Rc<Self>, bufs: &[io::IoSlice<'_>]) -> Option<usize> {
+    /// Leaves a small write for the end of the connection's run; `None` where it is better written at once.
+    fn leave(&self, bufs: &[io::IoSlice<'_>]) -> Option<usize> {
         const SMALL: usize = 4 * 1024;
-        let departing = self.departing.get();
+        let departs = self.departs();
         let mut outbox = self.outbox.borrow_mut();
         let total: usize = bufs.iter().map(|buf| buf.len()).sum();
-        if outbox.len() + total > SMALL || !(departing || outbox.is_empty()) {
+        if outbox.len() + total > SMALL || !(departs || outbox.is_empty()) {
             return None;
         }
         bufs.iter().for_each(|buf| outbox.extend_from_slice(buf));
-        drop(outbox);
-        if !departing {
-            self.departing.set(true);
-            self.worker.outgoing().add_whole(Sender::Downstream(self.clone()));
+        if !departs {
+            self.departure.set(Departure::AfterRun);
         }
         Some(total)
     }
 
-    /// Writes what a library of HTTP has to say: at the end of the turn where it is little, else at once.
+    fn departs(&self) -> bool {
+        self.departure.get() != Departure::Open
+    }
+
+    /// The connection's task has run, and adds nothing more to what it has left: that goes now, or at the end of the turn.
+    pub(in crate::proxy) fn end_run(self: &Rc<Self>) {
+        if self.departure.get() == Departure::AfterRun {
+            self.departure.set(Departure::AfterTurn);
+            self.worker.outgoing().add_whole(Sender::Downstream(self.clone()));
+        }
+    }
+
+    /// Writes what a library of HTTP has to say: at once, or where it is little when the connection's task has run.
     pub(in crate::proxy) fn poll_say(
-        self: &Rc<Self>,
+        &self,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
@@ -61,9 +71,9 @@ impl Client {
         done
     }
 
-    /// Waits until all that was written has gone, or goes at the end of the turn.
+    /// Waits until all that was written has gone, or goes by itself.
     pub(in crate::proxy) fn poll_said(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.departing.get() {
+        if !self.departs() {
             ready!(self.poll_out(cx))?;
             self.blocked.set(false);
         }
@@ -71,9 +81,9 @@ impl Client {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends what has been left for the end of the turn.
+    /// Sends what has been left in the outbox.
     pub(in crate::proxy) fn send_now(&self) {
-        if !self.departing.take() {
+        if self.departure.take() == Departure::Open {
             return;
         }
         let mut outbox = self.outbox.borrow_mut();
@@ -98,7 +108,7 @@ impl Client {
             outbox.drain(..sent);
             self.progress.set(true);
         }
-        self.departing.set(false);
+        self.departure.set(Departure::Open);
         Poll::Ready(Ok(()))
     }
 

@@ -85,7 +85,9 @@ pub(super) async fn run(main: &Rc<Downstream>, early: Vec<u8>) -> Ended {
         if (takes_leave || client.is_closing()) && !std::mem::replace(&mut is_told, true) {
             http.as_mut().graceful_shutdown();
         }
-        if let Poll::Ready(ended) = http.as_mut().poll(cx) {
+        let polled = http.as_mut().poll(cx);
+        client.end_run();
+        if let Poll::Ready(ended) = polled {
             return Poll::Ready(ended.map_err(Some));
         }
         timer.arm(&streams, cx);

@@ -117,7 +117,7 @@ impl Http1Connection {
         self.apart = added;
     }
 
-    /// Lets the request's head leave at the end of the turn; [`Self::poll_response`] sees to the rest.
+    /// Lets the request's head leave, by the end of the turn at the latest; [`Self::poll_response`] sees to the rest.
     pub(super) fn send(&mut self, parts: &request::Parts, body: RequestBody) {
         self.to_head = parts.method == Method::HEAD;
         self.writer = match self.shared.client().as_ref() {
@@ -167,7 +167,7 @@ impl Http1Connection {
             while let Some(taken) = self.head.push(input)? {
                 input = &input[taken..];
                 if matches!(self.head.status(), 100 | 102..=199) {
-                    shared.take_interim(&self.head);
+                    shared.take_interim(&self.head)?;
                     self.head.clear();
                     continue;
                 }

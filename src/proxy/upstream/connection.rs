@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, request, response};
+use http::{HeaderMap, Request, request, response};
 use hyper::body::{Frame, SizeHint};
 
 use super::{Upstream, client::Http1Connection, http2::Http2Stream};
@@ -95,7 +95,11 @@ impl UpstreamConnection {
     /// Hands the request over; [`Self::poll_response`] then moves it on. What is left of `parts` is nothing to rely on.
     pub(in crate::proxy) fn send(&mut self, parts: &mut request::Parts, body: RequestBody) {
         match self {
-            Self::Http1(own) => own.send(parts, body),
+            Self::Http1(own) => {
+                own.send(parts, body);
+                // Written already: whoever waits for an answer need not hold them.
+                parts.headers = HeaderMap::new();
+            }
             Self::Http2(stream) => {
                 let (nothing, ()) = Request::new(()).into_parts();
                 let parts = std::mem::replace(parts, nothing);

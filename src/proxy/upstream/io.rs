@@ -1,6 +1,7 @@
 //! An endpoint's socket, and what is on its way there.
 //!
-//! The begin of a request goes out at the end of the turn, together with what else this worker sends then.
+//! The begin of a request goes out at the end of the turn, together with what else this worker sends then; all of one that
+//! has no body at once, while there is little else.
 
 use std::{
     cell::{Cell, Ref, RefCell, RefMut},
@@ -14,7 +15,8 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 use crate::proxy::{
-    downstream::Downstream, head::Head, interim, outgoing::Sender, socket::Socket, worker::Worker,
+    downstream::Downstream, error::ProxyError, head::Head, interim, outgoing::Sender,
+    socket::Socket, worker::Worker,
 };
 
 /// What the parts of one upstream connection share.
@@ -233,17 +235,20 @@ impl Upstream {
     }
 
     /// Passes an interim answer on: 100 is for us, the others are the client's.
-    pub(super) fn take_interim(&self, head: &Head) {
+    ///
+    /// # Errors
+    /// `MalformedResponse` where it breaks the grammar, whoever it is for.
+    pub(super) fn take_interim(&self, head: &Head) -> Result<(), ProxyError> {
+        let answer = interim::clean(head.bytes())?;
         match head.status() {
             100 => self.continued.set(true),
             _ => {
-                if let Some(client) = self.client.borrow().as_ref()
-                    && let Some(answer) = interim::clean(head.bytes())
-                {
+                if let Some(client) = self.client.borrow().as_ref() {
                     client.send_interim(&answer);
                 }
             }
         }
+        Ok(())
     }
 
     /// The socket, for what comes after HTTP.

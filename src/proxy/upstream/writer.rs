@@ -60,7 +60,7 @@ impl Writer {
         }
     }
 
-    /// Leaves the head of a request for the end of the turn, with the lines of `added` after its first.
+    /// Lets the head of a request go, with the lines of `added` after its first; where a body follows, its begin may join it.
     pub(super) fn begin(
         upstream: &Rc<Upstream>,
         parts: &request::Parts,
