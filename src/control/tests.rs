@@ -244,7 +244,9 @@ async fn an_endpoint_is_drained_and_taken_back() {
     assert_eq!(ready.unwrap().state, EndpointState::Ready);
     let lost = running.handle.set_endpoint(wish(EndpointVerb::Drain, "127.0.0.1:1")).await;
     assert!(matches!(lost, Err(CommandError::NotFound { .. })));
-    let kinds = running.kinds().await;
+    // A beat in between may also say that the backend has no endpoint left, or has one again.
+    let mut kinds = running.kinds().await;
+    kinds.retain(|kind| matches!(kind, EventKind::EndpointDrained | EventKind::EndpointReady));
     assert_eq!(kinds, [EventKind::EndpointDrained, EventKind::EndpointReady]);
 }
 
