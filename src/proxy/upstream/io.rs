@@ -106,16 +106,20 @@ impl Upstream {
     /// Lets what is to be written go at the end of the turn. Without a client nobody would be woken for what does not fit
     /// then: it goes with the next write.
     pub(super) fn depart(self: &Rc<Self>) {
-        if self.client.borrow().is_some() && !self.departing.replace(true) {
+        if self.begins_to_depart() {
             self.worker.outgoing().add(Sender::Upstream(self.clone()));
         }
     }
 
     /// The same for a request to which nothing will be added: at once, where few others have something to send.
     pub(super) fn depart_whole(self: &Rc<Self>) {
-        if self.client.borrow().is_some() && !self.departing.replace(true) {
+        if self.begins_to_depart() {
             self.worker.outgoing().add_whole(Sender::Upstream(self.clone()));
         }
+    }
+
+    fn begins_to_depart(&self) -> bool {
+        self.client.borrow().is_some() && !self.departing.replace(true)
     }
 
     pub(super) fn is_departing(&self) -> bool {
