@@ -97,6 +97,9 @@ async fn run(
     {
         return respond::to_https(&context, &host, &parts.uri, port);
     }
+    if headers::ends_here(parts, context.seen)? {
+        return Ok(respond::last_hop(&context));
+    }
     let route = find_route(&context, &host, parts)?;
     if let Some(answer) = edge::meet(&mut context, route, parts)? {
         return Ok(answer);

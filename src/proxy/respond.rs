@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri,
     header::{
-        CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPIRES, LAST_MODIFIED, LOCATION, RETRY_AFTER,
-        SET_COOKIE,
+        ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPIRES, LAST_MODIFIED, LOCATION,
+        RETRY_AFTER, SET_COOKIE,
     },
     response,
 };
@@ -108,17 +108,36 @@ pub(super) fn to_https(
     let location = location.map_err(|_| malformed("the target is no address"))?;
     let downstream = &context.downstream;
     downstream.worker.shard().https_redirect();
-    let mut response = Response::new(ResponseBody::empty(downstream.clone()));
-    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    let nothing = ResponseBody::empty(downstream.clone());
+    let mut response = own(context, StatusCode::PERMANENT_REDIRECT, nothing);
+    response.headers_mut().insert(LOCATION, location);
+    Ok(response)
+}
+
+/// The answer to a request that may go no further, and so is Tidegate's to answer: OPTIONS by its success, while a TRACE would show
+/// what the client sent, its secrets among it.
+pub(super) fn last_hop(context: &RequestContext) -> Response<ResponseBody> {
+    let nothing = ResponseBody::empty(context.downstream.clone());
+    if context.method == Method::OPTIONS {
+        return own(context, StatusCode::NO_CONTENT, nothing);
+    }
+    let mut response = own(context, StatusCode::METHOD_NOT_ALLOWED, nothing);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("OPTIONS"));
+    response
+}
+
+/// An answer that needs no endpoint, and is no failure.
+fn own(context: &RequestContext, status: StatusCode, body: ResponseBody) -> Response<ResponseBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(LOCATION, location);
     if let Ok(id) = HeaderValue::from_str(context.request_id.as_str()) {
         headers.insert(&X_REQUEST_ID, id);
     }
-    if downstream.is_closing() {
+    if context.downstream.is_closing() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response)
+    response
 }
 
 /// Tidegate's own answer to a request that could not be served.
@@ -190,17 +209,11 @@ pub(super) fn redirected(
     location: HeaderValue,
 ) -> Response<ResponseBody> {
     let text = Bytes::from_static(b"what you look for is elsewhere\n");
-    let mut response = Response::new(ResponseBody::short(context.downstream.clone(), text));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND);
+    let mut response = own(context, status, ResponseBody::short(context.downstream.clone(), text));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, PLAIN);
     headers.insert(LOCATION, location);
-    if let Ok(id) = HeaderValue::from_str(context.request_id.as_str()) {
-        headers.insert(&X_REQUEST_ID, id);
-    }
-    if context.downstream.is_closing() {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
     response
 }
 

@@ -171,3 +171,53 @@ fn no_backend_is_named_to_the_client_unless_asked() {
     let shown = Gate::start(&setup.route("app", lines, ""));
     assert_eq!(shown.client().get("/").headers.only("x-tidegate-backend"), Some("blue"));
 }
+
+/// A request of `method` with `lines`, and one behind it on the same connection: the first answer, and what arrived before the second
+/// request.
+fn asked(gate: &Gate, upstream: &Upstream, method: &str, lines: &str) -> (Message, Vec<Message>) {
+    let mut client = gate.client();
+    client.send(format!("{method} /a HTTP/1.1\r\nhost: a\r\n{lines}\r\n"));
+    let answer = client.answer_to(method);
+    assert_eq!(gate.client().get("/behind").status(), 200);
+    let mut arrived = upstream.take_requests();
+    assert!(arrived.pop().is_some_and(|last| last.target() == "/behind"));
+    (answer, arrived)
+}
+
+#[test]
+fn a_request_goes_through_as_many_proxies_as_it_says() {
+    let upstream = Upstream::saying("blue");
+    let gate = Gate::start(&Setup::to(upstream.address()));
+    let cases = [
+        ("OPTIONS", "3", "2"),
+        ("TRACE", "1", "0"),
+        ("OPTIONS", "007", "6"),
+        ("OPTIONS", "99999999999999999999", "4294967294"),
+        ("GET", "0", "0"),
+        ("POST", "x", "x"),
+    ];
+    for (method, sent, wanted) in cases {
+        let line = format!("max-forwards: {sent}\r\ncontent-length: 0\r\n");
+        let (answer, arrived) = asked(&gate, &upstream, method, &line);
+        assert_eq!((answer.status(), arrived.len()), (200, 1), "{method} {sent}");
+        assert_eq!(arrived[0].headers.only("max-forwards"), Some(wanted), "{method} {sent}");
+    }
+}
+
+#[test]
+fn and_is_answered_by_the_last() {
+    let upstream = Upstream::saying("blue");
+    let gate = Gate::start(&Setup::to(upstream.address()));
+    for (method, status, allow) in [("OPTIONS", 204, None), ("TRACE", 405, Some("OPTIONS"))] {
+        let (answer, arrived) = asked(&gate, &upstream, method, "max-forwards: 0\r\n");
+        assert_eq!((answer.status(), answer.headers.only("allow")), (status, allow), "{method}");
+        assert!(answer.headers.only("x-request-id").is_some());
+        assert!(answer.text().is_empty() && arrived.is_empty(), "{method}: {arrived:?}");
+    }
+    let unclear = ["x", "", "-1", "1, 1", "1\r\nmax-forwards: 1"];
+    for value in unclear {
+        let line = format!("max-forwards: {value}\r\n");
+        let (answer, arrived) = asked(&gate, &upstream, "OPTIONS", &line);
+        assert_eq!((answer.status(), arrived.len()), (400, 0), "{value:?}");
+    }
+}

@@ -4,6 +4,7 @@
 //! nothing that a client sends can take one of ours away (RFC 9110 §7.6.1).
 
 mod forward;
+mod hops;
 mod host;
 mod request_id;
 mod survey;
@@ -15,7 +16,9 @@ use http::{
 };
 use smallvec::SmallVec;
 
-pub(super) use self::{forward::forward, host::Host, request_id::RequestId, survey::Survey};
+pub(super) use self::{
+    forward::forward, hops::ends_here, host::Host, request_id::RequestId, survey::Survey,
+};
 use super::error::ProxyError;
 use crate::domain::ErrorReason;
 

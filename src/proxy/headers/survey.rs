@@ -19,6 +19,7 @@ impl Survey {
     pub(super) const LENGTH: u16 = 1 << 9;
     pub(in crate::proxy) const CONTENT_TYPE: u16 = 1 << 10;
     pub(super) const MIRROR: u16 = 1 << 11;
+    pub(super) const HOPS: u16 = 1 << 12;
 
     /// Looks through `headers`.
     pub(in crate::proxy) fn of(headers: &HeaderMap) -> Self {
@@ -37,6 +38,7 @@ impl Survey {
             10 if name == "keep-alive" => Self::HOP_BY_HOP,
             10 if name == "tracestate" => Self::TRACE,
             11 if name == "traceparent" => Self::TRACE,
+            12 if name == "max-forwards" => Self::HOPS,
             12 if name == "content-type" => Self::CONTENT_TYPE,
             12 if name == "x-request-id" => Self::REQUEST_ID,
             14 if name == "content-length" => Self::LENGTH,
