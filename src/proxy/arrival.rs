@@ -13,9 +13,10 @@ use super::{
     handshake,
     headers::RequestId,
     listener::{Acceptor, Place},
+    registry::Registration,
     respond,
     socket::Socket,
-    worker::{Registration, Worker},
+    worker::Worker,
 };
 use crate::{
     config::model::Listener,
@@ -33,7 +34,7 @@ pub(super) struct Arrival {
 
 /// Serves the connection, in a task of that name. A drain waits for it from now on: its client may have sent a request.
 pub(super) fn begin(arrival: Arrival, worker: &Rc<Worker>, name: &'static str) {
-    let registration = worker.register();
+    let registration = worker.connections().register();
     let tasks = worker.tasks().clone();
     let worker = worker.clone();
     if arrival.settings.proxy_protocol || arrival.settings.tls.is_some() {

@@ -22,6 +22,18 @@ const fn half(number: u64) -> [u8; 8] {
     (values + each(b'0') + letters * (b'a' - b'0' - 10) as u64).to_be_bytes()
 }
 
+/// The number that `digits` spell, 32 of them at most; lower case alone, as the headers' grammars have it.
+pub(super) fn number(digits: &[u8]) -> Option<u128> {
+    digits.iter().try_fold(0, |number: u128, digit| {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(number << 4 | u128::from(value))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,6 +43,7 @@ mod tests {
         fn they_are_what_the_library_would_write(number in 0u64..=u64::MAX, shift in 0u32..64) {
             for number in [number >> shift, 0, u64::MAX, 0x0123_4567_89ab_cdef] {
                 let text = String::from_utf8(digits(number).to_vec()).unwrap();
+                proptest::prop_assert_eq!(super::number(text.as_bytes()), Some(number.into()));
                 proptest::prop_assert_eq!(text, format!("{number:016x}"));
             }
         }

@@ -33,6 +33,7 @@ mod outgoing;
 mod pace;
 mod pipeline;
 pub mod proxy_header;
+mod registry;
 mod replay;
 mod respond;
 mod retry;

@@ -114,8 +114,8 @@ pub(super) fn to_https(
     Ok(response)
 }
 
-/// The answer to a request that may go no further, and so is Tidegate's to answer: OPTIONS by its success, while a TRACE would show
-/// what the client sent, its secrets among it.
+/// The answer to a request that may go no further, and so is Tidegate's to answer. OPTIONS succeeds; a TRACE would show what the
+/// client sent, its secrets among it.
 pub(super) fn last_hop(context: &RequestContext) -> Response<ResponseBody> {
     let nothing = ResponseBody::empty(context.downstream.clone());
     if context.method == Method::OPTIONS {

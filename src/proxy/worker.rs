@@ -2,18 +2,14 @@
 
 use std::{
     cell::{Cell, RefCell, RefMut},
-    collections::HashMap,
     io,
     net::SocketAddr,
-    rc::{Rc, Weak},
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
-use tokio::{
-    net::TcpListener,
-    sync::{Notify, mpsc},
-};
+use tokio::{net::TcpListener, sync::mpsc};
 
 use super::{
     access::Calendar,
@@ -22,6 +18,7 @@ use super::{
     listener::{Acceptor, ListenerGauges},
     mirror::Desk,
     outgoing::Outgoing,
+    registry::{PARTS, Registry},
     upstream::Pools,
 };
 use crate::{
@@ -34,14 +31,8 @@ use crate::{
 
 /// Bytes read at once; one buffer serves all connections of a worker, in turn.
 const SCRATCH: usize = 32 * 1024;
-/// How often a part of the idle connections is looked through.
+/// How often a part of the connections is looked through: each of them once a second.
 const SWEEP: Duration = Duration::from_millis(100);
-/// Parts that take turns: each connection is looked at once a second. So thousands that fall idle together are not all woken
-/// at once, and the allocator, which gives memory back when more is freed a little later, gets its occasion.
-const PARTS: u64 = 10;
-/// Connections in a row that belong to one part: those that came together share the allocator's pages, of which only an empty one
-/// can be given back.
-const ROW: u64 = 64;
 
 /// What the control plane asks of a worker.
 pub(super) enum Order {
@@ -85,9 +76,7 @@ pub(super) struct Worker {
     /// The drain's time is up: what still runs is cut off.
     cutting: Cell<bool>,
     accept_reported: Cell<Option<Moment>>,
-    connections: RefCell<HashMap<u64, Weak<Downstream>>>,
-    next_connection: Cell<u64>,
-    emptied: Notify,
+    connections: Rc<Registry>,
     outgoing: Outgoing,
     /// Lines of the access log, and the time as they show it.
     access: Option<RefCell<(AccessBuffer, Calendar)>>,
@@ -113,9 +102,7 @@ impl Worker {
             draining: Cell::new(false),
             cutting: Cell::new(false),
             accept_reported: Cell::new(None),
-            connections: RefCell::default(),
-            next_connection: Cell::new(0),
-            emptied: Notify::new(),
+            connections: Rc::default(),
             outgoing: Outgoing::default(),
             mirrors: Rc::default(),
         })
@@ -195,17 +182,9 @@ impl Worker {
         true
     }
 
-    /// Makes a connection known for as long as the registration lives: a drain waits for it.
-    pub(super) fn register(self: &Rc<Self>) -> Registration {
-        let id = self.next_connection.get();
-        self.next_connection.set(id + 1);
-        self.connections.borrow_mut().insert(id, Weak::new());
-        Registration { worker: self.clone(), id }
-    }
-
-    fn each_connection(&self, act: impl Fn(&Downstream)) {
-        let open: Vec<_> = self.connections.borrow().values().filter_map(Weak::upgrade).collect();
-        open.iter().for_each(|downstream| act(downstream));
+    /// The connections that are open.
+    pub(super) const fn connections(&self) -> &Rc<Registry> {
+        &self.connections
     }
 
     /// Hands over what there is of the access log, and of spans.
@@ -219,7 +198,7 @@ impl Worker {
         }
     }
 
-    fn sweep(&self, turn: u64) {
+    fn sweep(&self, turn: usize) {
         self.write_lines();
         let part = turn % PARTS;
         if part == 0 {
@@ -229,32 +208,7 @@ impl Worker {
                 edge::sweep(&table);
             }
         }
-        let connections = self.connections.borrow();
-        let due = connections.iter().filter(|(id, _)| *id / ROW % PARTS == part);
-        due.filter_map(|(_, known)| known.upgrade()).for_each(|open| open.suggest_rest());
-    }
-}
-
-/// Keeps a connection known.
-pub(super) struct Registration {
-    worker: Rc<Worker>,
-    id: u64,
-}
-
-impl Registration {
-    /// Lets drains and sweeps reach the connection.
-    pub(super) fn show(&self, downstream: &Rc<Downstream>) {
-        self.worker.connections.borrow_mut().insert(self.id, Rc::downgrade(downstream));
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        let mut connections = self.worker.connections.borrow_mut();
-        connections.remove(&self.id);
-        if connections.is_empty() {
-            self.worker.emptied.notify_one();
-        }
+        self.connections.each_of(part, Downstream::suggest_rest);
     }
 }
 
@@ -288,7 +242,7 @@ async fn obey(mut parts: Parts) {
                 None => break (clock::now(), false),
             },
             // A rollout is over: whoever waits for its canary looks whether it still should.
-            () = bell.notified() => worker.each_connection(Downstream::nudge),
+            () = bell.notified() => worker.connections.each(Downstream::nudge),
             _ = sweeps.tick() => {
                 worker.sweep(turn);
                 turn += 1;
@@ -297,11 +251,11 @@ async fn obey(mut parts: Parts) {
     };
     worker.draining.set(true);
     acceptors.stop_all(handed_over).await;
-    worker.each_connection(Downstream::nudge);
-    while !worker.connections.borrow().is_empty() && clock::now() < deadline {
+    worker.connections.each(Downstream::nudge);
+    while !worker.connections.is_empty() && clock::now() < deadline {
         tokio::select! {
-            () = worker.emptied.notified() => {}
-            () = bell.notified() => worker.each_connection(Downstream::nudge),
+            () = worker.connections.emptied() => {}
+            () = bell.notified() => worker.connections.each(Downstream::nudge),
             _ = sweeps.tick() => worker.write_lines(),
             () = clock::sleep_until(deadline) => {}
         }
@@ -337,7 +291,7 @@ impl Acceptors {
                 for (_, acceptor, _) in self.open.extract_if(.., |(at, _, _)| *at == bind) {
                     acceptor.stop();
                 }
-                self.worker.each_connection(Downstream::nudge);
+                self.worker.connections.each(Downstream::nudge);
             }
             Order::Drain { .. } => {}
         }

@@ -172,8 +172,7 @@ fn no_backend_is_named_to_the_client_unless_asked() {
     assert_eq!(shown.client().get("/").headers.only("x-tidegate-backend"), Some("blue"));
 }
 
-/// A request of `method` with `lines`, and one behind it on the same connection: the first answer, and what arrived before the second
-/// request.
+/// The answer to a request of `method` with `lines`, and what arrived before the next request did.
 fn asked(gate: &Gate, upstream: &Upstream, method: &str, lines: &str) -> (Message, Vec<Message>) {
     let mut client = gate.client();
     client.send(format!("{method} /a HTTP/1.1\r\nhost: a\r\n{lines}\r\n"));

@@ -50,8 +50,9 @@ impl TraceParent {
         if !ends_well || [head[2], head[35], head[52]] != *b"---" {
             return None;
         }
-        hex(&head[..2])?;
-        let (trace, span, flags) = (hex(&head[3..35])?, hex(&head[36..52])?, hex(&head[53..])?);
+        hex::number(&head[..2])?;
+        let [trace, span, flags] = [&head[3..35], &head[36..52], &head[53..]].map(hex::number);
+        let (trace, span, flags) = (trace?, span?, flags?);
         // Sixteen digits and two: both casts are exact.
         (trace != 0 && span != 0).then_some(Self { trace, span: span as u64, flags: flags as u8 })
     }
@@ -80,18 +81,6 @@ impl TraceParent {
 /// Random bits that are not all zero.
 pub(in crate::proxy) fn not_zero(random: impl Fn() -> u64) -> u64 {
     random().max(1)
-}
-
-/// Lower case alone, as the header's grammar has it.
-fn hex(digits: &[u8]) -> Option<u128> {
-    digits.iter().try_fold(0, |number: u128, digit| {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(number << 4 | u128::from(value))
-    })
 }
 
 #[cfg(test)]
