@@ -97,9 +97,13 @@ fn serve(mut stream: TcpStream, shared: &Shared) {
     while let Ok(Some(_)) = reader.request() {
         let status = shared.status.load(SeqCst);
         let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 2\r\n\r\nhi");
-        if shared.dead.load(SeqCst) || stream.write_all(answer.as_bytes()).is_err() {
+        if shared.dead.load(SeqCst) {
             return;
         }
+        // Before the answer is there, or a client that has it could find it uncounted.
         shared.answered.fetch_add(1, SeqCst);
+        if stream.write_all(answer.as_bytes()).is_err() {
+            return;
+        }
     }
 }
