@@ -2,7 +2,7 @@
 //!
 //! One worker, access logs off, keep-alive on both sides, session cookie hashed to a 90/10 split,
 //! `X-Forwarded-For`, `X-Forwarded-Proto` and a request id added. Where a default would make a peer
-//! do more than the others (Nginx's temporary files for large bodies), it is turned off.
+//! do more than the others (Nginx's temporary files for large bodies, of answers and of requests), it is turned off.
 
 use std::{fmt::Write, net::SocketAddr, path::Path};
 
@@ -70,6 +70,7 @@ http {{
             proxy_set_header X-Forwarded-Proto $scheme;
             proxy_set_header X-Request-ID $request_id;
             proxy_max_temp_file_size 0;
+            proxy_request_buffering off;
         }}
     }}
 }}

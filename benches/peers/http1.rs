@@ -20,7 +20,12 @@ pub(crate) fn is_ok(head: &[u8]) -> bool {
     head.starts_with(b"HTTP/1.1 200")
 }
 
-/// The body length a response's head announces; `None` without one, as with chunked coding.
+/// The length of a request's body. Looked for where the method may have one: most requests cost no search.
+pub(crate) fn body_len(head: &[u8]) -> usize {
+    if head.starts_with(b"POST ") { content_length(head).unwrap_or_default() } else { 0 }
+}
+
+/// The body length a head announces; `None` without one, as with chunked coding.
 pub(crate) fn content_length(head: &[u8]) -> Option<usize> {
     const NAME: &[u8] = b"content-length:";
     let line = head

@@ -5,11 +5,11 @@
 //! answers, and a latency counts from the due time, so a stall is charged to each request that it
 //! kept waiting, not only to the one that saw it (no coordinated omission).
 //!
-//! Each request carries one of `SESSIONS` session cookies, by turns.
+//! Each request carries one of `SESSIONS` session cookies, by turns. `UPLOAD` is sent to, with a body; any other path is asked for.
 
 use std::{
     collections::VecDeque,
-    io::{ErrorKind, Read, Write},
+    io::{self, ErrorKind, IoSlice, Read, Write},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -21,6 +21,10 @@ use crate::http1;
 
 /// Sessions the load plays by turns.
 pub(crate) const SESSIONS: usize = 1_000;
+/// The path that gets a body of `UPLOAD_LEN` bytes.
+pub(crate) const UPLOAD: &str = "/upload";
+const UPLOAD_LEN: usize = 64 * 1024;
+static BODY: [u8; UPLOAD_LEN] = [b'x'; UPLOAD_LEN];
 /// Due requests kept waiting for a free connection; more are counted as failed.
 const MAX_BACKLOG: usize = 100_000;
 const READ_LEN: usize = 256 * 1024;
@@ -49,7 +53,7 @@ pub(crate) struct Tally {
 /// Connections to one peer.
 pub(crate) struct Load {
     target: SocketAddr,
-    requests: Vec<Vec<u8>>,
+    requests: Vec<Request>,
     next_request: usize,
     connections: Vec<Connection>,
     idle: Vec<usize>,
@@ -137,6 +141,10 @@ impl Load {
     pub(crate) fn on_event(&mut self, registry: &Registry, event: &Event) -> Result<()> {
         let index = event.token().0;
         let Some(connection) = self.connections.get_mut(index) else { return Ok(()) };
+        if connection.send(&self.requests).is_err() {
+            self.renew(registry, index)?;
+            return self.offer(registry, index, Instant::now());
+        }
         match connection.receive(&mut self.buffer) {
             Received::Part => Ok(()),
             Received::Whole => {
@@ -167,12 +175,11 @@ impl Load {
     }
 
     fn ask(&mut self, registry: &Registry, index: usize, due: Instant) -> Result<()> {
-        let request = &self.requests[self.next_request];
-        self.next_request = (self.next_request + 1) % self.requests.len();
         let connection = &mut self.connections[index];
-        // A request is far smaller than an empty socket buffer: a short write is a broken peer.
-        if connection.stream.write(request).ok() == Some(request.len()) {
-            connection.asked_at = Some(due);
+        connection.unsent = Some((self.next_request, 0));
+        self.next_request = (self.next_request + 1) % self.requests.len();
+        connection.asked_at = Some(due);
+        if connection.send(&self.requests).is_ok() {
             return Ok(());
         }
         self.renew(registry, index)?;
@@ -187,20 +194,29 @@ impl Load {
     }
 }
 
+struct Request {
+    head: Vec<u8>,
+    body: &'static [u8],
+}
+
 /// One request for each session, as the clients of a web application send them.
-fn render_requests(paths: &[String]) -> Vec<Vec<u8>> {
+fn render_requests(paths: &[String]) -> Vec<Request> {
     (0..SESSIONS)
         .map(|session| {
             let path = &paths[session % paths.len()];
-            format!(
-                "GET {path} HTTP/1.1\r\n\
+            let uploads = path == UPLOAD;
+            let method = if uploads { "POST" } else { "GET" };
+            let length =
+                if uploads { format!("Content-Length: {UPLOAD_LEN}\r\n") } else { String::new() };
+            let head = format!(
+                "{method} {path} HTTP/1.1\r\n\
                  Host: bench.test\r\n\
                  User-Agent: peers-bench/1\r\n\
                  Accept: */*\r\n\
                  Accept-Language: en\r\n\
-                 Cookie: theme=dark; session=s{session:06}\r\n\r\n"
-            )
-            .into_bytes()
+                 {length}Cookie: theme=dark; session=s{session:06}\r\n\r\n"
+            );
+            Request { head: head.into_bytes(), body: if uploads { &BODY } else { &[] } }
         })
         .collect()
 }
@@ -241,6 +257,8 @@ enum Received {
 struct Connection {
     stream: TcpStream,
     asked_at: Option<Instant>,
+    /// The request that is being sent, and how much of it is.
+    unsent: Option<(usize, usize)>,
     /// The beginning of a head that has not wholly arrived.
     head: Vec<u8>,
     /// Bytes of the body still to come; `None` while in the head.
@@ -254,8 +272,31 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         let mut stream = TcpStream::from_std(stream);
-        registry.register(&mut stream, Token(index), Interest::READABLE)?;
-        Ok(Self { stream, asked_at: None, head: Vec::new(), body_left: None })
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        registry.register(&mut stream, Token(index), interest)?;
+        Ok(Self { stream, asked_at: None, unsent: None, head: Vec::new(), body_left: None })
+    }
+
+    /// Sends what the socket takes of the request that is under way.
+    fn send(&mut self, requests: &[Request]) -> io::Result<()> {
+        while let Some((number, sent)) = self.unsent {
+            let Request { head, body } = &requests[number];
+            let taken = match sent.checked_sub(head.len()) {
+                Some(of_body) => self.stream.write(&body[of_body..]),
+                None if body.is_empty() => self.stream.write(&head[sent..]),
+                None => {
+                    self.stream.write_vectored(&[IoSlice::new(&head[sent..]), IoSlice::new(body)])
+                }
+            };
+            match taken {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(taken) if sent + taken == head.len() + body.len() => self.unsent = None,
+                Ok(taken) => self.unsent = Some((number, sent + taken)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> Received {

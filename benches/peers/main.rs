@@ -50,7 +50,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "relay,nginx,haproxy,tidegate")]
     peers: Vec<Kind>,
     /// What is measured.
-    #[arg(long, value_delimiter = ',', default_value = "small,10k,1m,idle,routes,tls,h2")]
+    #[arg(long, value_delimiter = ',', default_value = "small,10k,1m,upload,idle,routes,tls,h2")]
     scenario: Vec<Scenario>,
     /// Rounds of each comparison.
     #[arg(long, default_value_t = 7)]
@@ -94,6 +94,8 @@ enum Scenario {
     /// Bodies of 1 MiB.
     #[value(name = "1m")]
     OneMib,
+    /// Requests with bodies of 64 KiB.
+    Upload,
     /// Memory of an idle connection.
     Idle,
     /// Tidegate alone with 1, 100 and 10 000 routes.
@@ -161,6 +163,7 @@ impl Bench {
                 Scenario::Small => self.compare("small", "/small")?,
                 Scenario::TenKib => self.compare("10k", "/10k")?,
                 Scenario::OneMib => self.compare("1m", "/1m")?,
+                Scenario::Upload => self.compare("upload", load::UPLOAD)?,
                 Scenario::Idle => self.measure_idle()?,
                 Scenario::Routes => self.compare_routes()?,
                 Scenario::Tls => self.shake_hands()?,

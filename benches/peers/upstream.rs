@@ -2,7 +2,8 @@
 //!
 //! They run on the load's own thread and event loop (see `stage`), so the two never fight over the
 //! core they share. Answers are rendered once, at start. `/echo` answers with the head it was
-//! asked with, so that a check can see what a peer adds; any path not known gets the small body.
+//! asked with, so that a check can see what a peer adds; any path not known gets the small body. The
+//! body of a request is read to its end before the answer goes out.
 
 use std::{io::Read, io::Write, net::SocketAddr, rc::Rc};
 
@@ -89,7 +90,8 @@ impl Upstream {
             let index = self.free.pop().unwrap_or(self.connections.len());
             let interest = Interest::READABLE | Interest::WRITABLE;
             registry.register(&mut stream, Token(FIRST_CONNECTION + index), interest)?;
-            let connection = Connection { stream, side, asked: Vec::new(), owed: None };
+            let (asked, awaited) = (Vec::new(), None);
+            let connection = Connection { stream, side, asked, awaited, owed: None };
             match self.connections.get_mut(index) {
                 Some(slot) => *slot = Some(connection),
                 None => self.connections.push(Some(connection)),
@@ -119,6 +121,8 @@ struct Connection {
     side: usize,
     /// The beginning of a head that has not wholly arrived.
     asked: Vec<u8>,
+    /// Bytes of a body still to come, and the answer to what it belongs to.
+    awaited: Option<(usize, Rc<[u8]>)>,
     /// An answer under way, and how much of it is written.
     owed: Option<(Rc<[u8]>, usize)>,
 }
@@ -144,18 +148,29 @@ impl Connection {
     }
 
     fn take(&mut self, answers: &Answers, bytes: &[u8]) -> Result<u64, Closed> {
-        if self.asked.is_empty() && http1::head_len(bytes) == Some(bytes.len()) {
-            self.owed = Some((answers.to(bytes), 0));
-        } else {
-            self.asked.extend_from_slice(bytes);
-            let Some(head_len) = http1::head_len(&self.asked) else { return Ok(0) };
-            // No peer pipelines towards its upstream: what follows a head would be a body.
-            if head_len != self.asked.len() {
-                return Err(Closed);
-            }
-            self.owed = Some((answers.to(&self.asked), 0));
-            self.asked.clear();
+        if let Some((left, answer)) = self.awaited.take() {
+            return self.take_body(left, bytes.len(), answer);
         }
+        if self.asked.is_empty() && http1::head_len(bytes) == Some(bytes.len()) {
+            return self.take_body(http1::body_len(bytes), 0, answers.to(bytes));
+        }
+        self.asked.extend_from_slice(bytes);
+        let Some(head_len) = http1::head_len(&self.asked) else { return Ok(0) };
+        let (head, body) = self.asked.split_at(head_len);
+        let (left, came, answer) = (http1::body_len(head), body.len(), answers.to(head));
+        self.asked.clear();
+        self.take_body(left, came, answer)
+    }
+
+    /// Of a body with `left` bytes to come, `came` are here; the answer goes out behind the last one.
+    fn take_body(&mut self, left: usize, came: usize, answer: Rc<[u8]>) -> Result<u64, Closed> {
+        // No peer pipelines towards its upstream.
+        let left = left.checked_sub(came).ok_or(Closed)?;
+        if left > 0 {
+            self.awaited = Some((left, answer));
+            return Ok(0);
+        }
+        self.owed = Some((answer, 0));
         self.flush()?;
         Ok(1)
     }
