@@ -8,6 +8,7 @@ mod hops;
 mod host;
 mod request_id;
 mod survey;
+mod target;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version,
@@ -18,6 +19,7 @@ use smallvec::SmallVec;
 
 pub(super) use self::{
     forward::forward, hops::ends_here, host::Host, request_id::RequestId, survey::Survey,
+    target::check_target,
 };
 use super::error::ProxyError;
 use crate::domain::ErrorReason;
@@ -43,13 +45,15 @@ pub(super) fn upgrade(parts: &request::Parts, seen: Survey) -> Option<HeaderValu
 /// Whether the client waits with its body until it is asked for it.
 ///
 /// # Errors
-/// `MalformedRequest` for an expectation that nobody knows: to ignore it would be a guess.
+/// `MalformedRequest` for an expectation that nobody knows, and for more than one: to ignore it would be a guess.
 pub(super) fn expects_continue(parts: &request::Parts, seen: Survey) -> Result<bool, ProxyError> {
     if !seen.has(Survey::EXPECT) {
         return Ok(false);
     }
-    let Some(expected) = parts.headers.get(EXPECT) else { return Ok(false) };
-    if expected.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+    let mut lines = parts.headers.get_all(EXPECT).iter();
+    let (first, more) = (lines.next(), lines.next());
+    let known = first.is_some_and(|line| line.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if known && more.is_none() {
         return Ok(parts.version == Version::HTTP_11);
     }
     Err(ProxyError::new(ErrorReason::MalformedRequest, "an expectation other than 100-continue"))
