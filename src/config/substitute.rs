@@ -195,7 +195,7 @@ impl Place {
                 b'\n' => return None,
                 // A backslash of a default is one, and escapes nothing but what could end the string.
                 b'\\' if !rest[at..].starts_with("\\\"") && !rest[at..].starts_with("\\\\") => {
-                    at += 1
+                    at += 1;
                 }
                 _ => {
                     let step = self.step(&rest[at..]);
