@@ -94,8 +94,8 @@ impl Downstream {
         self.deadline.set(Moment::from_nanos(u64::MAX));
     }
 
-    /// The answer's next part is asked for, since there is room for it; `false` when a client makes room too slowly. What HTTP/1.1
-    /// writes is watched where it is written.
+    /// The answer's next part is asked for, since there is room for it; `false` when the client makes room too slowly. What
+    /// HTTP/1.1 writes is watched where it is written.
     pub(in crate::proxy) fn asks_for_more(&self) -> bool {
         let Some(stream) = &self.stream else { return true };
         stream.stalled.set(false);
