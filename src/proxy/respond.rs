@@ -4,13 +4,14 @@ use std::{io::Write as _, rc::Rc};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri,
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, Version,
     header::{
         ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPIRES, LAST_MODIFIED, LOCATION,
         RETRY_AFTER, SET_COOKIE,
     },
     response,
 };
+use hyper::body::Body as _;
 
 use super::{
     body::ResponseBody,
@@ -43,10 +44,34 @@ pub(super) fn proxied(
     if context.route(choice).expose_backend {
         parts.headers.insert(&X_TIDEGATE_BACKEND, context.target(choice).header.clone());
     }
-    if context.downstream.says_close() && context.upgrade.is_none() {
-        parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    let closes = context.downstream.says_close() || ends_with_connection(&parts, &body, context);
+    let switches = parts.status == StatusCode::SWITCHING_PROTOCOLS;
+    let mut response = Response::from_parts(parts, body);
+    if closes && !switches {
+        say_close(&mut response, &context.downstream);
     }
-    Response::from_parts(parts, body)
+    response
+}
+
+/// Tells the client that no further request may come over its connection.
+fn say_close<B>(response: &mut Response<B>, downstream: &Downstream) {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    if downstream.head().is_http_10() {
+        // To an answer of HTTP/1.1 the library would add that the connection is kept, as the client had wished.
+        *response.version_mut() = Version::HTTP_10;
+    }
+}
+
+/// Whether nothing but the connection's end shows where the body ends: it has no length, and the client knows no chunks.
+fn ends_with_connection(
+    parts: &response::Parts,
+    body: &ResponseBody,
+    context: &RequestContext,
+) -> bool {
+    context.version == Version::HTTP_10
+        && body.size_hint().exact().is_none()
+        && context.method != Method::HEAD
+        && !matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// The cookie of a session that begins here, unless a shared cache may keep the answer and give it to others.
@@ -134,8 +159,8 @@ fn own(context: &RequestContext, status: StatusCode, body: ResponseBody) -> Resp
     if let Ok(id) = HeaderValue::from_str(context.request_id.as_str()) {
         headers.insert(&X_REQUEST_ID, id);
     }
-    if context.downstream.is_closing() {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    if context.downstream.says_close() {
+        say_close(&mut response, &context.downstream);
     }
     response
 }
@@ -163,7 +188,7 @@ pub(super) fn refused(
         headers.insert(RETRY_AFTER, wait_s.into());
     }
     if downstream.closes_after(error) {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        say_close(&mut response, downstream);
     }
     response
 }
@@ -184,7 +209,7 @@ fn refused_call(
         headers.insert(&X_REQUEST_ID, id);
     }
     if downstream.closes_after(error) {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        say_close(&mut response, downstream);
     }
     response
 }

@@ -60,7 +60,10 @@ fn on_term_every_accepted_request_is_answered() {
     let mut idle = gate.client();
     assert_eq!(idle.get("/").status(), 200);
     let mut held: Vec<_> = (0..20).map(|_| held_client(&gate)).collect();
-    upstream.wait_until("all requests arrive", |log| log.requests.len() == 21);
+    let mut old = gate.client();
+    old.send("GET /hold HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n");
+    held.push(old);
+    upstream.wait_until("all requests arrive", |log| log.requests.len() == 22);
 
     gate.signal("TERM");
     await_closed_listener(&gate);

@@ -147,6 +147,22 @@ fn an_old_client_gets_no_chunks() {
 }
 
 #[test]
+fn an_old_client_that_would_keep_its_connection_is_told_that_it_ends() {
+    let upstream = Upstream::answering(|request| match request.target() {
+        "/chunked" => chunked("hello", ""),
+        "/none" => b"HTTP/1.1 204 No Content\r\n\r\n".into(),
+        _ => ok("hello"),
+    });
+    let gate = Gate::start(&Setup::to(upstream.address()));
+    let mut client = gate.client();
+    for (path, word) in [("/", "keep-alive"), ("/none", "keep-alive"), ("/chunked", "close")] {
+        client.send(format!("GET {path} HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n"));
+        assert_eq!(client.answer().headers.only("connection"), Some(word), "{path}");
+    }
+    client.assert_closed();
+}
+
+#[test]
 fn an_answer_without_length_ends_with_its_connection() {
     let upstream = Upstream::scripted(|peer| {
         peer.request();

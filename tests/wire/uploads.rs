@@ -7,7 +7,7 @@ use crate::{
     support::{
         frames::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, StreamEnd, block, frame},
         gate::Gate,
-        setup::Setup,
+        setup::{NONE, Setup},
         upstream::{Upstream, ok},
     },
 };
@@ -75,4 +75,48 @@ fn a_body_said_to_be_empty_leaves_with_its_end_and_not_before() {
     assert!(matches!(client.end_of(1), StreamEnd::Answered(200, _)));
     let requests = upstream.take_requests();
     assert_eq!(requests[0].headers.only("content-length"), Some("0"));
+}
+
+const AT_A: &str = "path = \"/a\"\nsplit = { blue = 100 }";
+
+/// What follows on a connection that ends with the answer would be lost: the client is told.
+#[test]
+fn an_answer_before_the_end_of_its_request_says_that_the_connection_ends() {
+    let upstream = Upstream::scripted(|peer| {
+        peer.head();
+        peer.write(ok("early")).ok();
+        peer.until_closed();
+    });
+    let setup = Setup::empty().backend("blue", upstream.address(), "").route("app", AT_A, NONE);
+    let gate = Gate::start(&setup);
+    for (framing, begun) in
+        [("content-length: 100000", "begun"), ("transfer-encoding: chunked", "5\r\nbegun\r\n")]
+    {
+        // The endpoint's answer, and one of Tidegate's own.
+        for (target, status) in [("/a", 200), ("/b", 404)] {
+            let mut client = gate.client();
+            client.send(format!("POST {target} HTTP/1.1\r\nhost: a\r\n{framing}\r\n\r\n{begun}"));
+            let answer = client.answer_to("POST");
+            assert_eq!(answer.status(), status, "{framing}");
+            assert_eq!(answer.headers.only("connection"), Some("close"), "{framing} {status}");
+            client.assert_closed();
+        }
+    }
+}
+
+#[test]
+fn an_answer_to_a_whole_request_says_nothing_of_the_kind() {
+    let upstream = Upstream::saying("fine");
+    let setup = Setup::empty().backend("blue", upstream.address(), "").route("app", AT_A, NONE);
+    let gate = Gate::start(&setup);
+    let length = "content-length: 5\r\n\r\nwhole";
+    let chunks = "transfer-encoding: chunked\r\n\r\n5\r\nwhole\r\n0\r\n\r\n";
+    let mut client = gate.client();
+    for (target, status, body) in
+        [("/a", 200, length), ("/a", 200, chunks), ("/b", 404, length), ("/a", 200, length)]
+    {
+        client.send(format!("POST {target} HTTP/1.1\r\nhost: a\r\n{body}"));
+        let answer = client.answer_to("POST");
+        assert_eq!((answer.status(), answer.headers.only("connection")), (status, None), "{body}");
+    }
 }

@@ -143,6 +143,7 @@ impl Streaming {
         if frame.is_trailers() || self.incoming.is_end_stream() {
             self.tee.iter().for_each(Tee::end);
             self.progress.complete.set(true);
+            self.downstream.has_whole_body();
             self.downstream.expect_within(now, self.first_byte);
         } else {
             self.downstream.expect_within(now, self.idle);
@@ -186,6 +187,7 @@ impl Body for RequestBody {
             Poll::Ready(None) => {
                 body.tee.iter().for_each(Tee::end);
                 body.progress.complete.set(true);
+                body.downstream.has_whole_body();
                 body.downstream.expect_within(clock::now(), body.first_byte);
                 return Poll::Ready(None);
             }

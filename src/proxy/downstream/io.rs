@@ -24,6 +24,9 @@ use crate::{
 /// Bytes of requests to come that are kept while one is being answered.
 const MOST_EARLY: usize = 64 * 1024;
 
+/// Bytes that the library reads at once, at least.
+const ONE_READ: usize = 8 * 1024;
+
 /// How far the present request has been taken from the socket.
 enum Message {
     /// The head is being collected, or handed over from byte `given` on.
@@ -154,11 +157,15 @@ impl DownstreamIo {
         self.message = if fits < part.len() {
             Message::Head { given: Some(given + fits) }
         } else {
-            match head.framing() {
-                Framing::Absent | Framing::Length(0) => Message::Complete,
-                Framing::Length(length) => Message::Length(length),
-                Framing::Chunked => Message::Chunked(ChunkScanner::new()),
-            }
+            // The library looks once for the rest of a body that nobody has read.
+            let here = self.carry.len().min(ONE_READ) as u64;
+            let (owed, message) = match head.framing() {
+                Framing::Absent | Framing::Length(0) => (false, Message::Complete),
+                Framing::Length(length) => (length > here, Message::Length(length)),
+                Framing::Chunked => (true, Message::Chunked(ChunkScanner::new())),
+            };
+            self.shared.owed.set(owed);
+            message
         };
     }
 

@@ -74,6 +74,8 @@ pub(super) struct Downstream {
     body_fault: Cell<Option<ProxyError>>,
     /// The answer was cut short: end with a reset, so that it cannot look complete.
     torn: Cell<bool>,
+    /// A part of the present request's body is to come that nobody may wait for once it is answered.
+    owed: Cell<bool>,
     /// The next request waits for this one's end.
     pipelined: Cell<bool>,
     tunnel: RefCell<Option<Tunnel>>,
@@ -113,6 +115,7 @@ impl Downstream {
             expired: Cell::new(false),
             body_fault: Cell::new(None),
             torn: Cell::new(false),
+            owed: Cell::new(false),
             pipelined: Cell::new(false),
             tunnel: RefCell::default(),
             rest: Cell::new(false),
@@ -246,6 +249,11 @@ impl Downstream {
         if self.fault.get().is_none() {
             self.fault.set(Some(fault));
         }
+    }
+
+    /// All of the present request's body has come.
+    pub(super) fn has_whole_body(&self) {
+        self.owed.set(false);
     }
 
     /// What was wrong with the present request's body.

@@ -132,11 +132,11 @@ impl Downstream {
 
     /// Whether no further request may come after the answer to one that went wrong.
     pub(in crate::proxy) fn closes_after(&self, error: ProxyError) -> bool {
-        self.stream.is_none() && (error.closes() || self.is_closing())
+        self.stream.is_none() && error.closes() || self.says_close()
     }
 
     /// Whether the answer should say that no further request may come: in HTTP/2 the connection says so itself.
     pub(in crate::proxy) fn says_close(&self) -> bool {
-        self.stream.is_none() && self.is_closing()
+        self.stream.is_none() && (self.is_closing() || self.owed.get())
     }
 }
