@@ -3,6 +3,7 @@
 use std::{process, time::Duration};
 
 use super::{
+    shared_workers::SharedWorkers,
     takeover::Succession,
     upgrade::{self, Estate},
 };
@@ -12,6 +13,8 @@ use crate::{
     telemetry::{Event, EventKind, EventSink},
 };
 
+/// Time for workers to cut off what still runs, and to tell of it.
+const CUTTING: Duration = Duration::from_secs(1);
 /// Time between two looks at whether the workers have ended.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -65,7 +68,7 @@ pub(super) async fn until_stopped(
                     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
                     begin_drain(estate, drain, false);
                 }
-                Signal::StopNow => return,
+                Signal::StopNow => return cut_off(workers).await,
             },
             outcome = end_of(&mut upgrading) => match outcome {
                 Ok(successor) => {
@@ -77,7 +80,7 @@ pub(super) async fn until_stopped(
                     report(events, EventKind::UpgradeFailed, &message);
                 }
             },
-            () = over.over() => return,
+            () = over.over() => return cut_off(workers).await,
             _ = looks.tick(), if drain.watch().is_draining() => {
                 if workers.have_ended() {
                     return;
@@ -95,6 +98,18 @@ async fn end_of<F: Future + Unpin>(under_way: &mut Option<F>) -> F::Output {
     };
     *under_way = None;
     output
+}
+
+/// Has the workers end at once, and waits for it: connections that the end of the process closed would look complete.
+async fn cut_off(workers: &SharedWorkers) {
+    workers.drain(clock::now(), false);
+    let ended = async {
+        while !workers.have_ended() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    // One that does not end is left behind.
+    let _ = tokio::time::timeout(CUTTING, ended).await;
 }
 
 fn begin_drain(estate: &Estate, drain: &Drain, handed_over: bool) {

@@ -46,6 +46,7 @@ pub const fn of_error(reason: ErrorReason) -> (Class, Option<Blame>) {
         | ErrorReason::ClientGone => (Class::Excluded, Some(Blame::Downstream)),
         ErrorReason::TooManyInFlight
         | ErrorReason::WebSocketUnsupported
+        | ErrorReason::Shutdown
         | ErrorReason::Internal => (Class::Excluded, Some(Blame::Internal)),
     }
 }
@@ -90,6 +91,7 @@ mod tests {
             ErrorReason::TooManyInFlight,
             ErrorReason::TargetTooLong,
             ErrorReason::WebSocketUnsupported,
+            ErrorReason::Shutdown,
             ErrorReason::Internal,
         ];
         assert!(excluded.iter().all(|reason| of_error(*reason).0 == Class::Excluded));

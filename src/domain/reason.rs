@@ -45,13 +45,15 @@ pub enum ErrorReason {
     ClientGone,
     /// The connection did not begin with a header of the PROXY protocol that is believed.
     ProxyHeader,
+    /// It still ran when the process, told to stop, had waited as long as it may.
+    Shutdown,
     /// A fault of Tidegate's own.
     Internal,
 }
 
 impl ErrorReason {
     /// Every reason, in the order of its index.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::MalformedRequest,
         Self::HeadTooLarge,
         Self::TargetTooLong,
@@ -73,6 +75,7 @@ impl ErrorReason {
         Self::RateLimited,
         Self::ClientGone,
         Self::ProxyHeader,
+        Self::Shutdown,
         Self::Internal,
     ];
 
@@ -105,6 +108,7 @@ impl ErrorReason {
             Self::RateLimited => "rate_limited",
             Self::ClientGone => "client_gone",
             Self::ProxyHeader => "proxy_header",
+            Self::Shutdown => "shutdown",
             Self::Internal => "internal",
         }
     }

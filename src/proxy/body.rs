@@ -234,8 +234,7 @@ impl Drop for ResponseBody {
         let ended = self.downstream.finish_serving();
         let Some(entry) = self.entry.take() else { return };
         if let Kind::Proxied(_) = self.kind {
-            let ours = self.downstream.worker.is_cutting();
-            entry.fails(if ours { ErrorReason::Internal } else { ErrorReason::ClientGone });
+            entry.fails(self.downstream.worker.reason_of_drop());
         }
         entry.ends(self.given, ended.unwrap_or_else(clock::now));
     }

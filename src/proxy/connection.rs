@@ -154,7 +154,9 @@ async fn finish(downstream: &Rc<Downstream>, end: End) {
         }
         End::Switched(early) => {
             if let Some(tunnel) = downstream.take_tunnel() {
-                let _ = tunnel.run(TunnelClient::Socket(client), &early).await;
+                downstream.begin_serving(None);
+                let client = TunnelClient::Socket(client, downstream.clone());
+                let _ = tunnel.run(client, &early).await;
             }
         }
     }

@@ -59,7 +59,7 @@ impl ProxyError {
             ErrorReason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorReason::NoRoute => StatusCode::NOT_FOUND,
             ErrorReason::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-            ErrorReason::NoEndpoint | ErrorReason::TooManyInFlight => {
+            ErrorReason::NoEndpoint | ErrorReason::TooManyInFlight | ErrorReason::Shutdown => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             ErrorReason::ConnectFailed
@@ -105,6 +105,7 @@ impl ProxyError {
             | ErrorReason::ConnectFailed
             | ErrorReason::ConnectTimeout
             | ErrorReason::TlsFailed
+            | ErrorReason::Shutdown
             | ErrorReason::UpstreamReset => UNAVAILABLE,
         }
     }
@@ -119,6 +120,7 @@ impl ProxyError {
             | ErrorReason::BodyTooLarge
             | ErrorReason::ClientGone
             | ErrorReason::ProxyHeader
+            | ErrorReason::Shutdown
             | ErrorReason::Internal => true,
             ErrorReason::NoRoute
             | ErrorReason::TargetTooLong

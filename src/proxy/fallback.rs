@@ -178,6 +178,7 @@ const fn causes(reason: ErrorReason) -> &'static [FallbackCause] {
         | ErrorReason::ProxyHeader
         | ErrorReason::RateLimited
         | ErrorReason::ClientGone
+        | ErrorReason::Shutdown
         | ErrorReason::Internal => &[],
     }
 }

@@ -175,9 +175,8 @@ impl Drop for Attempt {
             self.entry.iter().for_each(|entry| entry.close_attempt());
             return;
         }
-        let ours = std::thread::panicking() || self.worker.is_cutting();
-        let reason = if ours { ErrorReason::Internal } else { ErrorReason::ClientGone };
-        if !ours && self.answered.is_none() {
+        let reason = self.worker.reason_of_drop();
+        if reason == ErrorReason::ClientGone && self.answered.is_none() {
             self.each_series(|series| self.worker.shard().abandoned(series));
         }
         self.worker.shard().error(reason);

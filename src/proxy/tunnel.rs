@@ -2,8 +2,8 @@
 //!
 //! No silence ends a tunnel: an idle WebSocket is a healthy one. A peer that vanished is found by TCP keep-alive.
 //!
-//! A rollback calls a canary's tunnels back. A WebSocket's client is told so between two frames, and comes again; what
-//! speaks another protocol, or does not end its frame, is cut off after a grace.
+//! A rollback calls a canary's tunnels back, and the end of the process all of them. A WebSocket's client is told so between two
+//! frames, and comes again; what speaks another protocol, or does not end its frame, is cut off after a grace.
 
 use std::{
     cell::Cell,
@@ -29,9 +29,11 @@ use super::{
     measure::Attempt,
     socket::Socket,
     upstream::Remains,
+    worker::Worker,
 };
 use crate::{
     domain::ErrorReason,
+    lifecycle::clock,
     routing::{Guard, Transport},
 };
 
@@ -70,45 +72,45 @@ impl Tunnel {
     pub(super) async fn run(mut self, mut client: TunnelClient, early: &[u8]) -> io::Result<()> {
         let Remains { socket, read, unsent } = &mut self.endpoint;
         keep_alive(socket.transport())?;
-        client.keep_alive()?;
+        client.downstream().keep_alive()?;
         client.write_all(read).await?;
         client.flush().await?;
         socket.write_all(unsent).await?;
         socket.write_all(early).await?;
         socket.flush().await?;
-        let Some(rollout) = self.attempt.trial() else {
+        let guard = self.attempt.trial().map(|rollout| &*rollout.guard);
+        if guard.is_none() && !self.is_websocket {
             copy_bidirectional_with_sizes(&mut client, socket, BUFFER, BUFFER).await?;
             return Ok(());
-        };
+        }
         let mut frames = Frames::default();
         frames.pass(read);
         let frames = Cell::new(frames);
         let frames = self.is_websocket.then_some(&frames);
-        Watched { client, guard: &rollout.guard, frames }.copy(socket).await
+        let worker = client.downstream().worker.clone();
+        Watched { client, recall: Recall { guard, worker: &worker }, frames }.copy(socket).await
     }
 }
 
 /// The client's side of a tunnel.
 pub(super) enum TunnelClient {
     /// Its whole connection.
-    Socket(RawIo),
+    Socket(RawIo, Rc<Downstream>),
     /// One stream of it.
     Stream(TokioIo<Upgraded>, Rc<Downstream>),
 }
 
 impl TunnelClient {
-    /// Lets the kernel ask now and then whether the client is still there.
-    fn keep_alive(&self) -> io::Result<()> {
+    const fn downstream(&self) -> &Rc<Downstream> {
         match self {
-            Self::Socket(raw) => raw.0.keep_alive(),
-            Self::Stream(_, stream) => stream.keep_alive(),
+            Self::Socket(_, downstream) | Self::Stream(_, downstream) => downstream,
         }
     }
 
     /// Ends without a last word.
     fn cut(self) {
         match self {
-            Self::Socket(raw) => raw.0.reset(),
+            Self::Socket(raw, _) => raw.0.reset(),
             Self::Stream(..) => {}
         }
     }
@@ -121,7 +123,7 @@ impl AsyncRead for TunnelClient {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Socket(raw) => Pin::new(raw).poll_read(cx, buf),
+            Self::Socket(raw, _) => Pin::new(raw).poll_read(cx, buf),
             Self::Stream(stream, _) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -134,30 +136,45 @@ impl AsyncWrite for TunnelClient {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Socket(raw) => Pin::new(raw).poll_write(cx, buf),
+            Self::Socket(raw, _) => Pin::new(raw).poll_write(cx, buf),
             Self::Stream(stream, _) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Socket(raw) => Pin::new(raw).poll_flush(cx),
+            Self::Socket(raw, _) => Pin::new(raw).poll_flush(cx),
             Self::Stream(stream, _) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Socket(raw) => Pin::new(raw).poll_shutdown(cx),
+            Self::Socket(raw, _) => Pin::new(raw).poll_shutdown(cx),
             Self::Stream(stream, _) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+/// What calls a tunnel back.
+#[derive(Clone, Copy)]
+struct Recall<'a> {
+    /// A rollback, where the tunnel is a canary's.
+    guard: Option<&'a Guard>,
+    /// The end of the process.
+    worker: &'a Worker,
+}
+
+impl Recall<'_> {
+    fn is_made(self) -> bool {
+        self.worker.is_leaving() || self.guard.is_some_and(Guard::is_recalled)
     }
 }
 
 /// The client of a tunnel that may be called back.
 struct Watched<'a> {
     client: TunnelClient,
-    guard: &'a Guard,
+    recall: Recall<'a>,
     /// Where the frames to the client stand, if it gets frames.
     frames: Option<&'a Cell<Frames>>,
 }
@@ -174,10 +191,9 @@ enum End {
 
 impl Watched<'_> {
     async fn copy(mut self, socket: &mut Socket) -> io::Result<()> {
-        let (guard, frames) = (self.guard, self.frames);
+        let (recall, frames) = (self.recall, self.frames);
         // At a recall the worker wakes the connection's task.
-        let recalled =
-            poll_fn(|_| if guard.is_recalled() { Poll::Ready(()) } else { Poll::Pending });
+        let recalled = poll_fn(|_| if recall.is_made() { Poll::Ready(()) } else { Poll::Pending });
         let mut grace = pin!(async {
             recalled.await;
             tokio::time::sleep(GRACE).await;
@@ -193,7 +209,7 @@ impl Watched<'_> {
                     return Poll::Ready(Ok(End::Late));
                 }
                 let between = frames.is_some_and(|frames| frames.get().is_between());
-                let told = guard.is_recalled() && between;
+                let told = recall.is_made() && between;
                 if told { Poll::Ready(Ok(End::Between)) } else { Poll::Pending }
             })
             .await?
@@ -217,6 +233,10 @@ impl Watched<'_> {
 async fn part(client: &mut TunnelClient) -> io::Result<()> {
     client.write_all(&CLOSE_FOR_RESTART).await?;
     client.shutdown().await?;
+    if let TunnelClient::Socket(_, downstream) = client {
+        // All is said: the end of the process cuts nothing short.
+        downstream.rest_from(clock::now());
+    }
     let mut unread = [0; 1024];
     while client.read(&mut unread).await? > 0 {}
     Ok(())
@@ -240,7 +260,7 @@ impl AsyncWrite for Watched<'_> {
     ) -> Poll<io::Result<usize>> {
         let Some(cell) = self.frames else { return Pin::new(&mut self.client).poll_write(cx, buf) };
         let mut frames = cell.get();
-        let most = match self.guard.is_recalled() {
+        let most = match self.recall.is_made() {
             false => buf.len(),
             // No further frame begins; `copy` sees that too, and ends.
             true if frames.is_between() => return Poll::Pending,

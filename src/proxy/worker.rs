@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     config::model::Listener,
-    domain::Moment,
+    domain::{ErrorReason, Moment},
     lifecycle::{Tasks, clock},
     routing::{LocalTable, TableReader},
     telemetry::{AccessBuffer, EventSink, Shard, SpanBuffer},
@@ -31,6 +31,8 @@ use crate::{
 
 /// Bytes read at once; one buffer serves all connections of a worker, in turn.
 const SCRATCH: usize = 32 * 1024;
+/// How long before the end of a drain WebSockets are told of it, at most.
+const NOTICE: Duration = Duration::from_secs(1);
 /// How often a part of the connections is looked through: each of them once a second.
 const SWEEP: Duration = Duration::from_millis(100);
 
@@ -42,7 +44,7 @@ pub(super) enum Order {
     Adjust { settings: Arc<Listener> },
     /// No new clients there; those that are idle go, the others finish.
     Unlisten { bind: SocketAddr },
-    /// Take nothing new, finish what runs, end at the deadline.
+    /// Take nothing new, finish what runs, end at the deadline. A second one may bring that forward.
     Drain {
         deadline: Moment,
         /// Another process has the listeners' sockets, and takes what the kernel has accepted.
@@ -73,6 +75,8 @@ pub(super) struct Worker {
     random: RefCell<fastrand::Rng>,
     scratch: RefCell<Box<[u8]>>,
     draining: Cell<bool>,
+    /// The drain's time is nearly up: whoever can be told is.
+    leaving: Cell<bool>,
     /// The drain's time is up: what still runs is cut off.
     cutting: Cell<bool>,
     accept_reported: Cell<Option<Moment>>,
@@ -100,6 +104,7 @@ impl Worker {
             random: RefCell::new(fastrand::Rng::new()),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             draining: Cell::new(false),
+            leaving: Cell::new(false),
             cutting: Cell::new(false),
             accept_reported: Cell::new(None),
             connections: Rc::default(),
@@ -166,9 +171,25 @@ impl Worker {
         self.draining.get()
     }
 
+    /// Whether tunnels should come to their end, before it comes to them.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.get()
+    }
+
     /// Whether what ends now is cut off by the end of the process.
     pub(super) fn is_cutting(&self) -> bool {
         self.cutting.get()
+    }
+
+    /// Why a request ends that is dropped without a word.
+    pub(super) fn reason_of_drop(&self) -> ErrorReason {
+        if std::thread::panicking() {
+            ErrorReason::Internal
+        } else if self.is_cutting() {
+            ErrorReason::Shutdown
+        } else {
+            ErrorReason::ClientGone
+        }
     }
 
     /// Whether a failed accept is worth an event: not more than one a minute.
@@ -213,16 +234,19 @@ impl Worker {
 }
 
 /// Runs a worker on this thread until it has drained.
-pub(super) fn run(parts: Parts) -> io::Result<()> {
+pub(super) fn run(mut parts: Parts) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())?;
-    runtime.block_on(obey(parts));
+    let worker = Worker::new(&mut parts);
+    runtime.block_on(obey(&worker, parts.orders));
+    // What still runs ends with it, and has something to tell of its end.
+    drop(runtime);
+    worker.write_lines();
     Ok(())
 }
 
-async fn obey(mut parts: Parts) {
-    let worker = Worker::new(&mut parts);
+async fn obey(worker: &Rc<Worker>, mut orders: mpsc::Receiver<Order>) {
     let sending = worker.clone();
     let send = move || {
         let worker = sending.clone();
@@ -235,7 +259,7 @@ async fn obey(mut parts: Parts) {
     let mut turn = 0;
     let (deadline, handed_over) = loop {
         tokio::select! {
-            order = parts.orders.recv() => match order {
+            order = orders.recv() => match order {
                 Some(Order::Drain { deadline, handed_over }) => break (deadline, handed_over),
                 Some(order) => acceptors.obey(order),
                 // Nobody is left to give orders: the process is ending.
@@ -252,16 +276,44 @@ async fn obey(mut parts: Parts) {
     worker.draining.set(true);
     acceptors.stop_all(handed_over).await;
     worker.connections.each(Downstream::nudge);
-    while !worker.connections.is_empty() && clock::now() < deadline {
+    let mut ending = Ending::new(clock::now(), deadline);
+    while !worker.connections.is_empty() && clock::now() < ending.deadline {
         tokio::select! {
             () = worker.connections.emptied() => {}
+            order = orders.recv() => ending.obey(order.as_ref()),
             () = bell.notified() => worker.connections.each(Downstream::nudge),
             _ = sweeps.tick() => worker.write_lines(),
-            () = clock::sleep_until(deadline) => {}
+            () = clock::sleep_until(ending.notice), if !worker.is_leaving() => {
+                worker.leaving.set(true);
+                worker.connections.each(Downstream::nudge);
+            }
+            () = clock::sleep_until(ending.deadline) => {}
         }
     }
     worker.cutting.set(true);
-    worker.write_lines();
+    worker.connections.each(Downstream::cut_off);
+}
+
+/// When a drain ends.
+struct Ending {
+    notice: Moment,
+    deadline: Moment,
+}
+
+impl Ending {
+    fn new(now: Moment, deadline: Moment) -> Self {
+        let left = deadline.since(now);
+        Self { notice: now + (left - NOTICE.min(left / 2)), deadline }
+    }
+
+    fn obey(&mut self, order: Option<&Order>) {
+        self.deadline = match order {
+            Some(Order::Drain { deadline, .. }) => self.deadline.min(*deadline),
+            Some(Order::Listen { .. } | Order::Adjust { .. } | Order::Unlisten { .. }) => return,
+            // Nobody is left to give orders: the process is ending.
+            None => clock::now(),
+        };
+    }
 }
 
 /// A worker's open listeners.
@@ -307,6 +359,24 @@ impl Acceptors {
             }
             // A listener that failed has been reported, and is as closed as one that ended.
             let _ = task.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_ends_no_later_than_it_was_told_first_and_says_so_before() {
+        let at = |seconds| Moment::from_nanos(0) + Duration::from_secs_f64(seconds);
+        for (seconds, notice) in [(30.0, 29.0), (1.0, 0.5), (0.0, 0.0)] {
+            let mut ending = Ending::new(at(5.0), at(5.0 + seconds));
+            assert_eq!(ending.notice, at(5.0 + notice));
+            for (told, deadline) in [(50.0, 5.0 + seconds), (5.0, 5.0)] {
+                ending.obey(Some(&Order::Drain { deadline: at(told), handed_over: false }));
+                assert_eq!(ending.deadline, at(deadline));
+            }
         }
     }
 }

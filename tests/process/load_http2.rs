@@ -225,11 +225,11 @@ impl SocketHttp2 {
         u16::from_be_bytes(code[..2].try_into().unwrap())
     }
 
-    /// Waits until the tunnel is cut.
-    pub(crate) fn await_end(&mut self) {
-        let part = self.receiving.data();
-        let part = self.runtime.block_on(async { timeout(PATIENCE, part).await });
-        assert!(!matches!(part.expect("an end"), Some(Ok(_))), "a message instead of an end");
+    /// Waits until the other side says that it ends; the code with which it does.
+    pub(crate) fn await_close(&mut self) -> u16 {
+        let (kind, code) = self.frame().expect("a frame");
+        assert_eq!(kind, 0x88);
+        u16::from_be_bytes(code[..2].try_into().unwrap())
     }
 
     /// A masked frame, whose mask changes nothing.

@@ -15,6 +15,7 @@ mod admin;
 mod browser;
 mod cli;
 mod clients;
+mod cut;
 mod daemon;
 mod demo;
 mod disk;

@@ -25,8 +25,8 @@ use crate::{
 };
 
 /// A gate and the processes that followed it; none outlives the test.
-struct Line {
-    gate: Gate,
+pub(crate) struct Line {
+    pub(crate) gate: Gate,
     serving: u32,
     known: Vec<u32>,
     /// When the newest failure was that was meant to be. Not its number: what the failed successor told may come before it once
@@ -35,13 +35,13 @@ struct Line {
 }
 
 impl Line {
-    fn of(gate: Gate) -> Self {
+    pub(crate) fn of(gate: Gate) -> Self {
         let serving = gate.process_id();
         Self { gate, serving, known: Vec::new(), failures: None }
     }
 
     /// Has the present process replaced, and waits until its successor answers operators.
-    fn upgrade(&mut self) {
+    pub(crate) fn upgrade(&mut self) {
         send_signal(self.serving, "USR2");
         let before = self.serving;
         self.serving = eventually("a successor answers", || {
@@ -160,17 +160,18 @@ fn the_number_of_workers_may_change() {
 }
 
 #[test]
-fn an_open_websocket_ends_with_its_process_at_the_deadline() {
+fn an_open_websocket_is_told_before_its_process_ends() {
     let (_server, echo) = Script::echo_server("echo");
-    let setup = Setup::to(echo).process("shutdown_timeout = \"500ms\"");
+    let setup = Setup::to(echo).process("shutdown_timeout = \"2s\"");
     let mut line = Line::of(Gate::start(&setup));
     let mut socket = Script::client(&format!("ws://{}/chat", line.gate.address()));
     assert_eq!(socket.ask("one"), "echo one");
     let mut stream = SocketHttp2::open(line.gate.address(), "/chat");
     assert_eq!(stream.ask("one"), "echo one");
     line.upgrade();
+    assert_eq!(stream.await_close(), 1012);
     assert_eq!(line.gate.wait().code(), Some(0));
-    stream.await_end();
+    assert_eq!(socket.ask("close"), "closed 1012");
     let mut socket = Script::client(&format!("ws://{}/chat", line.gate.address()));
     assert_eq!(socket.ask("two"), "echo two");
 }

@@ -40,6 +40,9 @@ use crate::{
 /// What Nginx writes where a client has left before it had an answer.
 const CLIENT_LEFT: u16 = 499;
 
+/// What is written where the end of the process came before an answer.
+const CUT_OFF: u16 = 503;
+
 /// The status of an answer that leads into a tunnel.
 const SWITCHES: u16 = 101;
 
@@ -233,12 +236,15 @@ impl Entry {
     }
 
     fn status(&self) -> u16 {
-        self.status.get().unwrap_or(CLIENT_LEFT)
+        let cut_off = || self.error() == Some(ErrorReason::Shutdown);
+        let none = || if cut_off() { CUT_OFF } else { CLIENT_LEFT };
+        self.status.get().unwrap_or_else(none)
     }
 
     fn error(&self) -> Option<ErrorReason> {
-        let left = || self.status.get().is_none().then_some(ErrorReason::ClientGone);
-        self.error.get().or_else(left)
+        let worker = &self.downstream.worker;
+        let is_open = || self.status.get().is_none() || self.tunnels.get() && worker.is_cutting();
+        self.error.get().or_else(|| is_open().then(|| worker.reason_of_drop()))
     }
 
     fn client(&self) -> IpAddr {

@@ -47,7 +47,7 @@ pub(super) enum Phase {
     Head,
     /// The library has a whole head and has not called the service yet; what it writes now is a refusal of its own.
     Parsing,
-    /// A request is being answered.
+    /// A request is being answered, or more than one; or there is a tunnel.
     Serving,
 }
 
@@ -259,6 +259,14 @@ impl Downstream {
     /// What was wrong with the present request's body.
     pub(super) fn body_fault(&self) -> Option<ProxyError> {
         self.body_fault.get()
+    }
+
+    /// The process ends now: what has not been said as a whole is seen to be cut.
+    pub(super) fn cut_off(&self) {
+        self.send_now();
+        if matches!(self.phase.get(), Phase::Parsing | Phase::Serving) || !self.has_sent_all() {
+            self.reset();
+        }
     }
 
     /// The answer cannot be completed.

@@ -125,7 +125,7 @@ fn idle_end(main: &Downstream, streams: &Streams, now: Moment) -> Option<Overdue
     }
     if !streams.is_empty() {
         // Each of them has its own deadline.
-        main.rest_from(now);
+        main.expect_within(now, main.listener.idle_timeout);
         return None;
     }
     main.on_deadline(now)

@@ -85,6 +85,7 @@ impl Streams {
 
     fn enter(self: &Rc<Self>, stream: Rc<Downstream>) -> Open {
         self.open.borrow_mut().push(stream.clone());
+        self.main.begin_serving(None);
         Open { streams: self.clone(), stream }
     }
 }
