@@ -33,8 +33,9 @@ use crate::{
     routing::{Backend, Endpoint},
 };
 
-/// How often a request goes out again that an endpoint has refused unseen.
-const MOST_REFUSALS: u8 = 2;
+/// How often a request goes out again to the same endpoint because its connection has died: a pooled one says little about its
+/// endpoint, and one that ends with a word about what it has not looked at (GOAWAY) may be followed by another one.
+const MOST_DEATHS: u8 = 2;
 
 /// A request and where it goes.
 pub(super) struct Exchange<'a> {
@@ -110,7 +111,7 @@ impl Exchange<'_> {
         let mut pooled = self.pooled(has_body);
         // A body that was kept took the client's time.
         let mut now = if kept.is_empty() { self.begun } else { clock::now() };
-        let mut refusals = 0..MOST_REFUSALS;
+        let mut deaths = 0..MOST_DEATHS;
         loop {
             let mut upstream = match pooled.take() {
                 Some(upstream) => upstream,
@@ -131,12 +132,10 @@ impl Exchange<'_> {
                 Err(fault) => fault,
             };
             let error = progress.as_deref().and_then(BodyProgress::fault).unwrap_or(fault.error);
-            let unseen = fault.refused && refusals.next().is_some();
-            let was_written = fault.unsent.is_none() && !fault.refused;
-            let tried = if was_written { Tried::Sent } else { Tried::Unsent };
-            let fault = SendFault { refused: unseen, ..fault };
+            let tried = fault.tried();
+            let died = !fault.is_alone && (upstream.is_reused() || fault.refused);
             body = self.again(&upstream, fault, progress.as_deref(), &kept).ok_or(error)?;
-            if !upstream.is_reused() && !unseen {
+            if !died || deaths.next().is_none() {
                 self.goes_elsewhere(error, tried)?;
                 pooled = self.pooled(has_body);
                 now = self.begun;
@@ -250,7 +249,7 @@ impl Exchange<'_> {
     /// A connection may die while a request is on its way to it, and nothing tells whether the endpoint saw it. If no
     /// byte was written, anything may be sent again, and nothing has been tried; else only what has no body and, by RFC 9110
     /// §9.2.2, may be repeated, and what broke counts: an endpoint that drops what it has read must not look well. An idle
-    /// connection that died says little about its endpoint, so that a fresh one to it follows; after that another endpoint may.
+    /// connection that died says little about its endpoint, so that another one to it follows; after that another endpoint may.
     fn again(
         &mut self,
         upstream: &UpstreamConnection,
