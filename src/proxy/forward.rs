@@ -15,7 +15,7 @@ use hyper::body::{Body, Incoming};
 use super::{
     access::Entry,
     body::{BodyProgress, BodyRules, Proxied, RequestBody, ResponseBody},
-    context::{Choice, RequestContext, is_websocket},
+    context::{Choice, RequestContext},
     downstream::Expiry,
     error::ProxyError,
     fallback::{Fallback, RECALLED},
@@ -23,7 +23,6 @@ use super::{
     measure::Attempt,
     replay,
     retry::Tried,
-    tunnel::{NOT_OPENED, Tunnel},
     upstream::{SendFault, UpstreamConnection, connect},
 };
 use crate::{
@@ -81,10 +80,10 @@ impl Exchange<'_> {
     ) -> Result<Attempted, ProxyError> {
         let context = self.context;
         let error = match answer {
-            Ok((_, parts)) if parts.status.is_success() && context.downstream.awaits_tunnel() => {
-                NOT_OPENED
-            }
-            Ok((upstream, parts)) => return self.take_answer(upstream, parts),
+            Ok((upstream, parts)) => match self.misunderstands(&parts) {
+                None => return self.take_answer(upstream, parts),
+                Some(error) => error,
+            },
             Err(error) => error,
         };
         self.attempt.fail(error);
@@ -308,7 +307,7 @@ impl Exchange<'_> {
             return Ok(leave(fallback, &self.attempt));
         }
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-            self.switch(upstream)?;
+            self.switch(upstream, &parts)?;
             return Ok(Attempted::Answered(parts, ResponseBody::empty(downstream)));
         }
         let (backend, idle) = (self.context.target(self.choice).backend, self.timeouts().idle);
@@ -338,24 +337,6 @@ impl Exchange<'_> {
             let mut pools = self.context.downstream.worker.pools();
             pools.put(self.backend(), self.live_endpoint(), upstream);
         }
-    }
-
-    /// Leaves HTTP: from here on bytes go both ways as they come. Only the change itself is measured.
-    fn switch(self, upstream: UpstreamConnection) -> Result<(), ProxyError> {
-        let mut attempt = self.attempt;
-        let Some(protocol) = &self.context.upgrade else {
-            let why = "the endpoint switches protocols unasked";
-            let error = ProxyError::new(ErrorReason::MalformedResponse, why);
-            attempt.fail(error);
-            return Err(error);
-        };
-        let remains = upstream.into_remains().inspect_err(|error| attempt.fail(*error))?;
-        attempt.complete(clock::now());
-        let is_websocket = is_websocket(protocol);
-        let entry = self.context.entry.clone();
-        self.context.tell(Entry::tunnels);
-        self.context.downstream.set_tunnel(Tunnel::new(remains, attempt, is_websocket, entry));
-        Ok(())
     }
 
     fn timeouts(&self) -> Timeouts {
