@@ -8,6 +8,7 @@ mod hops;
 mod host;
 mod request_id;
 mod survey;
+mod target;
 mod upgrade;
 
 use http::{
@@ -23,6 +24,7 @@ pub(super) use self::{
     host::Host,
     request_id::RequestId,
     survey::Survey,
+    target::check_target,
     upgrade::{accepts_key, keeps_to, names_websocket, opens_websocket, upgrade},
 };
 use super::error::ProxyError;
@@ -36,13 +38,15 @@ static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host"
 /// Whether the client waits with its body until it is asked for it.
 ///
 /// # Errors
-/// `MalformedRequest` for an expectation that nobody knows: to ignore it would be a guess.
+/// `MalformedRequest` for an expectation that nobody knows, and for more than one: to ignore it would be a guess.
 pub(super) fn expects_continue(parts: &request::Parts, seen: Survey) -> Result<bool, ProxyError> {
     if !seen.has(Survey::EXPECT) {
         return Ok(false);
     }
-    let Some(expected) = parts.headers.get(EXPECT) else { return Ok(false) };
-    if expected.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+    let mut lines = parts.headers.get_all(EXPECT).iter();
+    let (first, more) = (lines.next(), lines.next());
+    let known = first.is_some_and(|line| line.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if known && more.is_none() {
         return Ok(parts.version == Version::HTTP_11);
     }
     Err(ProxyError::new(ErrorReason::MalformedRequest, "an expectation other than 100-continue"))
