@@ -39,6 +39,7 @@ mod respond;
 mod retry;
 mod scan;
 mod socket;
+mod switch;
 mod trace;
 mod tunnel;
 mod upstream;

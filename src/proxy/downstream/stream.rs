@@ -12,7 +12,11 @@ use super::{Client, Downstream};
 use crate::{
     domain::Moment,
     lifecycle::clock,
-    proxy::{error::ProxyError, http2::Budget, pace::Pace},
+    proxy::{
+        error::ProxyError,
+        http2::{Accept, Budget},
+        pace::Pace,
+    },
 };
 
 /// What the streams of a connection share.
@@ -33,8 +37,8 @@ pub(super) struct Stream {
     pace: Cell<(Pace, u64)>,
     /// Its task is to end, and with it the stream.
     abandoned: Cell<bool>,
-    /// Its client takes any success for a tunnel that is open.
-    awaits_tunnel: Cell<bool>,
+    /// Its client takes any success for a tunnel that is open; how an endpoint accepts it.
+    accept: Cell<Option<Accept>>,
 }
 
 impl Stream {
@@ -58,8 +62,8 @@ impl Downstream {
     /// A new stream of `client`'s connection.
     pub(in crate::proxy) fn of_stream(client: Rc<Client>, shared: Rc<Shared>) -> Rc<Self> {
         let (task, stalled, pace) = <(RefCell<_>, Cell<_>, Cell<_>)>::default();
-        let (abandoned, awaits_tunnel) = <(Cell<_>, Cell<_>)>::default();
-        let stream = Some(Stream { shared, task, stalled, pace, abandoned, awaits_tunnel });
+        let (abandoned, accept) = <(Cell<_>, Cell<_>)>::default();
+        let stream = Some(Stream { shared, task, stalled, pace, abandoned, accept });
         Rc::new(Self { stream, ..Self::new(client) })
     }
 
@@ -78,15 +82,21 @@ impl Downstream {
         }
     }
 
-    /// The stream asks for a tunnel by an extended CONNECT (RFC 8441), and takes any success for its begin.
-    pub(in crate::proxy) fn await_tunnel(&self) {
+    /// The stream asks for a tunnel by an extended CONNECT (RFC 8441), and takes any success for its begin; its endpoint
+    /// has to `accept` the key that was made for it.
+    pub(in crate::proxy) fn await_tunnel(&self, accept: Accept) {
         if let Some(stream) = &self.stream {
-            stream.awaits_tunnel.set(true);
+            stream.accept.set(Some(accept));
         }
     }
 
     pub(in crate::proxy) fn awaits_tunnel(&self) -> bool {
-        self.stream.as_ref().is_some_and(|stream| stream.awaits_tunnel.get())
+        self.awaited_accept().is_some()
+    }
+
+    /// How an endpoint has to accept the tunnel, if the stream asks for one.
+    pub(in crate::proxy) fn awaited_accept(&self) -> Option<Accept> {
+        self.stream.as_ref()?.accept.get()
     }
 
     /// The stream is a tunnel from here on, which no silence ends.
