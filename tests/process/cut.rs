@@ -12,7 +12,7 @@ use crate::{
         message::Reader,
         setup::Setup,
         tls::{Authority, TlsClient},
-        upstream::Upstream,
+        upstream::{Upstream, opening},
     },
     upgrade::Line,
 };
@@ -38,13 +38,11 @@ const ASK_OVER_STREAM: Fields = &[
 fn upstream() -> Upstream {
     Upstream::scripted(|peer| {
         let Some(head) = peer.head() else { return };
-        let switched = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
-                        upgrade: websocket\r\n\r\n";
         let words = match head.target() {
             "/part" => "HTTP/1.1 200 OK\r\n\r\npart".to_owned(),
             // A whole frame, and one that does not end.
-            "/chat" => format!("{switched}\u{1}\u{2}hi"),
-            "/half" => format!("{switched}\u{1}\u{4}ha"),
+            "/chat" => opening(&head) + "\u{1}\u{2}hi",
+            "/half" => opening(&head) + "\u{1}\u{4}ha",
             _ => String::new(),
         };
         peer.write(words).ok();
