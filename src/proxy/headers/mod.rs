@@ -4,8 +4,10 @@
 //! nothing that a client sends can take one of ours away (RFC 9110 §7.6.1).
 
 mod forward;
+mod forwarded;
 mod hops;
 mod host;
+mod origin;
 mod request_id;
 mod survey;
 
@@ -16,8 +18,11 @@ use http::{
 };
 use smallvec::SmallVec;
 
+#[cfg(fuzzing)]
+pub(super) use self::origin::told_client;
 pub(super) use self::{
-    forward::forward, hops::ends_here, host::Host, request_id::RequestId, survey::Survey,
+    forward::forward, hops::ends_here, host::Host, origin::Origin, request_id::RequestId,
+    survey::Survey,
 };
 use super::error::ProxyError;
 use crate::domain::ErrorReason;
@@ -92,13 +97,6 @@ fn is_option(token: &[u8]) -> bool {
     [b"keep-alive".as_slice(), b"close", b"upgrade"]
         .iter()
         .any(|option| token.eq_ignore_ascii_case(option))
-}
-
-/// Whether the client's side is HTTPS: what a trusted proxy says goes before the connection itself, which is `encrypted`.
-pub(super) fn is_https(headers: &HeaderMap, seen: Survey, trusted: bool, encrypted: bool) -> bool {
-    let told = || headers.get(&X_FORWARDED_PROTO).map(|proto| proto == "https");
-    let told = if trusted && seen.has(Survey::FORWARDED) { told() } else { None };
-    told.unwrap_or(encrypted)
 }
 
 /// Turns an endpoint's answer head into the one that the client gets.
