@@ -11,9 +11,13 @@ mod origin;
 mod request_id;
 mod survey;
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version,
-    header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE},
+    header::{
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST,
+        MAX_FORWARDS, PROXY_AUTHORIZATION, SET_COOKIE, UPGRADE,
+    },
     request, response,
 };
 use smallvec::SmallVec;
@@ -72,6 +76,21 @@ pub(super) fn is_hit(value: &HeaderValue) -> bool {
     value.as_bytes().get(..3).is_some_and(|begin| begin.eq_ignore_ascii_case(b"hit"))
 }
 
+/// All lines of a header as one (RFC 9110 §5.3; RFC 9113 §8.2.3 for cookies), as Nginx has them. Most have one, which costs
+/// nothing.
+pub(super) fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(name).iter();
+    let (first, second) = (lines.next()?, lines.next());
+    let Some(second) = second else { return Some(first.clone()) };
+    let between: &[u8] = if name == COOKIE { b"; " } else { b", " };
+    let mut whole = first.as_bytes().to_vec();
+    for line in [second].into_iter().chain(lines) {
+        whole.extend_from_slice(between);
+        whole.extend_from_slice(line.as_bytes());
+    }
+    HeaderValue::from_maybe_shared(Bytes::from(whole)).ok()
+}
+
 /// The items of a comma-separated header, over all its lines.
 fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(name).into_iter();
@@ -122,21 +141,44 @@ pub(super) fn answer(parts: &mut response::Parts, method: &Method) {
     parts.version = Version::HTTP_11;
 }
 
-/// Trailers without what must not come after a body: framing, routing, and what is hop by hop (RFC 9110 §6.5.1).
+/// Trailers without what must not come after a body: framing, routing, credentials, what is hop by hop (RFC 9110 §6.5.1), and
+/// what only Tidegate says.
 pub(super) fn clean_trailers(mut trailers: HeaderMap) -> HeaderMap {
     remove_hop_by_hop(&mut trailers);
-    for name in [HOST, TRANSFER_ENCODING, EXPECT, http::header::SET_COOKIE] {
-        trailers.remove(name);
-    }
-    for name in [&X_FORWARDED_FOR, &X_FORWARDED_HOST, &X_FORWARDED_PROTO, &X_REQUEST_ID] {
-        trailers.remove(name);
-    }
+    let unfit =
+        [HOST, EXPECT, MAX_FORWARDS, AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, SET_COOKIE];
+    unfit.into_iter().for_each(|name| drop(trailers.remove(name)));
+    let ours =
+        Survey::FORWARDED | Survey::REQUEST_ID | Survey::TRACE | Survey::BUCKET | Survey::MIRROR;
+    let names = trailers.keys().filter(|name| Survey::bits(name) & ours != 0);
+    let doomed: SmallVec<[HeaderName; 4]> = names.cloned().collect();
+    doomed.into_iter().for_each(|name| drop(trailers.remove(name)));
     trailers
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_of_a_header_are_one() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("cookie", "a=1"),
+            ("x", "1"),
+            ("cookie", "b=2; c=3"),
+            ("x", ""),
+            ("x", "2"),
+            ("y", "3"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let one = |name: &'static str| joined(&headers, &HeaderName::from_static(name));
+        assert_eq!(one("cookie").unwrap(), "a=1; b=2; c=3");
+        assert_eq!(one("x").unwrap(), "1, , 2");
+        assert_eq!(one("y").unwrap(), "3");
+        assert_eq!(one("z"), None);
+    }
 
     #[test]
     fn what_connection_names_is_removed_with_it() {
