@@ -198,6 +198,7 @@ fn begin(
         version: parts.version,
         noted: None,
         accepts: None,
+        has_weak: false,
         seen,
         is_trusted,
         mirror: Copying::default(),

@@ -19,6 +19,7 @@ use super::{
     mirror::Desk,
     outgoing::Outgoing,
     registry::{PARTS, Registry},
+    room::Store,
     upstream::Pools,
 };
 use crate::{
@@ -83,6 +84,8 @@ pub(super) struct Worker {
     /// Spans of traced requests.
     spans: Option<RefCell<SpanBuffer>>,
     mirrors: Rc<Desk>,
+    /// Memory of encoders.
+    encoders: Rc<Store>,
 }
 
 impl Worker {
@@ -105,6 +108,7 @@ impl Worker {
             connections: Rc::default(),
             outgoing: Outgoing::default(),
             mirrors: Rc::default(),
+            encoders: Store::new(edge::MOST_ENCODER_BYTES),
         })
     }
 
@@ -155,6 +159,11 @@ impl Worker {
     /// What copies of requests may take.
     pub(super) const fn mirrors(&self) -> &Rc<Desk> {
         &self.mirrors
+    }
+
+    /// What encoders of answers may take.
+    pub(super) const fn encoders(&self) -> &Rc<Store> {
+        &self.encoders
     }
 
     /// Random bits, seeded by the operating system; not for secrets.

@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::desk::Room;
+use crate::proxy::room::Room;
 use crate::{
     domain::{ErrorReason, MirrorOutcome},
     proxy::{error::ProxyError, headers},
@@ -218,7 +218,7 @@ mod tests {
     use super::{super::desk::Desk, *};
 
     fn pipe(max_bytes: u64) -> (Tee, CopiedBody) {
-        let pipe = Pipe::new(max_bytes, Rc::<Desk>::default().room());
+        let pipe = Pipe::new(max_bytes, Desk::default().room());
         (Tee::new(pipe.clone()), CopiedBody::new(pipe, None))
     }
 

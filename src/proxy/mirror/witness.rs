@@ -17,7 +17,7 @@ use http::{
 use hyper::body::Frame;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use super::desk::Room;
+use crate::proxy::room::Room;
 use crate::{
     decision::difference::{Answer, Body, Json},
     domain::MirrorDepth,
@@ -223,7 +223,7 @@ mod tests {
     }
 
     fn taker(lines: &[(&'static str, &'static str)]) -> Taker {
-        Taker::new(MirrorDepth::Body, &parts(lines), Rc::<Desk>::default().room())
+        Taker::new(MirrorDepth::Body, &parts(lines), Desk::default().room())
     }
 
     #[test]
