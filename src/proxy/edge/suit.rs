@@ -65,8 +65,9 @@ pub(super) fn fit(
 
 /// Whether one of the tags that the client has is weak, as ours are of what was encoded.
 pub(super) fn names_weak(request: &HeaderMap) -> bool {
-    let mut lines = request.get_all(IF_NONE_MATCH).iter();
-    lines.any(|line| line.as_bytes().windows(3).any(|part| part == b"W/\""))
+    let lines = request.get_all(IF_NONE_MATCH).into_iter();
+    let mut tags = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    tags.any(|tag| tag.trim_ascii_start().starts_with(b"W/\""))
 }
 
 /// RFC 9110 §7.7: who says `no-transform` is obeyed.
@@ -181,7 +182,9 @@ mod tests {
             names_weak(&headers)
         };
         assert!(of("W/\"a\"") && of("\"a\", W/\"b\""));
-        assert!(!of("\"a\"") && !of("*") && !of("\"W/\"") && !names_weak(&HeaderMap::new()));
+        assert!(
+            !of("\"a\"") && !of("*") && !of("\"aW/\", \"W/\"") && !names_weak(&HeaderMap::new())
+        );
     }
 
     #[test]
