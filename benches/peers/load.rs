@@ -5,7 +5,8 @@
 //! answers, and a latency counts from the due time, so a stall is charged to each request that it
 //! kept waiting, not only to the one that saw it (no coordinated omission).
 //!
-//! Each request carries one of `SESSIONS` session cookies, by turns. `UPLOAD` is sent to, with a body; any other path is asked for.
+//! Each request carries one of `SESSIONS` session cookies, by turns. `UPLOAD` is sent to, with a body;
+//! any other path is asked for.
 
 use std::{
     collections::VecDeque,

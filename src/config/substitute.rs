@@ -74,7 +74,7 @@ impl Substituted {
         env: &dyn Fn(&str) -> Option<String>,
     ) -> usize {
         let rest = &text[at..];
-        let (reference, length) = match Reference::parse(rest) {
+        let (reference, length) = match Reference::parse(rest, place) {
             Ok(found) => found,
             Err(refusal) => {
                 self.refused.push(Refused { at, refusal });
@@ -109,10 +109,10 @@ struct Reference<'t> {
 }
 
 impl<'t> Reference<'t> {
-    fn parse(rest: &'t str) -> Result<(Self, usize), Refusal> {
-        let end = rest.find(['}', '\n']).filter(|end| rest.as_bytes()[*end] == b'}');
-        let Some(end) = end else {
-            return Err(Refusal::new("\"${\" has no \"}\" on its line")
+    fn parse(rest: &'t str, place: Place) -> Result<(Self, usize), Refusal> {
+        let Some(end) = place.end_of_reference(rest) else {
+            let within = if place == Place::Bare { "on its line" } else { "in its string" };
+            return Err(Refusal::new(format!("\"${{\" has no \"}}\" {within}"))
                 .hint("write ${NAME} or ${NAME:-default}, and $${ for the characters themselves"));
         };
         let inside = &rest[2..end];
@@ -183,6 +183,28 @@ impl Place {
             (Self::LongBasic, b'"') if closes("\"\"\"", "\"\"\"\"") => go(3, Self::Bare),
             (Self::LongLiteral, b'\'') if closes("'''", "''''") => go(3, Self::Bare),
             _ => go(one, self),
+        }
+    }
+
+    /// Where the reference's `}` stands: on its line, and before the string ends that it began in.
+    fn end_of_reference(self, rest: &str) -> Option<usize> {
+        let mut at = 2;
+        loop {
+            match rest.as_bytes().get(at)? {
+                b'}' => return Some(at),
+                b'\n' => return None,
+                // A backslash of a default is one, and escapes nothing but what could end the string.
+                b'\\' if !rest[at..].starts_with("\\\"") && !rest[at..].starts_with("\\\\") => {
+                    at += 1;
+                }
+                _ => {
+                    let step = self.step(&rest[at..]);
+                    if self != Self::Bare && step.place != self {
+                        return None;
+                    }
+                    at += step.bytes;
+                }
+            }
         }
     }
 
@@ -270,6 +292,7 @@ mod tests {
         assert_eq!(replaced("a = [${N}, ${NONE:-true}]"), "a = [4, true]");
         assert_eq!(replaced("a = \"x-${TEXT}-${NONE:-}\""), "a = \"x-plain-\"");
         assert_eq!(replaced("a = '${TEXT}'"), "a = 'plain'");
+        assert_eq!(replaced("a = \"${NONE:-C:\\}\""), "a = \"C:\\\\\"");
         assert_eq!(
             replaced("a = \"\"\"\n\"${TEXT}\"\"\"\"\nb = ${N}"),
             "a = \"\"\"\n\"plain\"\"\"\"\nb = 4"
@@ -298,7 +321,14 @@ mod tests {
     #[test]
     fn what_cannot_be_resolved_is_refused_in_place() {
         assert!(refused("a = \"${NONE}\"").starts_with("5: the environment variable NONE"));
-        assert!(refused("a = \"${N\"").contains("no \"}\""));
+        assert!(refused("a = \"${N\"").contains("no \"}\" in its string"));
+        assert!(refused("a = ${N\nb = \"}\"").contains("no \"}\" on its line"));
+        for other in
+            ["\"${N:-x\", b = \"}\"", "'${N:-x', b = '}'", "\"\"\"${N:-\"x\"\"\", b = \"}\""]
+        {
+            let told = refused(&format!("a = {{ c = {other} }}"));
+            assert!(told.ends_with("in its string"), "{other}: {told}");
+        }
         assert!(refused("a = \"${1X}\"").contains("no variable's name"));
         assert!(refused("[backend.${TEXT}]").contains("outside quotes"));
         assert!(refused("a = 1${N}").contains("outside quotes"));

@@ -42,7 +42,7 @@ pub(super) fn begin(arrival: Arrival, worker: &Rc<Worker>, name: &'static str) {
             let Some((arrival, held)) = Box::pin(announce(arrival, &worker)).await else { return };
             let Arrival { acceptor, settings, stream, peer, place } = arrival;
             let socket = match settings.tls.is_some() {
-                true => Box::pin(handshake::run(stream, &acceptor, &settings, &worker)).await,
+                true => Box::pin(handshake::run(stream, peer, &acceptor, &settings, &worker)).await,
                 false => Some(Socket::Plain(stream.into())),
             };
             if let Some(socket) = socket {

@@ -1,6 +1,6 @@
 //! From a client's TCP connection to one under TLS: bounded in time and in number.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use rustls::HandshakeKind;
 use tokio::{
@@ -22,6 +22,7 @@ use crate::{
 /// Goes through the handshake, unless too many are under way: then the connection is closed, before it has cost anything.
 pub(super) async fn run(
     stream: TcpStream,
+    peer: SocketAddr,
     acceptor: &Acceptor,
     settings: &Listener,
     worker: &Worker,
@@ -30,13 +31,18 @@ pub(super) async fn run(
         worker.shard().overflow(Queue::Handshakes);
         return None;
     };
-    let shaken = shake(stream, settings, worker).await;
+    let shaken = shake(stream, peer, settings, worker).await;
     drop(turn);
     shaken
 }
 
 /// The connection once it is encrypted; `None` when nothing came of it.
-async fn shake(stream: TcpStream, settings: &Listener, worker: &Worker) -> Option<Socket> {
+async fn shake(
+    stream: TcpStream,
+    peer: SocketAddr,
+    settings: &Listener,
+    worker: &Worker,
+) -> Option<Socket> {
     let limits = settings.tls.as_ref()?;
     // The certificates of this moment: connections that began keep theirs.
     let tls = worker.table().tls().listener(settings.bind)?.config().clone();
@@ -49,8 +55,9 @@ async fn shake(stream: TcpStream, settings: &Listener, worker: &Worker) -> Optio
             shard.handshake(if resumed { Handshake::Resumed } else { Handshake::Full });
             Some(Socket::Tls(Box::new(TlsStream::Server(stream))))
         }
-        Ok(Err((_, wire))) => {
+        Ok(Err((error, wire))) => {
             shard.handshake(Handshake::Failed);
+            tracing::debug!(client = %peer, listener = %settings.bind, %error, "a handshake failed");
             part(wire).await;
             None
         }

@@ -178,9 +178,8 @@ fn begin(
         let why = "CONNECT is for forward proxies; this is none";
         return Err(ProxyError::new(ErrorReason::MalformedRequest, why));
     }
-    if parts.uri.path() == "*" && parts.method != http::Method::OPTIONS {
-        let why = "the target * is for OPTIONS alone";
-        return Err(ProxyError::new(ErrorReason::MalformedRequest, why));
+    if parts.version != http::Version::HTTP_2 {
+        headers::check_target(parts)?;
     }
     let is_trusted = downstream.is_trusted(downstream.peer.ip());
     let Origin { client, is_https } = Origin::of(&parts.headers, seen, downstream, is_trusted);

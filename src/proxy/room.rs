@@ -39,6 +39,11 @@ impl Room {
         fits
     }
 
+    #[cfg(test)]
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Gives back the room of `less`, which was taken.
     pub(super) fn shrink(&mut self, less: usize) {
         self.bytes -= less;

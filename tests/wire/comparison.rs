@@ -136,3 +136,33 @@ fn an_answer_that_is_cut_short_is_compared_with_nothing() {
     assert!(gate.client().try_get("/", "").is_err());
     gate.await_count(RESULTS, &[("result", "unanswered")], 1);
 }
+
+/// A compressed answer whose keys stand in the given order.
+fn packed(json: &str) -> Vec<u8> {
+    let body = zstd::stream::encode_all(json.as_bytes(), 3).unwrap();
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: zstd\r\ncontent-length: {length}\r\n\r\n"
+    );
+    [head.into_bytes(), body].concat()
+}
+
+#[test]
+fn compressed_answers_are_compared_by_what_is_in_them() {
+    static TOTAL: AtomicU64 = AtomicU64::new(7);
+    let blue = Upstream::answering(|_| packed("{\"a\":1,\"total\":7}"));
+    let green = Upstream::answering(|_| {
+        packed(&format!("{{\"total\":{},\"a\":1.0}}", TOTAL.load(Relaxed)))
+    });
+    let gate = start(&blue, &green, "compare = \"body\"\nnoise = \"0%\"");
+    let mut client = gate.client();
+    assert_eq!(client.get("/").status(), 200);
+    gate.await_count(RESULTS, &[("result", "same")], 1);
+    TOTAL.store(8, Relaxed);
+    assert_eq!(client.get("/").status(), 200);
+    gate.await_count(RESULTS, &[("result", "different")], 1);
+    let told = eventually("the event", || {
+        gate.events().into_iter().find(|event| event["kind"] == "mirror_differs")
+    });
+    assert_eq!(told["message"], "green answers otherwise than blue: $.total (value)");
+}

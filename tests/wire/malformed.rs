@@ -40,6 +40,9 @@ const REQUEST_LINES: &[Row] = &[
     ("asterisk without OPTIONS", b"GET * HTTP/1.1"),
     ("absolute target without a host", b"GET http:///a HTTP/1.1"),
     ("absolute target with user and password", b"GET http://u:p@a/ HTTP/1.1"),
+    ("a host for a target", b"GET intern HTTP/1.1"),
+    ("a host with a port for a target", b"POST intern:80 HTTP/1.1"),
+    ("a scheme that is not HTTP's", b"GET ftp://a/ HTTP/1.1"),
     ("CONNECT with a path", b"CONNECT /a HTTP/1.1"),
     ("method in quotes", b"\"GET\" / HTTP/1.1"),
     ("high byte in the method", b"G\xc9T / HTTP/1.1"),
@@ -110,6 +113,11 @@ const HEADER_LINES: &[Row] = &[
     ("an expectation beside the known one", b"Expect: 100-continue, x"),
     ("the known expectation with a parameter", b"Expect: 100-continue;q=1"),
     ("the known expectation in quotes", b"Expect: \"100-continue\""),
+    (
+        "an expectation beside the known one, on a line of its own",
+        b"Expect: 100-continue\r\nExpect: x",
+    ),
+    ("the known expectation twice", b"Expect: 100-continue\r\nExpect: 100-continue"),
     ("an expectation that nobody knows", b"Expect: 200-ok"),
 ];
 

@@ -191,7 +191,8 @@ fn clients_show_their_certificates_where_they_must() {
     authority.sign("own", &["localhost"]);
     let auth = format!("[listener.client_auth]\nca = \"{}\"\n", authority.path("ca.pem"));
     let lines = format!("{}{auth}", authority.certificate("own"));
-    let gate = Gate::start(&Setup::to(upstream.address()).listener(&lines));
+    let setup = Setup::to(upstream.address()).log("level = \"debug\"");
+    let gate = Gate::start(&setup.listener(&lines));
     let get = |config| {
         let connected = TlsClient::connect(gate.address(), &config, "localhost");
         connected.map_err(|error| error.to_string()).and_then(|mut client| client.try_get("/"))
@@ -209,6 +210,12 @@ fn clients_show_their_certificates_where_they_must() {
     };
     assert!(foreign.contains("UnknownCA") || foreign.contains("DecryptError"), "{foreign}");
     gate.await_count("tidegate_tls_handshakes_total", &[("result", "failed")], 2);
+    eventually("the log says why", || {
+        let log = gate.log();
+        let told =
+            log.lines().filter(|line| line.contains("a handshake failed")).collect::<Vec<_>>();
+        (told.len() == 2 && told[0].contains("no certificates")).then_some(())
+    });
     assert_eq!(upstream.log().requests.len(), 1);
 }
 

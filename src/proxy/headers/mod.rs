@@ -10,6 +10,7 @@ mod host;
 mod origin;
 mod request_id;
 mod survey;
+mod target;
 
 use bytes::Bytes;
 use http::{
@@ -26,7 +27,7 @@ use smallvec::SmallVec;
 pub(super) use self::origin::told_client;
 pub(super) use self::{
     forward::forward, hops::ends_here, host::Host, origin::Origin, request_id::RequestId,
-    survey::Survey,
+    survey::Survey, target::check_target,
 };
 use super::error::ProxyError;
 use crate::domain::ErrorReason;
@@ -52,13 +53,15 @@ pub(super) fn upgrade(parts: &request::Parts, seen: Survey) -> Option<HeaderValu
 /// Whether the client waits with its body until it is asked for it.
 ///
 /// # Errors
-/// `MalformedRequest` for an expectation that nobody knows: to ignore it would be a guess.
+/// `MalformedRequest` for an expectation that nobody knows, and for more than one: to ignore it would be a guess.
 pub(super) fn expects_continue(parts: &request::Parts, seen: Survey) -> Result<bool, ProxyError> {
     if !seen.has(Survey::EXPECT) {
         return Ok(false);
     }
-    let Some(expected) = parts.headers.get(EXPECT) else { return Ok(false) };
-    if expected.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+    let mut lines = parts.headers.get_all(EXPECT).iter();
+    let (first, more) = (lines.next(), lines.next());
+    let known = first.is_some_and(|line| line.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if known && more.is_none() {
         return Ok(parts.version == Version::HTTP_11);
     }
     Err(ProxyError::new(ErrorReason::MalformedRequest, "an expectation other than 100-continue"))

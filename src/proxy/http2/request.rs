@@ -6,14 +6,14 @@
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method,
+    HeaderMap, HeaderValue,
     header::{CONTENT_LENGTH, COOKIE, HOST},
-    request, uri,
+    request,
 };
 
 use crate::{
     domain::ErrorReason,
-    proxy::{error::ProxyError, head::Framing},
+    proxy::{error::ProxyError, head::Framing, headers::check_target},
 };
 
 /// Checks a request's head and puts together what HTTP/2 lets a client take apart; how its body is framed.
@@ -36,19 +36,6 @@ pub(super) fn admit(
     }
     join_cookies(&mut parts.headers);
     framing(&parts.headers, ends)
-}
-
-fn check_target(parts: &request::Parts) -> Result<(), ProxyError> {
-    let known = |scheme: &uri::Scheme| [uri::Scheme::HTTP, uri::Scheme::HTTPS].contains(scheme);
-    if parts.uri.scheme().is_some_and(|scheme| !known(scheme)) {
-        return Err(malformed("the scheme is neither http nor https"));
-    }
-    let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
-    let is_asterisk = path == "*" && parts.method == Method::OPTIONS;
-    if !path.starts_with('/') && !is_asterisk && parts.method != Method::CONNECT {
-        return Err(malformed("the path does not begin with a slash"));
-    }
-    Ok(())
 }
 
 /// RFC 9113 §8.3.1: `host` may stand beside `:authority` only if both name the same.

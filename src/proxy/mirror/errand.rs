@@ -186,7 +186,7 @@ impl Errand {
         copy: Result<Kept, MirrorOutcome>,
         pair: Option<Result<Kept, MirrorOutcome>>,
     ) {
-        let copy = match copy {
+        let mut copy = match copy {
             Ok(kept) => Some(kept),
             // Whoever gives no answer differs from whoever gives one.
             Err(MirrorOutcome::Failed | MirrorOutcome::Late) => None,
@@ -199,13 +199,20 @@ impl Errand {
             ) => return,
         };
         let known = async { meeting.client().await.ok_or(MirrorOutcome::Cut) };
-        let Ok(known) = self.within(until, known).await else {
+        let Ok(mut known) = self.within(until, known).await else {
             return self.count(MirrorResult::Unanswered);
         };
+        let mut pair = pair.map(Result::ok);
+        let mut others: Vec<_> = copy.iter_mut().chain(pair.iter_mut().flatten()).collect();
+        let hash = known.answer.body.hash;
+        if others.iter().any(|other| other.answer.body.hash != hash) {
+            known.unpack();
+            others.iter_mut().for_each(|other| other.unpack());
+        }
         let depth = self.mirror.rules.compare;
         let differences =
             |other: Option<&Kept>| compare(depth, &known.answer, other.map(|kept| &kept.answer));
-        if let Some(noise) = pair.and_then(|pair| differences(pair.as_ref().ok())) {
+        if let Some(noise) = pair.and_then(|pair| differences(pair.as_ref())) {
             self.mirror.learn(&noise);
         }
         let Some(found) = differences(copy.as_ref()) else {

@@ -11,6 +11,7 @@
 mod desk;
 mod errand;
 mod pipe;
+mod unpack;
 mod witness;
 
 use std::{cell::Cell, rc::Rc, sync::Arc};

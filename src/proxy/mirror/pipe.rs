@@ -14,10 +14,9 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use hyper::body::{Body, Frame, SizeHint};
 
-use crate::proxy::room::Room;
 use crate::{
     domain::{ErrorReason, MirrorOutcome},
-    proxy::{error::ProxyError, headers},
+    proxy::{error::ProxyError, headers, room::Room},
 };
 
 /// Bytes that one copy may lag behind.

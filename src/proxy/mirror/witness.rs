@@ -11,16 +11,18 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, SET_COOKIE},
+    header::{CONTENT_TYPE, SET_COOKIE},
     response,
 };
 use hyper::body::Frame;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use crate::proxy::room::Room;
+use super::unpack;
 use crate::{
+    config::model::Algorithm,
     decision::difference::{Answer, Body, Json},
     domain::MirrorDepth,
+    proxy::room::Room,
 };
 
 /// Bytes of JSON that are kept of an answer.
@@ -50,6 +52,8 @@ const SILENT: [&str; 17] = [
 /// Keeps of an answer what it takes to compare it.
 pub(super) struct Taker {
     answer: Answer,
+    /// How its JSON is packed.
+    coding: Option<Algorithm>,
     hash: Option<Box<Xxh3>>,
     room: Room,
 }
@@ -58,7 +62,8 @@ impl Taker {
     /// An answer has begun.
     pub(super) fn new(depth: MirrorDepth, parts: &response::Parts, room: Room) -> Self {
         let headers = &parts.headers;
-        let json = depth >= MirrorDepth::Body && is_json(headers);
+        let coding = unpack::coding(headers);
+        let json = depth >= MirrorDepth::Body && coding.is_ok() && is_json(headers);
         let answer = Answer {
             status: parts.status.as_u16(),
             headers: if depth >= MirrorDepth::Headers { hashes(headers) } else { BTreeMap::new() },
@@ -68,7 +73,8 @@ impl Taker {
                 json: if json { Json::Whole(Vec::new()) } else { Json::No },
             },
         };
-        Self { answer, hash: (depth >= MirrorDepth::Body).then(Box::default), room }
+        let coding = coding.ok().flatten().filter(|_| json);
+        Self { answer, coding, hash: (depth >= MirrorDepth::Body).then(Box::default), room }
     }
 
     /// A part of its body.
@@ -90,20 +96,33 @@ impl Taker {
     /// All of it has come.
     pub(super) fn finish(mut self) -> Kept {
         self.answer.body.hash = self.hash.map_or(0, |hash| hash.digest());
-        Kept { answer: self.answer, _room: self.room }
+        Kept { answer: self.answer, coding: self.coding, room: self.room }
     }
 }
 
 /// An answer, with the room that it takes.
 pub(super) struct Kept {
     pub(super) answer: Answer,
-    _room: Room,
+    coding: Option<Algorithm>,
+    room: Room,
+}
+
+impl Kept {
+    /// Unpacks JSON that came compressed. Left until it is known that it has to be looked into.
+    pub(super) fn unpack(&mut self) {
+        let json = &mut self.answer.body.json;
+        let (Some(coding), Json::Whole(packed)) = (self.coding.take(), &*json) else { return };
+        let plain = unpack::unpack(coding, packed, MOST_JSON);
+        let length = packed.len();
+        *json = match plain.filter(|plain| self.room.grow(plain.len())) {
+            Some(plain) => Json::Whole(plain),
+            None => Json::TooLarge,
+        };
+        self.room.shrink(length);
+    }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    if headers.contains_key(CONTENT_ENCODING) {
-        return false;
-    }
     let media = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     media == "application/json" || media.ends_with("+json")
@@ -250,8 +269,22 @@ mod tests {
         );
         let large = large.finish().answer.body;
         assert_eq!((large.length, large.json), (2 * MOST_JSON as u64, Json::TooLarge));
-        let zipped = taker(&[("content-type", "application/json"), ("content-encoding", "gzip")]);
-        assert_eq!(zipped.finish().answer.body.json, Json::No);
+    }
+
+    #[test]
+    fn what_came_compressed_is_looked_into_all_the_same() {
+        let came = |coding, bytes: &[u8]| {
+            let mut taker =
+                taker(&[("content-type", "application/json"), ("content-encoding", coding)]);
+            taker.see(&Frame::data(Bytes::copy_from_slice(bytes)));
+            let mut kept = taker.finish();
+            kept.unpack();
+            (kept.room.bytes(), kept.answer.body.json)
+        };
+        let packed = zstd::stream::encode_all(&b"{}"[..], 3).unwrap();
+        assert_eq!(came("zstd", &packed), (2, Json::Whole(b"{}".to_vec())));
+        assert_eq!(came("zstd", b"{}"), (0, Json::TooLarge));
+        assert_eq!(came("deflate", b"{}"), (0, Json::No));
     }
 
     #[test]
