@@ -315,6 +315,25 @@ mod tests {
     }
 
     #[test]
+    fn streams_of_events_have_small_windows() {
+        let begin = |algorithm, flow| {
+            let (mut encoder, mut out) = (of(algorithm, flow), Vec::new());
+            encoder.feed(Bytes::from("data: 1\n\n"));
+            drain(&mut encoder, &mut out);
+            out.extend(encoder.flush().unwrap().unwrap());
+            out
+        };
+        // RFC 8878 §3.1.1.1.2: the logarithm less ten, above three bits of a fraction.
+        let zstd = |flow| u32::from(begin(Algorithm::Zstd, flow)[5]);
+        assert_eq!(zstd(Flow::Document), (WINDOW - 10) << 3);
+        assert_eq!(zstd(Flow::Events), (EVENT_WINDOW - 10) << 3);
+        // RFC 7932 §9.1: 17 and 14, in seven bits.
+        let brotli = |flow| begin(Algorithm::Brotli, flow)[0] & 0x7f;
+        assert_eq!(brotli(Flow::Document), 0b000_0001);
+        assert_eq!(brotli(Flow::Events), 0b110_0001);
+    }
+
+    #[test]
     fn trailers_come_last() {
         let mut encoder = encoder(Algorithm::Gzip);
         encoder.feed(Bytes::from("x"));

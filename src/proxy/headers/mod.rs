@@ -144,15 +144,25 @@ pub(super) fn answer(parts: &mut response::Parts, method: &Method) {
     parts.version = Version::HTTP_11;
 }
 
-/// Trailers without what must not come after a body: framing, routing, credentials, what is hop by hop (RFC 9110 §6.5.1), and
-/// what only Tidegate says.
+/// Trailers without what must not come after a body: framing, routing, and what is hop by hop (RFC 9110 §6.5.1).
 pub(super) fn clean_trailers(mut trailers: HeaderMap) -> HeaderMap {
     remove_hop_by_hop(&mut trailers);
-    let unfit =
-        [HOST, EXPECT, MAX_FORWARDS, AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, SET_COOKIE];
-    unfit.into_iter().for_each(|name| drop(trailers.remove(name)));
-    let ours =
-        Survey::FORWARDED | Survey::REQUEST_ID | Survey::TRACE | Survey::BUCKET | Survey::MIRROR;
+    for name in [HOST, EXPECT, SET_COOKIE] {
+        trailers.remove(name);
+    }
+    for name in [&X_FORWARDED_FOR, &X_FORWARDED_HOST, &X_FORWARDED_PROTO, &X_REQUEST_ID] {
+        trailers.remove(name);
+    }
+    trailers
+}
+
+/// The same of a request's, which some servers take for headers: nor credentials, nor what only a proxy says.
+pub(super) fn clean_request_trailers(trailers: HeaderMap) -> HeaderMap {
+    let mut trailers = clean_trailers(trailers);
+    for name in [MAX_FORWARDS, AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE] {
+        trailers.remove(name);
+    }
+    let ours = Survey::FORWARDED | Survey::TRACE | Survey::BUCKET | Survey::MIRROR;
     let names = trailers.keys().filter(|name| Survey::bits(name) & ours != 0);
     let doomed: SmallVec<[HeaderName; 4]> = names.cloned().collect();
     doomed.into_iter().for_each(|name| drop(trailers.remove(name)));
@@ -162,6 +172,22 @@ pub(super) fn clean_trailers(mut trailers: HeaderMap) -> HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_has_less_to_say_in_trailers_than_an_answer() {
+        let mut trailers = HeaderMap::new();
+        for name in ["x-sum", "grpc-status", "traceparent", "authorization", "host", "set-cookie"] {
+            trailers.insert(name, HeaderValue::from_static("1"));
+        }
+        let left = |trailers: HeaderMap| {
+            let mut left: Vec<_> = trailers.keys().map(|name| name.as_str().to_owned()).collect();
+            left.sort_unstable();
+            left
+        };
+        assert_eq!(left(clean_request_trailers(trailers.clone())), ["grpc-status", "x-sum"]);
+        let answer = left(clean_trailers(trailers));
+        assert_eq!(answer, ["authorization", "grpc-status", "traceparent", "x-sum"]);
+    }
 
     #[test]
     fn lines_of_a_header_are_one() {

@@ -121,7 +121,7 @@ impl Tee {
         if let Some(data) = frame.data_ref() {
             self.0.take_in(data);
         } else if let Some(trailers) = frame.trailers_ref() {
-            *self.0.trailers.borrow_mut() = Some(headers::clean_trailers(trailers.clone()));
+            *self.0.trailers.borrow_mut() = Some(headers::clean_request_trailers(trailers.clone()));
             self.0.end(State::Complete);
         }
     }
