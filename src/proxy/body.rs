@@ -28,7 +28,7 @@ use super::{
     upstream::UpstreamConnection,
 };
 use crate::{
-    domain::{ErrorReason, Moment},
+    domain::{ErrorReason, Moment, Queue},
     lifecycle::clock,
     routing::LocalTable,
 };
@@ -131,7 +131,11 @@ impl ResponseBody {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
-        self.downstream.asks_for_more();
+        if !self.downstream.asks_for_more() {
+            self.downstream.worker.shard().overflow(Queue::Http2Stalled);
+            self.downstream.abandon();
+            return Poll::Pending;
+        }
         let expiry = self.downstream.expiry();
         let frame = match &mut self.kind {
             Kind::Ended => return Poll::Ready(None),
@@ -193,8 +197,9 @@ impl Body for ResponseBody {
         };
         if let Poll::Ready(Some(Ok(frame))) = &frame {
             // Whatever it is made of: an encoder's last words, or a page, may find no room either.
-            self.downstream.gave_part();
-            self.given += frame.data_ref().map_or(0, |data| data.len() as u64);
+            let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+            self.downstream.gave_part(bytes);
+            self.given += bytes;
         }
         frame
     }

@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, Version};
 use super::{
     access::Entry,
     downstream::Downstream,
-    headers::{RequestId, Survey},
+    headers::{self, RequestId, Survey},
     mirror::Copying,
     trace::Trace,
     variables::Noted,
@@ -35,7 +35,7 @@ pub(super) struct RequestContext {
     pub(super) seen: Survey,
     /// The peer is a proxy whose word about the client is taken.
     pub(super) is_trusted: bool,
-    /// Wants to leave HTTP, as a WebSocket does.
+    /// Wants to leave HTTP, as a WebSocket does, for one of these.
     pub(super) upgrade: Option<HeaderValue>,
     /// The client waits with its body until it is asked for it.
     pub(super) expects_continue: bool,
@@ -67,7 +67,7 @@ impl RequestContext {
 
     /// Whether it asks for a WebSocket.
     pub(super) fn wants_websocket(&self) -> bool {
-        self.upgrade.as_ref().is_some_and(is_websocket)
+        self.upgrade.as_ref().is_some_and(headers::names_websocket)
     }
 
     /// What a connection to `backend` has to speak: a WebSocket needs one of HTTP/1.1 to itself.
@@ -87,11 +87,6 @@ impl RequestContext {
     pub(super) fn target(&self, choice: &Choice) -> &Target {
         &self.route(choice).targets[choice.target]
     }
-}
-
-/// Whether that is the name by which a WebSocket is asked for (RFC 6455 §4.1).
-pub(super) fn is_websocket(protocol: &HeaderValue) -> bool {
-    protocol.as_bytes().eq_ignore_ascii_case(b"websocket")
 }
 
 /// Which way a request goes.

@@ -15,7 +15,7 @@ use hyper::body::{Body, Incoming};
 use super::{
     access::Entry,
     body::{BodyProgress, BodyRules, Proxied, RequestBody, ResponseBody},
-    context::{Choice, RequestContext, is_websocket},
+    context::{Choice, RequestContext},
     downstream::Expiry,
     error::ProxyError,
     fallback::{Fallback, RECALLED},
@@ -23,7 +23,6 @@ use super::{
     measure::Attempt,
     replay,
     retry::Tried,
-    tunnel::{NOT_OPENED, Tunnel},
     upstream::{SendFault, UpstreamConnection, connect},
 };
 use crate::{
@@ -33,8 +32,9 @@ use crate::{
     routing::{Backend, Endpoint},
 };
 
-/// How often a request goes out again that an endpoint has refused unseen.
-const MOST_REFUSALS: u8 = 2;
+/// How often a request goes out again to the same endpoint because its connection has died: a pooled one says little about its
+/// endpoint, and one that ends with a word about what it has not looked at (GOAWAY) may be followed by another one.
+const MOST_DEATHS: u8 = 2;
 
 /// A request and where it goes.
 pub(super) struct Exchange<'a> {
@@ -80,10 +80,10 @@ impl Exchange<'_> {
     ) -> Result<Attempted, ProxyError> {
         let context = self.context;
         let error = match answer {
-            Ok((_, parts)) if parts.status.is_success() && context.downstream.awaits_tunnel() => {
-                NOT_OPENED
-            }
-            Ok((upstream, parts)) => return self.take_answer(upstream, parts),
+            Ok((upstream, parts)) => match self.misunderstands(&parts) {
+                None => return self.take_answer(upstream, parts),
+                Some(error) => error,
+            },
             Err(error) => error,
         };
         self.attempt.fail(error);
@@ -110,7 +110,7 @@ impl Exchange<'_> {
         let mut pooled = self.pooled(has_body);
         // A body that was kept took the client's time.
         let mut now = if kept.is_empty() { self.begun } else { clock::now() };
-        let mut refusals = 0..MOST_REFUSALS;
+        let mut deaths = 0..MOST_DEATHS;
         loop {
             let mut upstream = match pooled.take() {
                 Some(upstream) => upstream,
@@ -131,12 +131,10 @@ impl Exchange<'_> {
                 Err(fault) => fault,
             };
             let error = progress.as_deref().and_then(BodyProgress::fault).unwrap_or(fault.error);
-            let unseen = fault.refused && refusals.next().is_some();
-            let was_written = fault.unsent.is_none() && !fault.refused;
-            let tried = if was_written { Tried::Sent } else { Tried::Unsent };
-            let fault = SendFault { refused: unseen, ..fault };
+            let tried = fault.tried();
+            let died = !fault.is_alone && (upstream.is_reused() || fault.refused);
             body = self.again(&upstream, fault, progress.as_deref(), &kept).ok_or(error)?;
-            if !upstream.is_reused() && !unseen {
+            if !died || deaths.next().is_none() {
                 self.goes_elsewhere(error, tried)?;
                 pooled = self.pooled(has_body);
                 now = self.begun;
@@ -250,7 +248,7 @@ impl Exchange<'_> {
     /// A connection may die while a request is on its way to it, and nothing tells whether the endpoint saw it. If no
     /// byte was written, anything may be sent again, and nothing has been tried; else only what has no body and, by RFC 9110
     /// §9.2.2, may be repeated, and what broke counts: an endpoint that drops what it has read must not look well. An idle
-    /// connection that died says little about its endpoint, so that a fresh one to it follows; after that another endpoint may.
+    /// connection that died says little about its endpoint, so that another one to it follows; after that another endpoint may.
     fn again(
         &mut self,
         upstream: &UpstreamConnection,
@@ -309,7 +307,7 @@ impl Exchange<'_> {
             return Ok(leave(fallback, &self.attempt));
         }
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-            self.switch(upstream)?;
+            self.switch(upstream, &parts)?;
             return Ok(Attempted::Answered(parts, ResponseBody::empty(downstream)));
         }
         let (backend, idle) = (self.context.target(self.choice).backend, self.timeouts().idle);
@@ -339,24 +337,6 @@ impl Exchange<'_> {
             let mut pools = self.context.downstream.worker.pools();
             pools.put(self.backend(), self.live_endpoint(), upstream);
         }
-    }
-
-    /// Leaves HTTP: from here on bytes go both ways as they come. Only the change itself is measured.
-    fn switch(self, upstream: UpstreamConnection) -> Result<(), ProxyError> {
-        let mut attempt = self.attempt;
-        let Some(protocol) = &self.context.upgrade else {
-            let why = "the endpoint switches protocols unasked";
-            let error = ProxyError::new(ErrorReason::MalformedResponse, why);
-            attempt.fail(error);
-            return Err(error);
-        };
-        let remains = upstream.into_remains().inspect_err(|error| attempt.fail(*error))?;
-        attempt.complete(clock::now());
-        let is_websocket = is_websocket(protocol);
-        let entry = self.context.entry.clone();
-        self.context.tell(Entry::tunnels);
-        self.context.downstream.set_tunnel(Tunnel::new(remains, attempt, is_websocket, entry));
-        Ok(())
     }
 
     fn timeouts(&self) -> Timeouts {

@@ -6,6 +6,12 @@ use crate::domain::ErrorReason;
 const MALFORMED: ProxyError =
     ProxyError::new(ErrorReason::MalformedResponse, "an interim answer breaks HTTP");
 
+/// Without a bound they would keep a request going for ever.
+pub(super) const TOO_MANY: ProxyError = ProxyError::new(
+    ErrorReason::MalformedResponse,
+    "the endpoint sends interim answers without end",
+);
+
 /// As many header lines as an answer's head may have.
 const MAX_LINES: usize = 100;
 

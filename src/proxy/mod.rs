@@ -40,6 +40,7 @@ mod retry;
 mod room;
 mod scan;
 mod socket;
+mod switch;
 mod trace;
 mod tunnel;
 mod upstream;

@@ -1,4 +1,5 @@
-//! The next attempt of a request that an endpoint failed before its answer began: at another endpoint of the same backend.
+//! The next attempt of a request that an endpoint failed before its answer began: at another endpoint of the same backend, or
+//! at the same one where that refused it and there is no other.
 //!
 //! The first attempt is counted as what it was, so that a retry hides no failure from the judge, nor from the endpoint's own
 //! record. What is safe to send again is for [`Exchange`] to say; here it is whether the route wants it and can afford it.
@@ -12,6 +13,8 @@ pub(super) enum Tried {
     NoConnection,
     /// No byte of the request was written.
     Unsent,
+    /// The endpoint says that it has not looked at it.
+    Refused,
     Sent,
 }
 
@@ -29,7 +32,7 @@ impl Exchange<'_> {
         let context = self.context;
         let cause = match tried {
             Tried::NoConnection => RetryCause::Connect,
-            Tried::Unsent => RetryCause::Refused,
+            Tried::Unsent | Tried::Refused => RetryCause::Refused,
             Tried::Sent => RetryCause::ResetBeforeResponse,
         };
         let is_endpoints = matches!(
@@ -49,7 +52,11 @@ impl Exchange<'_> {
         let (worker, backend) = (&context.downstream.worker, self.backend());
         let number = number(context, self.choice);
         let asking = Asking { worker: worker.index(), now, number, tried: Some(self.endpoint) };
-        let other = backend.pick(asking).ok_or(error)?;
+        let other = backend.pick(asking);
+        // One that has not looked may do so the next time.
+        let same = || backend.pick(Asking { tried: None, ..asking });
+        let other = if tried == Tried::Refused { other.or_else(same) } else { other };
+        let other = other.ok_or(error)?;
         if !context.table.retries(self.choice.route).spend(now) {
             return Err(error);
         }

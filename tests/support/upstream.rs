@@ -7,6 +7,9 @@ use std::{
     time::Duration,
 };
 
+use aws_lc_rs::digest;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
 use super::{
     PATIENCE,
     message::{Broken, Message, Reader},
@@ -207,6 +210,18 @@ impl Peer {
         let socket = socket2::SockRef::from(&self.stream);
         socket.set_linger(Some(Duration::ZERO)).expect("a connected socket");
     }
+}
+
+/// Agrees to open the WebSocket that `request` asks for, with its key answered if it has one (RFC 6455 §4.2.2).
+pub(crate) fn opening(request: &Message) -> String {
+    let accept = request.headers.only("sec-websocket-key").map_or_else(String::new, |key| {
+        let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+        let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
+        format!("sec-websocket-accept: {}\r\n", STANDARD.encode(hash))
+    });
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n{accept}\r\n"
+    )
 }
 
 /// A plain 200 with `body`.

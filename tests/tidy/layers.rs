@@ -39,6 +39,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 const ROOMS: &[(&str, &[&str])] = &[
     ("anyhow", &["cli", "demo"]),
     ("arc_swap", &["routing"]),
+    ("aws_lc_rs", &["tls", "proxy"]),
     ("axum", &["admin"]),
     ("clap", &["cli", "demo"]),
     ("clap_complete", &["cli"]),

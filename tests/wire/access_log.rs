@@ -11,7 +11,7 @@ use crate::support::{
     gate::Gate,
     message::Message,
     setup::{NONE, Setup},
-    upstream::{Reserved, Upstream, ok},
+    upstream::{Reserved, Upstream, ok, opening},
 };
 
 /// A folder for a gate, and the lines of `[log]` that put the access log there.
@@ -224,10 +224,8 @@ fn a_websocket_that_is_none_has_one_line_with_what_its_client_got() {
 #[test]
 fn a_websocket_over_a_stream_is_told_as_its_client_sees_it() {
     let upstream = Upstream::scripted(|peer| {
-        let Some(_) = peer.request() else { return };
-        let agreed =
-            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
-        peer.write(agreed).ok();
+        let Some(request) = peer.request() else { return };
+        peer.write(opening(&request)).ok();
     });
     let gate =
         start(Setup::to(upstream.address()), "$server_protocol $uri $status $sent_http_upgrade|");

@@ -151,22 +151,42 @@ fn what_an_idle_connection_says_is_no_answer() {
 }
 
 #[test]
-fn an_endpoint_that_has_nothing_but_hints_is_given_up_in_time() {
+fn an_endpoint_that_has_a_hint_now_and_then_is_given_up_in_time() {
+    let upstream = Upstream::scripted(|peer| {
+        peer.request();
+        // Fewer than are too many, over more than the time that there is.
+        for _ in 0..30 {
+            if peer.write("HTTP/1.1 102 Processing\r\n\r\n").is_err() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        peer.until_closed();
+    });
+    let gate = Gate::start(&within(&upstream, "first_byte = \"500ms\""));
+    let mut client = gate.client();
+    assert_eq!(client.get("/").status(), 504);
+    assert!((2..30).contains(&client.interim.len()), "{}", client.interim.len());
+    gate.await_count("tidegate_errors_total", &[("reason", "first_byte_timeout")], 1);
+}
+
+#[test]
+fn an_endpoint_that_has_nothing_but_hints_is_given_up_at_once() {
     let upstream = Upstream::scripted(|peer| {
         peer.request();
         let hint =
             "HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload\r\n\r\n".repeat(100);
         while peer.write(&hint).is_ok() {}
     });
-    let gate = Gate::start(&within(&upstream, "first_byte = \"500ms\""));
+    let gate = Gate::start(&Setup::to(upstream.address()));
     let before = gate.memory("VmHWM");
     let mut client = gate.client();
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     // Nothing of it is read until the gate has given up.
-    gate.await_count("tidegate_errors_total", &[("reason", "first_byte_timeout")], 1);
-    assert_eq!(client.answer().status(), 504);
+    gate.await_count("tidegate_errors_total", &[("reason", "malformed_response")], 1);
+    assert_eq!(client.answer().status(), 502);
     let grown = gate.memory("VmHWM").saturating_sub(before);
-    // What a process touches for the first time is some 10 MB of it; the hints of half a second would be several times the bound.
+    // What a process touches for the first time is some 10 MB of it; all that it is sent would be several times the bound.
     assert!(grown < 32 << 20, "{grown} bytes for hints");
 }
 

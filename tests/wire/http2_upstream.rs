@@ -1,6 +1,7 @@
 //! Endpoints that speak HTTP/2, and those that do so badly.
 
 use std::{
+    io::Read as _,
     net::{SocketAddr, TcpListener},
     sync::{
         Arc,
@@ -10,8 +11,8 @@ use std::{
 
 use crate::support::{
     frames::{
-        DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, RST_STREAM, SETTINGS, block,
-        frame,
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, RST_STREAM,
+        SETTINGS, block, frame,
     },
     gate::Gate,
     setup::{NONE, Setup},
@@ -62,18 +63,18 @@ pub(crate) fn request(frames: &mut Frames) -> Option<Frame> {
 /// Status 200 from the static table.
 const OK: u8 = 0x88;
 
-fn answer(frames: &mut Frames, stream: u32, body: &[u8]) {
+pub(crate) fn answer(frames: &mut Frames, stream: u32, body: &[u8]) {
     let head = frame(HEADERS, END_HEADERS, stream, &[OK]);
     frames.try_send(&[head, frame(DATA, END_STREAM, stream, body)].concat()).ok();
 }
 
-fn answer_all(_: usize, frames: &mut Frames) {
+pub(crate) fn answer_all(_: usize, frames: &mut Frames) {
     while let Some(begun) = request(frames) {
         answer(frames, begun.stream, b"ok");
     }
 }
 
-const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
+pub(crate) const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
 
 #[test]
 fn requests_one_after_the_other_share_a_connection() {
@@ -88,50 +89,89 @@ fn requests_one_after_the_other_share_a_connection() {
 
 #[test]
 fn a_request_that_was_not_looked_at_is_sent_again_whatever_it_is() {
-    let scripts: [(&str, Script); 2] = [
-        ("refused", |number, frames| {
-            let Some(begun) = request(frames) else { return };
-            if number == 0 {
-                frames.send(&frame(RST_STREAM, 0, begun.stream, &[0, 0, 0, 7]));
-                request(frames);
-            } else {
-                answer(frames, begun.stream, b"ok");
-                answer_all(number, frames);
-            }
-        }),
-        ("goodbye", |number, frames| {
-            let Some(begun) = request(frames) else { return };
-            if number == 0 {
-                frames.send(&frame(GOAWAY, 0, 0, &[0; 8]));
-                frames.end();
-            } else {
-                answer(frames, begun.stream, b"ok");
-                answer_all(number, frames);
-            }
-        }),
-    ];
-    for (name, script) in scripts {
-        let (address, _) = endpoint(&[], script);
-        let gate = gate(address);
-        let mut client = gate.client();
-        client.send(POST);
-        assert_eq!(client.answer().text(), "ok", "{name}");
-        gate.await_count("tidegate_requests_total", &[("class", "success")], 1);
-        assert!(gate.metric("tidegate_requests_total", &[("class", "failure")]) < 0.5, "{name}");
-        assert!(gate.metric("tidegate_retries_total", &[]) > 0.5, "{name}");
-    }
-}
-
-#[test]
-fn an_endpoint_that_refuses_for_ever_fails_the_request() {
-    let (address, _) = endpoint(&[], |_, frames| {
-        while let Some(begun) = request(frames) {
-            frames.try_send(&frame(RST_STREAM, 0, begun.stream, &[0, 0, 0, 7])).ok();
+    let (address, connections) = endpoint(&[], |number, frames| {
+        let Some(begun) = request(frames) else { return };
+        if number == 0 {
+            frames.send(&frame(GOAWAY, 0, 0, &[0; 8]));
+            frames.end();
+        } else {
+            answer(frames, begun.stream, b"ok");
+            answer_all(number, frames);
         }
     });
     let gate = gate(address);
-    assert_eq!(gate.client().get("/").status(), 502);
-    gate.await_count("tidegate_requests_total", &[("class", "failure")], 1);
+    let mut client = gate.client();
+    client.send(POST);
+    assert_eq!(client.answer().text(), "ok");
+    assert_eq!(connections.load(Relaxed), 2);
+    gate.await_count("tidegate_requests_total", &[("class", "success")], 1);
+    assert!(gate.metric("tidegate_requests_total", &[("class", "failure")]) < 0.5);
+    assert!(gate.metric("tidegate_retries_total", &[]) > 0.5);
+}
+
+/// The second one is so large that the connection ends with it.
+#[test]
+fn a_head_too_large_is_malformed_and_not_asked_for_again() {
+    static SEEN: AtomicUsize = AtomicUsize::new(0);
+    fn overdo(frames: &mut Frames, parts: usize) {
+        if let Some(first) = request(frames) {
+            answer(frames, first.stream, b"ok");
+        }
+        while let Some(begun) = request(frames) {
+            SEEN.fetch_add(1, Relaxed);
+            let part = block(&[(b"x-a", &[b'x'; 1000])]).repeat(15);
+            let mut head = frame(HEADERS, 0, begun.stream, &[&[OK][..], &part].concat());
+            for _ in 1..parts {
+                head.extend(frame(CONTINUATION, 0, begun.stream, &part));
+            }
+            head.extend(frame(CONTINUATION, END_HEADERS, begun.stream, &[]));
+            head.extend(frame(DATA, END_STREAM, begun.stream, b"ok"));
+            frames.try_send(&head).ok();
+        }
+    }
+    for script in [(|_, frames| overdo(frames, 5)) as Script, |_, frames| overdo(frames, 12)] {
+        let ((one, _), (two, _)) = (endpoint(&[], script), endpoint(&[], script));
+        let backend = "protocol = \"h2\"\nbalance = \"round_robin\"";
+        let setup = Setup::empty().backend_of("blue", &[one, two], backend);
+        let tables = format!("{NONE}\n[route.retry]\nattempts = 3\nbudget = \"100%\"");
+        let gate = Gate::start(&setup.route("app", "split = { blue = 100 }", &tables));
+        let mut client = gate.client();
+        assert_eq!([client.get("/").status(), client.get("/").status()], [200; 2]);
+        SEEN.store(0, Relaxed);
+        let answer = client.get("/");
+        assert_eq!(answer.status(), 502);
+        assert!(answer.text().contains("malformed_response"), "{}", answer.text());
+        assert_eq!(SEEN.load(Relaxed), 1);
+        gate.await_count("tidegate_errors_total", &[("reason", "malformed_response")], 1);
+    }
+}
+
+/// RFC 9113 §8.2.1 lets no value begin or end with a blank; of HTTP/1.1 they are no part of it.
+#[test]
+fn blanks_around_an_answers_values_are_not_passed_on() {
+    let (address, _) = endpoint(&[], |_, frames| {
+        while let Some(begun) = request(frames) {
+            let fields: [(&[u8], &[u8]); 3] =
+                [(b"x-a", b" \ta b\t "), (b"x-b", b"  "), (b"trailer", b"x-sum")];
+            let head = [&[OK][..], &block(&fields)].concat();
+            let trailers = block(&[(b"x-sum", b" 1 ")]);
+            let answer = [
+                frame(HEADERS, END_HEADERS, begun.stream, &head),
+                frame(DATA, 0, begun.stream, b"ok"),
+                frame(HEADERS, END_HEADERS | END_STREAM, begun.stream, &trailers),
+            ];
+            frames.try_send(&answer.concat()).ok();
+        }
+    });
+    let gate = gate(address);
+    let mut client = gate.client();
+    client.send("GET / HTTP/1.1\r\nhost: a\r\nte: trailers\r\nconnection: te, close\r\n\r\n");
+    let mut bytes = Vec::new();
+    client.stream().read_to_end(&mut bytes).unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    for line in ["\r\nx-a: a b\r\n", "\r\nx-b: \r\n", "\r\nx-sum: 1\r\n"] {
+        assert!(text.contains(line), "{line:?} in {text:?}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::{
         gate::Gate,
         setup::{NONE, Setup},
         tls::{self, Authority},
-        upstream::{Upstream, ok},
+        upstream::{Upstream, ok, opening},
     },
 };
 
@@ -34,9 +34,7 @@ fn a_websocket_over_a_stream_is_one_for_the_endpoint() {
         let Some(request) = peer.request() else { return };
         assert_eq!(request.headers.only("upgrade"), Some("websocket"));
         assert_eq!(request.headers.only("sec-websocket-key").map(str::len), Some(24));
-        let agreed = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
-                      upgrade: websocket\r\nsec-websocket-accept: x\r\n\r\nhello";
-        peer.write(agreed).ok();
+        peer.write(opening(&request) + "hello").ok();
         while let Ok(bytes) = peer.reader().some_bytes() {
             if bytes.is_empty() || peer.write(&bytes).is_err() {
                 break;
@@ -98,6 +96,37 @@ fn a_websocket_that_the_endpoint_does_not_open_is_none() {
     assert!(matches!(client.end_of(1), StreamEnd::Answered(400, _)));
 }
 
+/// The client cannot look, since the key is Tidegate's own (RFC 6455 §4.1).
+#[test]
+fn a_websocket_that_is_opened_without_its_key_is_none() {
+    let upstream = Upstream::scripted(|peer| {
+        let Some(request) = peer.request() else { return };
+        let good = opening(&request);
+        let answer = match request.target() {
+            "/other" => good.replace("accept: ", "accept: x"),
+            "/none" => good.replace("sec-websocket-accept", "x-accept"),
+            "/twice" => good.replace("\r\n\r\n", "\r\nsec-websocket-accept: x\r\n\r\n"),
+            "/unconnected" => good.replace("connection: upgrade\r\n", ""),
+            _ => good,
+        };
+        peer.write(answer + "hello").ok();
+        peer.until_closed();
+    });
+    let gate = Gate::start(&Setup::to(upstream.address()));
+    let mut fields = WEBSOCKET.to_vec();
+    for path in ["/other", "/none", "/twice", "/unconnected"] {
+        let mut client = Frames::connect(gate.address());
+        fields[3] = (b":path", path.as_bytes());
+        client.send_head(1, 0, &fields);
+        assert!(matches!(client.end_of(1), StreamEnd::Answered(502, _)), "{path}");
+    }
+    gate.await_count("tidegate_errors_total", &[("reason", "malformed_response")], 4);
+    gate.await_count("tidegate_requests_total", &[("class", "failure")], 4);
+    let mut client = Frames::connect(gate.address());
+    client.send_head(1, 0, WEBSOCKET);
+    assert_eq!(client.until("a greeting", |frame| frame.kind == DATA).payload, b"hello");
+}
+
 const ASK: &str = "GET /chat HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
                    sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
@@ -146,8 +175,7 @@ fn under_tls_a_websocket_gets_a_connection_of_http_1_1_to_itself() {
     let address = tls::upstream(server, |peer| {
         let Some(request) = peer.request() else { return };
         assert_eq!(request.headers.only("upgrade"), Some("websocket"));
-        peer.write("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhi")
-            .ok();
+        peer.write(opening(&request) + "hi").ok();
         peer.reader().some_bytes().ok();
     });
     for protocol in ["auto", "h2"] {

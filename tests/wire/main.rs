@@ -25,6 +25,7 @@ mod gathering;
 mod grpc_health;
 mod http2;
 mod http2_limits;
+mod http2_refusals;
 mod http2_upstream;
 mod http2_websocket;
 mod https;

@@ -5,7 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{client::Client, eventually, gate::Gate, setup::Setup, upstream::Upstream};
+use crate::support::{
+    client::Client,
+    eventually,
+    frames::{Frames, HEADERS, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame},
+    gate::Gate,
+    setup::Setup,
+    upstream::Upstream,
+};
 
 #[test]
 fn one_client_has_so_many_connections_and_another_has_its_own() {
@@ -70,6 +77,26 @@ fn sip(mut client: Client, length: usize) -> bool {
     false
 }
 
+/// Makes room for a little of a stream's answer now and then; whether it was reset before it was complete.
+fn open_by_and_by(mut client: Frames) -> bool {
+    let room = |stream, bytes: u32| frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes());
+    // SETTINGS_INITIAL_WINDOW_SIZE is 0; the connection has room for all.
+    client
+        .send(&[PREFACE, &frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]), &room(0, 1 << 30)].concat());
+    client.send_get(1, "/large");
+    client.until("the head", |frame| frame.kind == HEADERS);
+    loop {
+        if client.try_send(&room(1, 16 * 1024)).is_err() {
+            return false;
+        }
+        match client.next() {
+            Some(frame) if frame.kind == RST_STREAM => return true,
+            Some(_) => std::thread::sleep(Duration::from_millis(50)),
+            None => return false,
+        }
+    }
+}
+
 #[test]
 fn who_is_slower_than_the_least_rate_is_ended_and_nobody_is_blamed_for_it() {
     const LENGTH: usize = 1 << 30;
@@ -86,14 +113,16 @@ fn who_is_slower_than_the_least_rate_is_ended_and_nobody_is_blamed_for_it() {
     });
     let gate = Gate::start(&Setup::to(upstream.address()).listener("min_rate = \"10MiB\""));
     let begun = Instant::now();
-    let (trickling, sipping) = std::thread::scope(|scope| {
+    let ends = std::thread::scope(|scope| {
         let trickling = scope.spawn(|| trickle(gate.client()));
         let sipping = scope.spawn(|| sip(gate.client(), LENGTH));
-        (trickling.join().unwrap(), sipping.join().unwrap())
+        let opening = scope.spawn(|| open_by_and_by(Frames::connect_silent(gate.address())));
+        (trickling.join().unwrap(), sipping.join().unwrap(), opening.join().unwrap())
     });
-    assert_eq!((trickling, sipping), (408, true));
+    assert_eq!(ends, (408, true, true));
     assert!(begun.elapsed() > Duration::from_secs(9), "waiting is borne for a while");
-    gate.await_count("tidegate_requests_total", &[("class", "excluded")], 2);
+    gate.await_count("tidegate_requests_total", &[("class", "excluded")], 3);
+    gate.await_count("tidegate_overflow_total", &[("queue", "http2_stalled")], 1);
     assert_eq!(gate.metric("tidegate_requests_total", &[("class", "failure")]), 0.0);
     assert_eq!(gate.client().get("/").status(), 200);
 }

@@ -137,3 +137,67 @@ fn a_switch_before_the_requests_end_is_none() {
     assert_eq!(client.answer_to("POST").status(), 502);
     upstream.wait_until("the connection is not kept", |log| log.ended == 1);
 }
+
+fn ask(path: &str, protocols: &[&str]) -> String {
+    let lines: String = protocols.iter().map(|line| format!("upgrade: {line}\r\n")).collect();
+    format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\n{lines}\r\n")
+}
+
+/// What is HTTP again would carry requests past every check, wherever in the list it stands.
+#[test]
+fn an_endpoint_is_asked_for_no_other_http() {
+    let upstream = Upstream::answering(|request| ok(&request.headers.all("upgrade").join(" | ")));
+    let gate = Gate::start(&Setup::to(upstream.address()));
+    let mut client = gate.client();
+    for (asked, wanted) in [
+        (&["websocket"][..], "websocket"),
+        (&["websocket, h2c"], "websocket"),
+        (&["h2c , chat/2,, websocket"], "chat/2, websocket"),
+        (&["websocket", "H2C"], "websocket"),
+        (&["h2c", "chat", "x"], "chat, x"),
+        (&["h2c"], ""),
+        (&["chat/h2c"], "chat/h2c"),
+        (&["x, h2c-14", "HTTP/2.0, TLS/1.0"], "x"),
+        (&["TLS/1.0, http/1.1"], ""),
+    ] {
+        client.send(ask("/", asked));
+        assert_eq!(client.answer().text(), wanted, "{asked:?}");
+    }
+}
+
+/// RFC 9110 §7.8: one of those that were asked for.
+#[test]
+fn a_switch_to_what_was_not_asked_for_is_none() {
+    let cases: [(&str, &[&str], bool); 11] = [
+        ("websocket", &["h2c"], false),
+        ("websocket, h2c", &["h2c"], false),
+        ("websocket", &[], false),
+        ("websocket", &[""], false),
+        ("websocket, chat", &["websocket, chat"], false),
+        ("websocket, chat", &["websocket", "chat"], false),
+        ("chat/2", &["chat/3"], false),
+        ("websocket", &["WebSocket"], true),
+        ("x, chat", &["chat"], true),
+        ("chat/2, x", &["Chat/2"], true),
+        ("chat/2", &["chat"], true),
+    ];
+    let upstream = Upstream::scripted(move |peer| {
+        let Some(request) = peer.request() else { return };
+        let Ok(row) = request.target()[1..].parse::<usize>() else { return };
+        let lines: String =
+            cases[row].1.iter().map(|line| format!("upgrade: {line}\r\n")).collect();
+        let head =
+            format!("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n{lines}\r\n");
+        peer.write(head).ok();
+        peer.until_closed();
+    });
+    let gate = Gate::start(&Setup::to(upstream.address()));
+    for (row, (asked, named, agreed)) in cases.into_iter().enumerate() {
+        let mut client = gate.client();
+        client.send(ask(&format!("/{row}"), &[asked]));
+        let status = client.reader().response_head("GET").unwrap().status();
+        assert_eq!(status, if agreed { 101 } else { 502 }, "{asked} then {named:?}");
+    }
+    gate.await_count("tidegate_errors_total", &[("reason", "malformed_response")], 7);
+    upstream.wait_until("the others are closed", |log| log.ended >= 7);
+}

@@ -162,3 +162,28 @@ fn a_head_beyond_all_measure_becomes_502() {
     let gate = Gate::start(&Setup::to(upstream.address()));
     assert_refusal(&gate.client().get("/"), 502).unwrap();
 }
+
+/// They would keep a request going for ever.
+#[test]
+fn interim_answers_without_end_become_502() {
+    let upstream = Upstream::scripted(|peer| {
+        let Some(request) = peer.request() else { return };
+        let most = request.target()[1..].parse().unwrap_or(usize::MAX);
+        let hint = format!("HTTP/1.1 103 Early Hints\r\nlink: </{}>\r\n\r\n", "x".repeat(8000));
+        for _ in 0..most {
+            if peer.write(&hint).is_err() {
+                return;
+            }
+        }
+        peer.write(ok("body")).ok();
+        peer.until_closed();
+    });
+    let gate = Gate::start(&Setup::to(upstream.address()));
+    let mut client = gate.client();
+    let answer = client.get("/for-ever");
+    assert_refusal(&answer, 502).unwrap();
+    assert!(answer.text().contains("malformed_response"), "{}", answer.text());
+    assert!(client.interim.len() <= 32, "{} got through", client.interim.len());
+    let mut client = gate.client();
+    assert_eq!(client.get("/32").text(), "body");
+}

@@ -13,6 +13,7 @@ use std::{
 
 use tokio::io::{AsyncRead, ReadBuf};
 
+use super::outbox::Outbox;
 use crate::{
     config::model::{Listener, Protocol},
     lifecycle::clock,
@@ -53,7 +54,7 @@ pub(in crate::proxy) struct Client {
     /// The client has closed its side.
     pub(super) left: Cell<bool>,
     /// What goes out before anything else: small writes of this turn, and what did not fit into the socket.
-    pub(super) outbox: RefCell<Vec<u8>>,
+    pub(super) outbox: RefCell<Outbox>,
     /// When the outbox goes.
     pub(super) departure: Cell<Departure>,
     /// The connection's task.

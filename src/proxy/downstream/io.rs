@@ -14,7 +14,7 @@ use std::{
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::ReadBuf;
 
-use super::{Downstream, Phase};
+use super::{Downstream, Phase, outbox::Outbox};
 use crate::{
     domain::ErrorReason,
     lifecycle::clock,
@@ -64,7 +64,7 @@ impl DownstreamIo {
         self.message = Message::Head { given: None };
         self.shared.head.borrow_mut().release();
         *self.shared.added.borrow_mut() = Vec::new();
-        *self.shared.outbox.borrow_mut() = Vec::new();
+        *self.shared.outbox.borrow_mut() = Outbox::default();
         if self.carry.is_empty() {
             self.carry = Vec::new();
         }

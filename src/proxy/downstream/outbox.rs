@@ -12,6 +12,33 @@ use tokio::io::AsyncWrite;
 use super::{Client, Downstream, client::Departure};
 use crate::proxy::outgoing::Sender;
 
+/// What waits to go to the client.
+#[derive(Default)]
+pub(super) struct Outbox {
+    bytes: Vec<u8>,
+    /// So many of them are of interim answers, which are no progress towards an answer.
+    interim: usize,
+}
+
+impl Outbox {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn add_interim(&mut self, head: &[u8]) {
+        self.bytes.extend_from_slice(head);
+        self.interim += head.len();
+    }
+
+    /// Takes away the first bytes, which have left; whether there was more among them than interim answers.
+    fn sent(&mut self, count: usize) -> bool {
+        self.bytes.drain(..count);
+        let of_interim = count.min(self.interim);
+        self.interim -= of_interim;
+        count > of_interim
+    }
+}
+
 impl Client {
     /// Leaves a small write for the end of the connection's run; `None` where it is better written at once.
     fn leave(&self, bufs: &[io::IoSlice<'_>]) -> Option<usize> {
@@ -19,10 +46,10 @@ impl Client {
         let departs = self.departs();
         let mut outbox = self.outbox.borrow_mut();
         let total: usize = bufs.iter().map(|buf| buf.len()).sum();
-        if outbox.len() + total > SMALL || !(departs || outbox.is_empty()) {
+        if outbox.bytes.len() + total > SMALL || !(departs || outbox.is_empty()) {
             return None;
         }
-        bufs.iter().for_each(|buf| outbox.extend_from_slice(buf));
+        bufs.iter().for_each(|buf| outbox.bytes.extend_from_slice(buf));
         if !departs {
             self.departure.set(Departure::AfterRun);
         }
@@ -88,13 +115,12 @@ impl Client {
         }
         let mut outbox = self.outbox.borrow_mut();
         let mut socket = self.socket.borrow_mut();
-        let sent = socket.try_write(&outbox).unwrap_or(0);
-        if sent == outbox.len() && !socket.has_rest() {
-            outbox.clear();
+        let sent = socket.try_write(&outbox.bytes).unwrap_or(0);
+        outbox.sent(sent);
+        if outbox.is_empty() && !socket.has_rest() {
             return;
         }
         // The connection's task finds out why, and sees to the rest.
-        outbox.drain(..sent);
         self.flushed.set(false);
         self.blocked.set(true);
         self.wake();
@@ -104,9 +130,10 @@ impl Client {
         let mut outbox = self.outbox.borrow_mut();
         while !outbox.is_empty() {
             let mut socket = self.socket.borrow_mut();
-            let sent = ready!(Pin::new(&mut *socket).poll_write(cx, &outbox))?;
-            outbox.drain(..sent);
-            self.progress.set(true);
+            let sent = ready!(Pin::new(&mut *socket).poll_write(cx, &outbox.bytes))?;
+            if outbox.sent(sent) {
+                self.progress.set(true);
+            }
         }
         self.departure.set(Departure::Open);
         Poll::Ready(Ok(()))
@@ -137,11 +164,28 @@ impl Downstream {
         if self.stream.is_some()
             || self.head.borrow().is_http_10()
             || !self.flushed.get()
-            || outbox.len() + head.len() > MAX_OUTBOX
+            || outbox.bytes.len() + head.len() > MAX_OUTBOX
         {
             return;
         }
         let sent = if outbox.is_empty() { self.socket.borrow_mut().try_write(head) } else { Ok(0) };
-        outbox.extend_from_slice(&head[sent.unwrap_or(0)..]);
+        outbox.add_interim(&head[sent.unwrap_or(0)..]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else an endpoint that sends hint after hint would never be late.
+    #[test]
+    fn interim_answers_that_leave_are_no_progress() {
+        let mut outbox = Outbox::default();
+        outbox.add_interim(b"hint");
+        outbox.add_interim(b"hint");
+        assert!(!outbox.sent(3) && !outbox.sent(5) && outbox.is_empty());
+        outbox.add_interim(b"hint");
+        outbox.bytes.extend_from_slice(b"answer");
+        assert!(outbox.sent(5) && outbox.sent(5) && outbox.is_empty());
     }
 }

@@ -11,7 +11,12 @@ use std::{
 use super::{Client, Downstream};
 use crate::{
     domain::Moment,
-    proxy::{error::ProxyError, http2::Budget},
+    lifecycle::clock,
+    proxy::{
+        error::ProxyError,
+        http2::{Accept, Budget},
+        pace::Pace,
+    },
 };
 
 /// What the streams of a connection share.
@@ -28,10 +33,12 @@ pub(super) struct Stream {
     task: RefCell<Option<Waker>>,
     /// It was given a part of its answer and has not come back for the next: the client leaves no room for it.
     stalled: Cell<bool>,
+    /// How fast the client makes room, where that matters; and bytes that were given and not yet asked beyond.
+    pace: Cell<(Pace, u64)>,
     /// Its task is to end, and with it the stream.
     abandoned: Cell<bool>,
-    /// Its client takes any success for a tunnel that is open.
-    awaits_tunnel: Cell<bool>,
+    /// Its client takes any success for a tunnel that is open; how an endpoint accepts it.
+    accept: Cell<Option<Accept>>,
 }
 
 impl Stream {
@@ -54,9 +61,9 @@ impl Stream {
 impl Downstream {
     /// A new stream of `client`'s connection.
     pub(in crate::proxy) fn of_stream(client: Rc<Client>, shared: Rc<Shared>) -> Rc<Self> {
-        let (task, stalled) = <(RefCell<_>, Cell<_>)>::default();
-        let (abandoned, awaits_tunnel) = <(Cell<_>, Cell<_>)>::default();
-        let stream = Some(Stream { shared, task, stalled, abandoned, awaits_tunnel });
+        let (task, stalled, pace) = <(RefCell<_>, Cell<_>, Cell<_>)>::default();
+        let (abandoned, accept) = <(Cell<_>, Cell<_>)>::default();
+        let stream = Some(Stream { shared, task, stalled, pace, abandoned, accept });
         Rc::new(Self { stream, ..Self::new(client) })
     }
 
@@ -75,15 +82,21 @@ impl Downstream {
         }
     }
 
-    /// The stream asks for a tunnel by an extended CONNECT (RFC 8441), and takes any success for its begin.
-    pub(in crate::proxy) fn await_tunnel(&self) {
+    /// The stream asks for a tunnel by an extended CONNECT (RFC 8441), and takes any success for its begin; its endpoint
+    /// has to `accept` the key that was made for it.
+    pub(in crate::proxy) fn await_tunnel(&self, accept: Accept) {
         if let Some(stream) = &self.stream {
-            stream.awaits_tunnel.set(true);
+            stream.accept.set(Some(accept));
         }
     }
 
     pub(in crate::proxy) fn awaits_tunnel(&self) -> bool {
-        self.stream.as_ref().is_some_and(|stream| stream.awaits_tunnel.get())
+        self.awaited_accept().is_some()
+    }
+
+    /// How an endpoint has to accept the tunnel, if the stream asks for one.
+    pub(in crate::proxy) fn awaited_accept(&self) -> Option<Accept> {
+        self.stream.as_ref()?.accept.get()
     }
 
     /// The stream is a tunnel from here on, which no silence ends.
@@ -91,18 +104,27 @@ impl Downstream {
         self.deadline.set(Moment::from_nanos(u64::MAX));
     }
 
-    /// The answer's next part is asked for.
-    pub(in crate::proxy) fn asks_for_more(&self) {
-        if let Some(stream) = &self.stream {
-            stream.stalled.set(false);
-        }
+    /// The answer's next part is asked for, since there is room for it; `false` when the client makes room too slowly. What
+    /// HTTP/1.1 writes is watched where it is written.
+    pub(in crate::proxy) fn asks_for_more(&self) -> bool {
+        let Some(stream) = &self.stream else { return true };
+        stream.stalled.set(false);
+        let Some(least) = self.listener.min_rate else { return true };
+        let (mut pace, given) = stream.pace.take();
+        let enough = pace.pass(given, clock::now(), least);
+        stream.pace.set((pace, 0));
+        enough
     }
 
     /// A part of the answer is on its way to the client.
-    pub(in crate::proxy) fn gave_part(&self) {
-        if let Some(stream) = &self.stream {
-            stream.stalled.set(true);
-            stream.shared.budget.earn();
+    pub(in crate::proxy) fn gave_part(&self, bytes: u64) {
+        let Some(stream) = &self.stream else { return };
+        stream.stalled.set(true);
+        stream.shared.budget.earn();
+        if self.listener.min_rate.is_some() {
+            let (mut pace, given) = stream.pace.take();
+            pace.wait(clock::now());
+            stream.pace.set((pace, given + bytes));
         }
     }
 

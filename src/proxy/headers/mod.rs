@@ -11,6 +11,7 @@ mod origin;
 mod request_id;
 mod survey;
 mod target;
+mod upgrade;
 
 use bytes::Bytes;
 use http::{
@@ -26,8 +27,14 @@ use smallvec::SmallVec;
 #[cfg(fuzzing)]
 pub(super) use self::origin::told_client;
 pub(super) use self::{
-    forward::forward, hops::ends_here, host::Host, origin::Origin, request_id::RequestId,
-    survey::Survey, target::check_target,
+    forward::forward,
+    hops::ends_here,
+    host::Host,
+    origin::Origin,
+    request_id::RequestId,
+    survey::Survey,
+    target::check_target,
+    upgrade::{accepts_key, keeps_to, names_websocket, opens_websocket, upgrade},
 };
 use super::error::ProxyError;
 use crate::domain::ErrorReason;
@@ -36,19 +43,6 @@ pub(super) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-
-/// Whether the request asks to leave HTTP/1.1; the protocol it names.
-pub(super) fn upgrade(parts: &request::Parts, seen: Survey) -> Option<HeaderValue> {
-    if !seen.has(Survey::UPGRADE) {
-        return None;
-    }
-    let wanted = parts.headers.get(UPGRADE)?;
-    let asks = parts.version == Version::HTTP_11
-        && tokens(&parts.headers, CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"));
-    // HTTP/2 by upgrade was given up (RFC 9113 §3.1), and would carry requests past every check.
-    let known = !wanted.as_bytes().to_ascii_lowercase().starts_with(b"h2");
-    (asks && known).then(|| wanted.clone())
-}
 
 /// Whether the client waits with its body until it is asked for it.
 ///

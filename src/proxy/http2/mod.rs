@@ -21,9 +21,9 @@ use std::{
 use hyper::{server::conn::http2, service::service_fn};
 use tokio::{io::AsyncWriteExt, time::Sleep};
 
-pub(super) use self::budget::Budget;
 #[cfg(fuzzing)]
 pub(super) use self::budget::FrameScanner;
+pub(super) use self::{budget::Budget, websocket::Accept};
 
 use self::{
     io::{Excess, Http2Io},

@@ -97,7 +97,10 @@ async fn serve(
     let worker = &stream.worker;
     match websocket::translate(&mut request, || worker.random()) {
         None => answer(stream, request).await,
-        Some(opened) => Box::pin(open_tunnel(streams, stream, request, opened)).await,
+        Some((opened, accept)) => {
+            stream.await_tunnel(accept);
+            Box::pin(open_tunnel(streams, stream, request, opened)).await
+        }
     }
 }
 
@@ -108,7 +111,6 @@ async fn open_tunnel(
     request: Request<Incoming>,
     opened: OnUpgrade,
 ) -> Result<Response<ResponseBody>, Infallible> {
-    stream.await_tunnel();
     let mut response = answer(stream.clone(), request).await?;
     if let Some(tunnel) = stream.take_tunnel() {
         websocket::opened(&mut response);

@@ -146,7 +146,7 @@ impl Http1Connection {
         };
         Poll::Ready(answer.map_err(|error| {
             let unsent = (!self.shared.has_written()).then(|| self.writer.take_body());
-            SendFault { error, unsent, refused: false }
+            SendFault { error, unsent, refused: false, is_alone: false }
         }))
     }
 

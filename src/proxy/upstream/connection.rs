@@ -12,7 +12,9 @@ use hyper::body::{Frame, SizeHint};
 use super::{Upstream, client::Http1Connection, http2::Http2Stream};
 use crate::{
     domain::{ErrorReason, Moment},
-    proxy::{body::RequestBody, downstream::Downstream, error::ProxyError, socket::Socket},
+    proxy::{
+        body::RequestBody, downstream::Downstream, error::ProxyError, retry::Tried, socket::Socket,
+    },
 };
 
 const NO_SWITCH: ProxyError =
@@ -43,11 +45,24 @@ pub(in crate::proxy) struct SendFault {
     pub(in crate::proxy) unsent: Option<RequestBody>,
     /// The endpoint says that it has not looked at the request.
     pub(in crate::proxy) refused: bool,
+    /// It is the request's own end; the connection goes on.
+    pub(in crate::proxy) is_alone: bool,
+}
+
+impl SendFault {
+    /// How far the request has come.
+    pub(in crate::proxy) const fn tried(&self) -> Tried {
+        match (&self.unsent, self.refused) {
+            (_, true) => Tried::Refused,
+            (Some(_), false) => Tried::Unsent,
+            (None, false) => Tried::Sent,
+        }
+    }
 }
 
 impl From<ProxyError> for SendFault {
     fn from(error: ProxyError) -> Self {
-        Self { error, unsent: None, refused: false }
+        Self { error, unsent: None, refused: false, is_alone: false }
     }
 }
 

@@ -18,8 +18,9 @@ use crate::{
     tls::ClientTls,
 };
 
-/// Connects to `endpoint` of `backend`, trying every address of its name in turn, each for an even part of the time. A
-/// handshake is part of it. `speaks` is what `backend` speaks, or HTTP/1.1 where a request needs that.
+/// Joins a connection to `endpoint` of `backend` that has room, or opens one, trying every address of its name in turn, each for
+/// an even part of the time. A handshake is part of it. `speaks` is what `backend` speaks, or HTTP/1.1 where a request needs
+/// that.
 ///
 /// # Errors
 /// `ConnectFailed`, `TlsFailed` or, past `timeout`, `ConnectTimeout`; `WebSocketUnsupported` where the endpoint does not speak
@@ -31,6 +32,12 @@ pub(in crate::proxy) async fn connect(
     speaks: BackendProtocol,
     timeout: Duration,
 ) -> Result<UpstreamConnection, ProxyError> {
+    // A request whose own connection has failed it finds another one here that is well.
+    if speaks != BackendProtocol::Http1
+        && let Some(shared) = worker.pools().room(backend, endpoint)
+    {
+        return Ok(UpstreamConnection::Http2(shared.stream(true)));
+    }
     match speaks {
         BackendProtocol::Http1 | BackendProtocol::Auto => {
             open_own(worker, backend, endpoint, speaks, timeout).await

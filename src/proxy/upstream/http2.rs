@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Request, Response, Uri, Version,
+    HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version,
     header::{CONNECTION, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE},
     response,
     uri::{Authority, PathAndQuery, Scheme},
@@ -42,6 +42,8 @@ use crate::{
 
 /// Requests under way at once over one connection, if its endpoint takes so many.
 const MAX_STREAMS: usize = 100;
+/// Before an endpoint has said how many it takes, none goes: what is one too many it may refuse.
+const UNTOLD: usize = 0;
 /// What may be on its way to us over one stream before its client takes it; and over all of a connection.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
@@ -56,15 +58,17 @@ const ASK_PATIENCE: Duration = Duration::from_secs(5);
 /// Name of the tasks that drive connections.
 const TASK: &str = "upstream connection";
 
+/// What the library drives; nothing once it has ended.
+type Driven = Option<http2::Connection<TokioIo<Socket>, RequestBody, Spawner>>;
+
 /// One connection.
 pub(super) struct Http2Connection {
     sender: SendRequest<RequestBody>,
+    driven: Rc<RefCell<Driven>>,
     /// What it was encrypted with.
     tls: Option<Arc<ClientTls>>,
     /// Requests under way.
     open: Cell<usize>,
-    /// As many as its endpoint takes.
-    most: Rc<Cell<usize>>,
     idle_since: Cell<Moment>,
     /// Where it leads.
     home: RefCell<Home>,
@@ -79,8 +83,9 @@ impl Http2Connection {
         worker: &Worker,
     ) -> hyper::Result<Rc<Self>> {
         let tasks = worker.tasks().clone();
-        let (sender, mut http) = http2::Builder::new(Spawner(tasks.clone()))
+        let (sender, http) = http2::Builder::new(Spawner(tasks.clone()))
             .timer(TokioTimer::new())
+            .initial_max_send_streams(UNTOLD)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER)
@@ -89,25 +94,37 @@ impl Http2Connection {
             .keep_alive_timeout(ASK_PATIENCE)
             .handshake(TokioIo::new(socket))
             .await?;
-        let most = Rc::new(Cell::new(MAX_STREAMS));
-        let told = most.clone();
-        tasks.spawn_local(TASK, async move {
-            // Why it ended, its requests tell.
-            let _ = poll_fn(|cx| {
-                let ended = Pin::new(&mut http).poll(cx);
-                told.set(http.current_max_send_streams().min(MAX_STREAMS));
-                ended
-            })
-            .await;
-        });
+        let driven = Rc::new(RefCell::new(Some(http)));
+        let driver = driven.clone();
+        tasks.spawn_local(
+            TASK,
+            poll_fn(move |cx| {
+                let mut driven = driver.borrow_mut();
+                let Some(http) = driven.as_mut() else { return Poll::Ready(()) };
+                // Why it ended, its requests tell.
+                let _ = ready!(Pin::new(http).poll(cx));
+                *driven = None;
+                Poll::Ready(())
+            }),
+        );
         let idle_since = Cell::new(clock::now());
         let (open, home) = (Cell::new(0), RefCell::new(home));
-        Ok(Rc::new(Self { sender, tls, open, most, idle_since, home }))
+        Ok(Rc::new(Self { sender, driven, tls, open, idle_since, home }))
     }
 
     /// Whether it takes another request.
     pub(super) fn has_room(&self) -> bool {
-        self.is_open() && self.open.get() < self.most.get()
+        self.is_open() && (self.open.get() == 0 || self.open.get() < self.most())
+    }
+
+    /// As many requests at once as its endpoint takes, by its last word; until its first one, as many as may wait for it.
+    fn most(&self) -> usize {
+        let driven = self.driven.borrow();
+        match driven.as_ref().map(http2::Connection::current_max_send_streams) {
+            None => 0,
+            Some(UNTOLD) => MAX_STREAMS,
+            Some(most) => most.min(MAX_STREAMS),
+        }
     }
 
     /// Whether it takes requests at all.
@@ -220,14 +237,17 @@ impl Http2Stream {
         Poll::Ready(match sent {
             Ok(response) => {
                 self.answered = true;
-                let (parts, body) = response.into_parts();
+                let (mut parts, body) = response.into_parts();
+                trim(&mut parts.headers);
                 self.answer = Answer::Coming(body);
                 Ok(parts)
             }
             Err(mut failed) => {
                 let unsent = failed.take_message().map(Request::into_body);
                 let error = failed.error();
-                Err(SendFault { error: explain(error), unsent, refused: is_refused(error) })
+                let is_alone = cause(error).is_some_and(h2::Error::is_reset);
+                let (error, refused) = (explain(error), is_refused(error));
+                Err(SendFault { error, unsent, refused, is_alone })
             }
         })
     }
@@ -238,7 +258,13 @@ impl Http2Stream {
     ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
         let Answer::Coming(body) = &mut self.answer else { return Poll::Ready(None) };
         let frame = Pin::new(body).poll_frame(cx);
-        frame.map(|frame| frame.map(|frame| frame.map_err(|error| explain(&error))))
+        frame.map(|frame| {
+            frame.map(|frame| {
+                let mut frame = frame.map_err(|error| explain(&error))?;
+                frame.trailers_mut().into_iter().for_each(trim);
+                Ok(frame)
+            })
+        })
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
@@ -287,6 +313,20 @@ fn lines(added: &[u8]) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     })
 }
 
+/// Takes away the blanks around values: HTTP/2 allows none (RFC 9113 §8.2.1), and of HTTP/1.1 they are no part.
+fn trim(headers: &mut HeaderMap) {
+    for value in headers.values_mut() {
+        let bytes = value.as_bytes();
+        let trimmed = bytes.trim_ascii();
+        if trimmed.len() < bytes.len()
+            // A part of what is valid.
+            && let Ok(trimmed) = HeaderValue::from_bytes(trimmed)
+        {
+            *value = trimmed;
+        }
+    }
+}
+
 fn cause(error: &hyper::Error) -> Option<&h2::Error> {
     error.source().and_then(|source| source.downcast_ref())
 }
@@ -302,8 +342,12 @@ fn is_refused(error: &hyper::Error) -> bool {
 
 fn explain(error: &hyper::Error) -> ProxyError {
     let ours = cause(error).filter(|cause| cause.is_library());
-    if ours.and_then(h2::Error::reason) == Some(h2::Reason::PROTOCOL_ERROR) {
-        return ProxyError::new(ErrorReason::MalformedResponse, "the answer breaks HTTP/2");
+    // The library ends by itself what breaks the rules or its bounds, and with NO_ERROR what is over.
+    if ours.and_then(h2::Error::reason).is_some_and(|reason| reason != h2::Reason::NO_ERROR) {
+        return ProxyError::new(
+            ErrorReason::MalformedResponse,
+            "the answer breaks HTTP/2, or its head is too large",
+        );
     }
     ProxyError::new(ErrorReason::UpstreamReset, "the endpoint ended the request's stream")
 }

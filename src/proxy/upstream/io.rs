@@ -35,6 +35,8 @@ pub(in crate::proxy) struct Upstream {
     answered: Cell<bool>,
     /// The endpoint wants the body (100).
     continued: Cell<bool>,
+    /// Interim answers so far.
+    interims: Cell<u8>,
     /// Where interim answers go.
     client: RefCell<Option<Rc<Downstream>>>,
 }
@@ -50,6 +52,7 @@ impl Upstream {
             departing: Cell::new(false),
             answered: Cell::new(false),
             continued: Cell::new(false),
+            interims: Cell::new(0),
             client: RefCell::default(),
         })
     }
@@ -64,6 +67,7 @@ impl Upstream {
         self.written.set(false);
         self.answered.set(false);
         self.continued.set(false);
+        self.interims.set(0);
         *self.client.borrow_mut() = client;
     }
 
@@ -241,8 +245,13 @@ impl Upstream {
     /// Passes an interim answer on: 100 is for us, the others are the client's.
     ///
     /// # Errors
-    /// `MalformedResponse` where it breaks the grammar, whoever it is for.
+    /// `MalformedResponse` where it breaks the grammar, whoever it is for, or is one too many.
     pub(super) fn take_interim(&self, head: &Head) -> Result<(), ProxyError> {
+        /// A go-ahead and a few hints are what servers send, and some one word every few seconds that they are at work.
+        const MOST: u8 = 32;
+        if self.interims.replace(self.interims.get() + 1) == MOST {
+            return Err(interim::TOO_MANY);
+        }
         let answer = interim::clean(head.bytes())?;
         match head.status() {
             100 => self.continued.set(true),

@@ -13,6 +13,10 @@ use crate::{
     tls::ClientTls,
 };
 
+/// Connections to one endpoint that requests share and that are kept. Each carries a hundred requests at once, or what its
+/// endpoint takes: more than are under way at a time, but where an endpoint takes few, and then each more is its request's own.
+const MOST_SHARED: usize = 64;
+
 /// A worker's idle connections.
 // Boxed, since they move from pool to request and back all the time.
 #[allow(clippy::vec_box)]
@@ -94,11 +98,13 @@ impl Pools {
         }
     }
 
-    /// Lets other requests to `endpoint` share `connection`.
+    /// Lets other requests to `endpoint` share `connection`, if not too many are shared already.
     pub(super) fn share(&mut self, endpoint: &Endpoint, connection: &Rc<Http2Connection>) {
         let shared = self.shared.entry(endpoint.id()).or_default();
         shared.retain(|known| known.is_open());
-        shared.push(connection.clone());
+        if shared.len() < MOST_SHARED {
+            shared.push(connection.clone());
+        }
     }
 
     /// Keeps `connection` for the next request, if there is room.
