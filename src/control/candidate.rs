@@ -128,9 +128,11 @@ pub fn check_files(loaded: Loaded) -> Result<(Loaded, Vec<String>), ControlError
 pub(super) fn warnings(tls: &Material) -> Vec<String> {
     let now_s = i64::try_from(clock::wall_millis() / 1_000).unwrap_or(i64::MAX);
     let told = |certificate: &Certificate| {
-        Some(format!("{}: certificate {}", certificate.owner, certificate.warning(now_s)?))
+        let owner = certificate.owner.clone();
+        let warnings = certificate.warnings(now_s);
+        warnings.map(move |warning| format!("{owner}: certificate {warning}")).collect::<Vec<_>>()
     };
-    tls.certificates().iter().filter_map(told).collect()
+    tls.certificates().iter().flat_map(told).collect()
 }
 
 /// The file with the key of the route's cookies, when it has one of its own.
