@@ -3,6 +3,7 @@
 
 mod life;
 mod shared_workers;
+mod successor_log;
 mod takeover;
 mod upgrade;
 
@@ -55,6 +56,17 @@ pub enum Error {
     /// The log cannot be written.
     #[error(transparent)]
     Telemetry(#[from] telemetry::Error),
+    /// The same, where the service manager's sockets fit nothing.
+    #[error(
+        "{source}; this process was passed a socket for {addresses}, which no listener's bind and no admin.listen names: \
+         let ListenStream= and the configuration have the same address"
+    )]
+    Misfit {
+        /// What came of it.
+        source: Box<Error>,
+        /// Where they listen.
+        addresses: String,
+    },
     /// Sockets that it was started with cannot be taken.
     #[error("what this process was started with cannot be used: {0}")]
     Passed(io::Error),
@@ -67,6 +79,7 @@ impl Error {
     /// The exit code: 78 for a bad configuration, 71 for what the system does not give.
     pub const fn exit_code(&self) -> u8 {
         match self {
+            Self::Misfit { source, .. } => source.exit_code(),
             Self::Config(_)
             | Self::Control(ControlError::Files(_) | ControlError::Table(_))
             | Self::Admin(AdminError::Token { .. }) => 78,
@@ -231,13 +244,13 @@ impl App {
         let workers = SharedWorkers::new(Workers::start(&parts)?);
         let settings = admin_settings(&config);
         let (socket, listen) = (settings.socket.clone(), settings.listen);
-        let seen = workers.clone();
-        let connections = Box::new(move || seen.connections());
+        let misfits = takeover.misfits(&config);
         let passed = &mut takeover.sockets;
-        let admin = admin::Server::bind(&settings, handle.clone(), connections, passed)?;
+        let admin = admin::Server::bind(&settings, handle.clone(), workers.counter(), passed);
+        let admin = misfits.told_by(admin)?;
         let heritage = admin.heritage(&socket, listen)?;
         // The last thing that can fail: from here on clients are accepted.
-        let addresses = workers.accept(&config.listeners, passed)?;
+        let addresses = misfits.told_by(workers.accept(&config.listeners, passed))?;
         let predecessor = takeover.finish();
         Ok(Self {
             controller,
@@ -283,7 +296,9 @@ impl App {
         tasks.keep("config watcher", move || watch_config(watched.clone()));
         tasks.spawn("logs", follow_logs(handle.config(), log.clone(), access.clone()));
         begin(predecessor, &events, &tasks);
-        let estate = Estate { handle, workers, admin: heritage, access: access.clone(), tasks };
+        let (own_log, own_access) = (log.clone(), access.clone());
+        let estate =
+            Estate { handle, workers, admin: heritage, access: own_access, log: own_log, tasks };
         until_stopped(next_signal, &estate, &drain, &events).await;
         drain.hurry(clock::now());
         let _ = work.await;

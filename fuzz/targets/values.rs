@@ -17,6 +17,14 @@ fuzz_target!(|bytes: &[u8]| {
     {
         assert!(!value.contains(&b'&'));
     }
+    // What a proxy in front appends is read whatever its client wrote.
+    for (appended, client) in
+        [(", for=192.0.2.1", "192.0.2.1"), (",proto=https;for=\"[2001:db8::1]:80\"", "2001:db8::1")]
+    {
+        let told = fuzzing::told_client(&[bytes, appended.as_bytes()].concat());
+        assert!(told.is_none_or(|told| told.to_string() == client), "{told:?}");
+    }
+    let _ = fuzzing::told_client(bytes);
     if let Some(coding) = fuzzing::choose_coding(bytes) {
         // What was chosen was named, or everything was.
         let lower = bytes.to_ascii_lowercase();

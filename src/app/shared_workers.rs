@@ -36,6 +36,12 @@ impl SharedWorkers {
         self.lock().connections().map(gauge).collect()
     }
 
+    /// The same, whenever it is asked.
+    pub(super) fn counter(&self) -> Box<dyn Fn() -> Vec<ListenerGauge> + Send + Sync> {
+        let seen = self.clone();
+        Box::new(move || seen.connections())
+    }
+
     pub(super) fn drain(&self, deadline: Moment, handed_over: bool) {
         self.lock().drain(deadline, handed_over);
     }

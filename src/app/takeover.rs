@@ -6,12 +6,16 @@ use std::{
     time::Duration,
 };
 
+use super::Error;
 use crate::{
+    admin::AdminError,
+    config::Config,
     control::DrainedEndpoint,
     lifecycle::{
         PassedSockets, Tasks,
         handover::{self, Channel, Listening, SocketName, Word},
     },
+    proxy::ListenError,
     telemetry::{Event, EventSink},
 };
 
@@ -83,6 +87,16 @@ impl Takeover {
         self.predecessor.as_ref().map(|predecessor| predecessor.process_id)
     }
 
+    /// The service manager's sockets that `config` has no use for. What a predecessor passes fitted its own configuration.
+    pub(super) fn misfits(&self, config: &Config) -> Misfits {
+        if self.predecessor.is_some() {
+            return Misfits(Vec::new());
+        }
+        let binds = config.listeners.iter().map(|listener| listener.bind);
+        let wanted: Vec<_> = binds.chain(config.admin.listen).collect();
+        Misfits(self.sockets.misfits(|address| wanted.contains(&address)))
+    }
+
     /// Says that the configuration is good, and waits for the state, of which the endpoints that were taken out are not in
     /// the file. Blocks.
     ///
@@ -108,6 +122,26 @@ impl Takeover {
         let _ = channel.say(&Word::Ready, &[]);
         let _ = channel.hear();
         Some(Succession { process_id, channel })
+    }
+}
+
+/// Where passed sockets listen that fit nothing.
+pub(super) struct Misfits(Vec<String>);
+
+impl Misfits {
+    /// Has the error of an address that cannot be had name them: they are often why.
+    pub(super) fn told_by<T>(&self, bound: Result<T, impl Into<Error>>) -> Result<T, Error> {
+        bound.map_err(|error| {
+            let error = error.into();
+            let is_taken = matches!(
+                error,
+                Error::Listen(ListenError::Bind { .. }) | Error::Admin(AdminError::Listen { .. })
+            );
+            if self.0.is_empty() || !is_taken {
+                return error;
+            }
+            Error::Misfit { source: Box::new(error), addresses: self.0.join(", ") }
+        })
     }
 }
 

@@ -5,22 +5,17 @@
 //! only when the other has it.
 
 use std::{
-    collections::VecDeque,
     env,
     ffi::OsString,
-    io::{self, Write as _},
+    io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    net::unix::pipe,
-    task::JoinHandle,
-};
+use tokio::net::unix::pipe;
 
-use super::{shared_workers::SharedWorkers, takeover::PREDECESSOR};
+use super::{shared_workers::SharedWorkers, successor_log::SuccessorLog, takeover::PREDECESSOR};
 use crate::{
     admin::Heritage,
     control::{ControlHandle, LentState},
@@ -28,15 +23,13 @@ use crate::{
         Tasks,
         handover::{Channel, Listening, MOST_DESCRIPTORS, SocketName, Word},
     },
-    telemetry::AccessLog,
+    telemetry::{AccessLog, logging::LogControl},
 };
 
 /// Time for a successor to read and check its configuration.
 const PREPARING: Duration = Duration::from_secs(30);
 /// Time for it to open the state and to accept clients; nothing is judged meanwhile.
 const TAKING_OVER: Duration = Duration::from_secs(20);
-/// Lines of its log that are told when it fails.
-const LAST_LINES: usize = 10;
 
 /// What a successor gets.
 pub(super) struct Estate {
@@ -44,6 +37,7 @@ pub(super) struct Estate {
     pub(super) workers: SharedWorkers,
     pub(super) admin: Heritage,
     pub(super) access: AccessLog,
+    pub(super) log: LogControl,
     pub(super) tasks: Tasks,
 }
 
@@ -54,7 +48,7 @@ pub(super) struct Estate {
 pub(super) async fn upgrade(estate: &Estate) -> Result<u32, String> {
     // Dropped last: it goes back when nobody can have the file any more.
     let mut state = None;
-    let mut successor = Successor::start()?;
+    let mut successor = Successor::start(estate.log.clone())?;
     match hand_over(estate, &successor, &mut state).await {
         Ok(()) => Ok(successor.leave()),
         Err(why) => {
@@ -122,26 +116,23 @@ async fn await_word(channel: &Listening, wanted: &Word, patience: Duration) -> R
 struct Successor {
     child: Unready,
     channel: Listening,
-    log: JoinHandle<VecDeque<String>>,
+    log: SuccessorLog,
 }
 
 impl Successor {
     /// Starts the program as this process was started: the same name, looked up anew, and the same arguments.
-    fn start() -> Result<Self, String> {
+    fn start(ours: LogControl) -> Result<Self, String> {
         let mut words = env::args_os();
         let program = words.next().ok_or("the program's own name is not known")?;
-        let (ours, theirs) = Channel::pair().map_err(|error| error.to_string())?;
+        let (channel, theirs) = Channel::pair().map_err(|error| error.to_string())?;
         let child = spawn(&program, words, theirs)
             .map_err(|error| format!("{} cannot be started: {error}", program.to_string_lossy()))?;
         let mut child = Unready(Some(child));
-        let channel = Listening::on(ours).map_err(|error| error.to_string())?;
+        let channel = Listening::on(channel).map_err(|error| error.to_string())?;
         let log = child.0.as_mut().and_then(|child| child.stderr.take()).map(OwnedFd::from);
         let log = log.ok_or("its log cannot be read")?;
         let log = pipe::Receiver::from_owned_fd(log).map_err(|error| error.to_string())?;
-        // Not among the supervised tasks, since its lines are wanted; it does not panic.
-        #[allow(clippy::disallowed_methods)]
-        let log = tokio::spawn(relay(log));
-        Ok(Self { child, channel, log })
+        Ok(Self { child, channel, log: SuccessorLog::start(log, ours) })
     }
 
     fn id(&self) -> u32 {
@@ -172,9 +163,7 @@ impl Successor {
 
     /// The end of its log.
     async fn last_words(self) -> String {
-        // What it started itself may hold its log open.
-        let lines = tokio::time::timeout(Duration::from_secs(1), self.log).await;
-        let lines = Vec::from(lines.ok().and_then(Result::ok).unwrap_or_default());
+        let lines = self.log.last_words().await;
         if lines.is_empty() {
             String::new()
         } else {
@@ -229,21 +218,4 @@ fn pass_sockets(estate: &Estate, channel: &Listening) -> Result<(), String> {
         say(channel, &Word::Sockets(names.to_vec()), sockets)?;
     }
     say(channel, &Word::Begin, &[])
-}
-
-/// Writes a successor's log to ours until it has its own; its last lines.
-async fn relay(log: pipe::Receiver) -> VecDeque<String> {
-    const LONGEST: usize = 500;
-    let mut lines = BufReader::new(log).lines();
-    let mut last = VecDeque::new();
-    while let Ok(Some(mut line)) = lines.next_line().await {
-        // Nobody may read our log any more.
-        let _ = writeln!(io::stderr(), "{line}");
-        line.truncate(line.floor_char_boundary(LONGEST));
-        last.push_back(line);
-        if last.len() > LAST_LINES {
-            last.pop_front();
-        }
-    }
-    last
 }

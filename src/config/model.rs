@@ -143,7 +143,7 @@ pub struct Listener {
     pub max_connections: u32,
     /// Connections open at once from one client.
     pub max_connections_per_client: Option<u32>,
-    /// Peers whose `X-Forwarded-*` and `Forwarded` are believed.
+    /// Peers whose `X-Forwarded-*` are believed, and `Forwarded` where those are missing.
     pub trusted_proxies: Arc<[IpNet]>,
     /// Write `Forwarded` beside `X-Forwarded-*`.
     pub forwarded: bool,

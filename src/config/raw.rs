@@ -137,8 +137,8 @@ section! {
         /// Connections open at once from one client, which is an IPv4 address or an IPv6 network of
         /// 64 bits; trusted proxies are no clients.
         default max_connections_per_client: CountOrOff = CountOrOff(None);
-        /// Networks of peers whose X-Forwarded-* and Forwarded headers are believed, and whose
-        /// traceparent decides whether a request is traced.
+        /// Networks of peers whose X-Forwarded-* headers are believed, and Forwarded where those are
+        /// missing, and whose traceparent decides whether a request is traced.
         default trusted_proxies: List<IpNet, 0, 1_000> = List::unwritten([]);
         /// Each connection begins with a header of the PROXY protocol, version 1 or 2, that names the
         /// client. With trusted_proxies, theirs alone is believed; without, everyone's.

@@ -4,7 +4,9 @@
 
 use std::{
     collections::HashMap,
+    fs::FileType,
     io,
+    os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
 };
 
@@ -14,7 +16,7 @@ use super::ControlError;
 use crate::{
     config::{
         FileFault, Loaded, Unchecked,
-        model::{Affinity, Route},
+        model::{AccessPath, Affinity, Route},
     },
     lifecycle::{clock, read_regular},
     tls::{Certificate, Material},
@@ -101,6 +103,7 @@ impl Candidate {
                 }),
             }
         }
+        errors.extend(access_log_fault(&loaded.config.log.access.path));
         match Material::read(&loaded.config, previous) {
             Ok(tls) if errors.is_empty() => {
                 Ok(Self { loaded, secrets: Secrets { cookies, pages, tls } })
@@ -120,17 +123,58 @@ impl Candidate {
 /// [`ControlError::Files`] with everything that is wrong.
 pub fn check_files(loaded: Loaded) -> Result<(Loaded, Vec<String>), ControlError> {
     let candidate = Candidate::complete(loaded, None).map_err(ControlError::Files)?;
-    let warnings = warnings(&candidate.secrets.tls);
+    let mut warnings = warnings(&candidate.secrets.tls);
+    let path = &candidate.loaded.config.log.access.path;
+    if is_named_pipe(path) {
+        let told = "is a named pipe: where nobody reads it, a start is refused";
+        warnings.push(format!("log.access.path {path} {told}"));
+    }
     Ok((candidate.loaded, warnings))
+}
+
+/// What can never take the access log. It is not opened: the reader of a pipe would take that for a beginning and an end.
+fn access_log_fault(path: &AccessPath) -> Option<FileFault> {
+    let kind = kind_at(path)?;
+    let what = if kind.is_dir() {
+        "a folder"
+    } else if kind.is_socket() {
+        "a socket"
+    } else if kind.is_block_device() {
+        "a disk"
+    } else {
+        return None;
+    };
+    Some(FileFault {
+        key: "log.access.path".to_owned(),
+        message: format!("{path} is {what}"),
+        hint: "name a file, which need not be there yet, \"-\" for standard output, or \"off\"",
+    })
+}
+
+/// A pipe with a name of its own, as /dev/stdout is none.
+fn is_named_pipe(path: &AccessPath) -> bool {
+    let AccessPath::File(path) = path else { return false };
+    let found = path.canonicalize().and_then(|path| path.metadata());
+    found.is_ok_and(|found| found.file_type().is_fifo())
+}
+
+/// What is there, if anything is.
+fn kind_at(path: &AccessPath) -> Option<FileType> {
+    match path {
+        AccessPath::File(path) => path.metadata().ok().map(|found| found.file_type()),
+        AccessPath::Stdout | AccessPath::Off => None,
+    }
 }
 
 /// What is odd about the certificates now.
 pub(super) fn warnings(tls: &Material) -> Vec<String> {
     let now_s = i64::try_from(clock::wall_millis() / 1_000).unwrap_or(i64::MAX);
     let told = |certificate: &Certificate| {
-        Some(format!("{}: certificate {}", certificate.owner, certificate.warning(now_s)?))
+        let owner = certificate.owner.clone();
+        let warnings = certificate.warnings(now_s);
+        warnings.map(move |warning| format!("{owner}: certificate {warning}")).collect::<Vec<_>>()
     };
-    tls.certificates().iter().filter_map(told).collect()
+    tls.certificates().iter().flat_map(told).collect()
 }
 
 /// The file with the key of the route's cookies, when it has one of its own.

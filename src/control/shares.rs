@@ -84,7 +84,7 @@ mod tests {
             faults,
             [
                 "the route's split has no backend \"purple\"; it has blue, green",
-                "blue: weight 101 is not between 0 and 100 percent",
+                "blue: a share of 101 % is not between 0 and 100 %",
             ]
         );
         let faults = parsed(&[("blue", -5.0), ("green", 105.0)]).unwrap_err();

@@ -151,11 +151,13 @@ pub enum Queue {
     RateLimit,
     /// Spans of traces on their way to the collector.
     Spans,
+    /// Encoders at work for one worker.
+    Encoders,
 }
 
 impl Queue {
     /// Every queue, in the order of its index.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Connections,
         Self::ClientConnections,
         Self::Handshakes,
@@ -173,6 +175,7 @@ impl Queue {
         Self::AccessLog,
         Self::RateLimit,
         Self::Spans,
+        Self::Encoders,
     ];
 
     /// Place in [`Queue::ALL`].
@@ -200,6 +203,7 @@ impl Queue {
             Self::AccessLog => "access_log",
             Self::RateLimit => "rate_limit",
             Self::Spans => "spans",
+            Self::Encoders => "encoders",
         }
     }
 }

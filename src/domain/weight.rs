@@ -24,9 +24,9 @@ pub enum WeightError {
 impl fmt::Display for WeightError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OutOfRange(given) => write!(f, "weight {given} is not between 0 and 100 percent"),
+            Self::OutOfRange(given) => write!(f, "a share of {given} % is not between 0 and 100 %"),
             Self::TooFine(given) => {
-                write!(f, "weight {given} has more than two decimals; the finest share is 0.01")
+                write!(f, "a share of {given} % has more than two decimals; the finest is 0.01 %")
             }
             Self::NotANumber(given) => write!(f, "{given:?} is no percentage such as 12.5"),
         }

@@ -95,6 +95,12 @@ impl PassedSockets {
         taken(&mut self.admin).or_else(|| taken(&mut self.tcp))
     }
 
+    /// Sockets of addresses for which `is_wanted` has no use, for people.
+    pub fn misfits(&self, is_wanted: impl Fn(SocketAddr) -> bool) -> Vec<String> {
+        let addresses = self.tcp.iter().map(|(address, _)| *address);
+        addresses.filter(|at| !is_wanted(*at)).map(|address| address.to_string()).collect()
+    }
+
     /// What nobody took, for people.
     pub fn unused(&self) -> impl Iterator<Item = String> {
         let addresses = self.tcp.iter().chain(&self.admin).map(|(address, _)| address.to_string());

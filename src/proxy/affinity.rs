@@ -4,10 +4,7 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, Uri, header::COOKIE};
 
-use super::{
-    context::{Choice, RequestContext},
-    downstream::Downstream,
-};
+use super::context::{Choice, RequestContext};
 use crate::{
     config::model::OverrideSource,
     decision::split::SplitKey,
@@ -133,36 +130,6 @@ fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'
 /// The first parameter of that name, as it was sent.
 pub(super) fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a [u8]> {
     query.split('&').find_map(|pair| Some(pair.strip_prefix(name)?.strip_prefix('=')?.as_bytes()))
-}
-
-/// The client's address: the last one that no trusted proxy wrote of itself.
-///
-/// Each proxy appends the address that it saw, so the list is believed from its end, and only as far as it was written by
-/// those that the listener trusts.
-pub(super) fn client_address(
-    downstream: &Downstream,
-    is_trusted: bool,
-    headers: &HeaderMap,
-) -> IpAddr {
-    let peer = downstream.peer.ip().to_canonical();
-    if !is_trusted {
-        return peer;
-    }
-    let mut farthest = peer;
-    let lines = headers.get_all("x-forwarded-for");
-    for line in lines.iter().rev() {
-        for entry in line.as_bytes().rsplit(|byte| *byte == b',') {
-            let text = std::str::from_utf8(entry.trim_ascii()).ok();
-            let Some(address) = text.and_then(|text| text.parse::<IpAddr>().ok()) else {
-                return farthest;
-            };
-            farthest = address.to_canonical();
-            if !downstream.is_trusted(farthest) {
-                return farthest;
-            }
-        }
-    }
-    farthest
 }
 
 #[cfg(test)]

@@ -49,6 +49,8 @@ pub(super) struct RequestContext {
     pub(super) noted: Option<Box<Noted>>,
     /// The content coding that its answer may have.
     pub(super) accepts: Option<Algorithm>,
+    /// Its client has an answer with a weak tag already.
+    pub(super) has_weak: bool,
     /// Its line of the access log, and its spans.
     pub(super) entry: Option<Rc<Entry>>,
     /// What connects it to its copy.

@@ -2,10 +2,18 @@
 //!
 //! Each function feeds its parser in two parts, cut at `cut`, as a socket may.
 
+use std::net::IpAddr;
+
 use http::HeaderValue;
 
 pub use super::upstream::fuzzing::{ReadAnswer, read_answer};
-use super::{access, affinity, chunks::ChunkScanner, edge, frames, head, headers::Host, http2};
+use super::{
+    access, affinity,
+    chunks::ChunkScanner,
+    edge, frames, head,
+    headers::{self, Host},
+    http2,
+};
 use crate::{config::model::Algorithm, domain::Queue};
 
 /// A head that was taken.
@@ -89,6 +97,11 @@ pub fn count_frames(input: &[u8], cut: usize) -> Result<u32, Queue> {
 pub fn host_name(value: &[u8]) -> Option<String> {
     let value = HeaderValue::from_bytes(value).ok()?;
     Host::is_valid(&value).then(|| Host { value }.name().into_owned())
+}
+
+/// Whom a line of `forwarded` names as the client to whoever trusts its own machine alone; `None` if it is no header's value.
+pub fn told_client(line: &[u8]) -> Option<IpAddr> {
+    headers::told_client(line)
 }
 
 /// The value of the first cookie called `name` in a line.

@@ -37,6 +37,7 @@ mod registry;
 mod replay;
 mod respond;
 mod retry;
+mod room;
 mod scan;
 mod socket;
 mod switch;

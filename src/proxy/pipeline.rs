@@ -15,7 +15,7 @@ use super::{
     error::ProxyError,
     fallback::Fallback,
     forward::{Attempted, Exchange, Sending},
-    headers::{self, Host, RequestId, Survey},
+    headers::{self, Host, Origin, RequestId, Survey},
     measure::{self, Attempt, InFlight},
     mirror::{self, Copying},
     respond,
@@ -182,8 +182,7 @@ fn begin(
         headers::check_target(parts)?;
     }
     let is_trusted = downstream.is_trusted(downstream.peer.ip());
-    let client = affinity::client_address(downstream, is_trusted, &parts.headers);
-    let is_https = headers::is_https(&parts.headers, seen, is_trusted, downstream.is_tls());
+    let Origin { client, is_https } = Origin::of(&parts.headers, seen, downstream, is_trusted);
     entry.iter().for_each(|entry| entry.comes_from(client, is_https));
     Ok(RequestContext {
         table,
@@ -198,6 +197,7 @@ fn begin(
         version: parts.version,
         noted: None,
         accepts: None,
+        has_weak: false,
         seen,
         is_trusted,
         mirror: Copying::default(),

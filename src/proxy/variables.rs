@@ -10,7 +10,11 @@ use http::{
 };
 use smallvec::SmallVec;
 
-use super::{affinity, downstream::Downstream, headers::Host};
+use super::{
+    affinity,
+    downstream::Downstream,
+    headers::{Host, joined},
+};
 use crate::config::model::{Template, Variable};
 
 /// What templates may ask of a request whose head has gone on by then.
@@ -20,7 +24,7 @@ pub(super) struct Noted {
     pub(super) uri: Uri,
     /// As it was sent.
     pub(super) host: Option<HeaderValue>,
-    /// Headers that are asked for, as far as they are there.
+    /// Headers that are asked for, as far as they are there; all lines of one.
     headers: SmallVec<[(HeaderName, HeaderValue); 3]>,
 }
 
@@ -31,10 +35,8 @@ impl Noted {
         headers: &HeaderMap,
         names: impl IntoIterator<Item = &'n HeaderName>,
     ) -> Self {
-        let kept = names.into_iter().filter_map(|name| {
-            let value = headers.get(name)?;
-            Some((name.clone(), value.clone()))
-        });
+        let kept =
+            names.into_iter().filter_map(|name| Some((name.clone(), joined(headers, name)?)));
         let host = match uri.authority() {
             Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
             None => headers.get(HOST).cloned(),

@@ -19,6 +19,7 @@ use super::{
     mirror::Desk,
     outgoing::Outgoing,
     registry::{PARTS, Registry},
+    room::Store,
     upstream::Pools,
 };
 use crate::{
@@ -87,6 +88,8 @@ pub(super) struct Worker {
     /// Spans of traced requests.
     spans: Option<RefCell<SpanBuffer>>,
     mirrors: Rc<Desk>,
+    /// Memory of encoders.
+    encoders: Rc<Store>,
 }
 
 impl Worker {
@@ -110,6 +113,7 @@ impl Worker {
             connections: Rc::default(),
             outgoing: Outgoing::default(),
             mirrors: Rc::default(),
+            encoders: Store::new(edge::MOST_ENCODER_BYTES),
         })
     }
 
@@ -160,6 +164,11 @@ impl Worker {
     /// What copies of requests may take.
     pub(super) const fn mirrors(&self) -> &Rc<Desk> {
         &self.mirrors
+    }
+
+    /// What encoders of answers may take.
+    pub(super) const fn encoders(&self) -> &Rc<Store> {
+        &self.encoders
     }
 
     /// Random bits, seeded by the operating system; not for secrets.

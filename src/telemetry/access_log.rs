@@ -5,9 +5,9 @@
 //! dropped and counted, and no request waits.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write},
-    os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
+    fs::File,
+    io::{self, ErrorKind, Write},
+    os::fd::AsFd as _,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Error, Recorder, log_queue::Waiting};
+use super::{Error, Recorder, log_file, log_queue::Waiting};
 use crate::{config::model::AccessPath, domain::Queue};
 
 /// Bytes of lines that are handed over at once: about a hundred lines for one wake-up of the writer.
@@ -176,8 +176,9 @@ impl Writer {
             if self.shared.reopen.swap(false, Relaxed) {
                 self.reopen();
             }
-            if let Err(error) = self.write(&batch.bytes) {
-                self.shared.recorder.overflow_by(Queue::AccessLog, batch.lines);
+            if let Err((error, unwritten)) = self.write(&batch.bytes) {
+                let lost = memchr::memchr_iter(b'\n', unwritten).count() as u64;
+                self.shared.recorder.overflow_by(Queue::AccessLog, lost.min(batch.lines));
                 if !std::mem::replace(&mut self.has_failed, true) {
                     tracing::warn!(%error, "lines of the access log are lost");
                 }
@@ -188,14 +189,25 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Writes `bytes`, which end with a line; what is left of them after an error.
+    fn write<'b>(&mut self, bytes: &'b [u8]) -> Result<(), (io::Error, &'b [u8])> {
         let Some(out) = self.out.as_mut().filter(|_| !bytes.is_empty()) else { return Ok(()) };
         if self.is_torn {
-            out.write_all(b"\n")?;
+            out.write_all(b"\n").map_err(|error| (error, bytes))?;
+            self.is_torn = false;
         }
-        self.is_torn = true;
-        out.write_all(bytes)?;
-        self.is_torn = false;
+        let mut left = bytes;
+        while !left.is_empty() {
+            match out.write(left) {
+                Ok(0) => return Err((ErrorKind::WriteZero.into(), left)),
+                Ok(written) => {
+                    self.is_torn = left[written - 1] != b'\n';
+                    left = &left[written..];
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err((error, left)),
+            }
+        }
         Ok(())
     }
 
@@ -215,9 +227,7 @@ fn open(path: &AccessPath) -> io::Result<Option<File>> {
         AccessPath::Off => Ok(None),
         // A descriptor of its own: whoever prints to standard output does not wait for this log.
         AccessPath::Stdout => io::stdout().as_fd().try_clone_to_owned().map(File::from).map(Some),
-        AccessPath::File(path) => {
-            OpenOptions::new().create(true).append(true).mode(0o640).open(path).map(Some)
-        }
+        AccessPath::File(path) => log_file::open(path).map(Some),
     }
 }
 
@@ -292,6 +302,40 @@ mod tests {
         drop(buffer);
         log.drain();
         assert_eq!(fs::read_to_string(&good).unwrap(), "one\n");
+    }
+
+    #[test]
+    fn of_a_batch_that_is_cut_only_the_lines_that_are_not_there_are_counted() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let out = File::from(OwnedFd::from(writer));
+        // A full pipe stands for a full disk.
+        rustix::fs::fcntl_setfl(&out, rustix::fs::OFlags::NONBLOCK).unwrap();
+        let recorder = Arc::new(Recorder::new(1));
+        let log = AccessLog::write_to(Some(out), AccessPath::Stdout, recorder.clone()).unwrap();
+        let mut buffer = log.buffer();
+        // More than it holds, in several batches, of which one is cut within a line.
+        const SENT: u64 = 300;
+        for _ in 0..SENT {
+            buffer.line(|out| out.extend_from_slice(&[b'x'; 298]));
+        }
+        drop(buffer);
+        log.drain();
+        let mut held = vec![0; 300 * SENT as usize];
+        let count = reader.read(&mut held).unwrap();
+        let written = held[..count].split(|byte| *byte == b'\n').filter(|l| l.len() == 298).count();
+        let before = lost(&recorder);
+        assert!(before > 0 && written > 0);
+        assert_eq!(written as u64 + before, SENT);
+        // There is room again: the torn line is ended, and the next one stands alone.
+        let mut buffer = log.buffer();
+        buffer.line(|out| out.extend_from_slice(b"next"));
+        drop(buffer);
+        log.drain();
+        drop(log);
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "\nnext\n");
+        assert_eq!(lost(&recorder), before);
     }
 
     #[test]

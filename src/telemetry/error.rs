@@ -13,7 +13,7 @@ pub enum Error {
     #[error("no thread for the log: {0}")]
     LogThread(std::io::Error),
     /// The access log's file cannot be written.
-    #[error("log.access.path {path}: {source}; make its folder writable, or name another file")]
+    #[error("log.access.path {path}: {source}{}", way_to_write(source))]
     AccessLog {
         /// As configured.
         path: String,
@@ -23,4 +23,14 @@ pub enum Error {
     /// The log's level could not be changed.
     #[error("log level: {0}")]
     LogLevel(#[from] tracing_subscriber::reload::Error),
+}
+
+/// The way out after `error`, to be put behind it; empty where the error says it all.
+fn way_to_write(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::{NotFound, PermissionDenied};
+    if [NotFound, PermissionDenied].contains(&error.kind()) {
+        "; make its folder writable, or name another file"
+    } else {
+        ""
+    }
 }

@@ -52,6 +52,11 @@ impl LogQueue {
         Ok(Self { lines, waiting, recorder })
     }
 
+    /// Counts a line that is not written.
+    pub(super) fn lose(&self) {
+        self.recorder.overflow(Queue::Log);
+    }
+
     /// Waits until everything is written, but not longer than `patience`.
     pub(super) fn drain(&self, patience: Duration) {
         self.waiting.drain(patience);
@@ -72,7 +77,7 @@ impl Write for &LogQueue {
         self.waiting.add();
         if self.lines.try_send(line.to_owned()).is_err() {
             self.waiting.remove();
-            self.recorder.overflow(Queue::Log);
+            self.lose();
         }
         Ok(line.len())
     }

@@ -48,6 +48,17 @@ pub struct LogControl {
     queue: LogQueue,
 }
 
+#[cfg(test)]
+impl LogControl {
+    /// Of a log that nobody sees; what it loses is counted in `recorder`.
+    pub(crate) fn into_nothing(recorder: Arc<Recorder>) -> Self {
+        let (filter, handle) = reload::Layer::new(Targets::new());
+        // The handle works as long as its layer is there, and nothing here changes the level.
+        drop(filter);
+        Self { filter: handle, queue: LogQueue::start(io::sink(), recorder).unwrap() }
+    }
+}
+
 type FilterHandle = reload::Handle<Targets, Registry>;
 
 impl LogControl {
@@ -57,6 +68,17 @@ impl LogControl {
     /// [`Error::LogLevel`] when the log is gone.
     pub fn apply(&self, log: &Log) -> Result<(), Error> {
         Ok(self.filter.reload(filter(log.level))?)
+    }
+
+    /// Writes `line`, which is another process's and ends with its end, as if it were one of ours. Never blocks.
+    pub fn pass(&self, line: &str) {
+        // It takes whatever comes.
+        let _ = (&self.queue).write_all(line.as_bytes());
+    }
+
+    /// Counts a line that is not written.
+    pub fn lose(&self) {
+        self.queue.lose();
     }
 
     /// Waits a moment for what is not yet written. Blocks; for the end of the process.
@@ -121,6 +143,11 @@ impl<W: Write> Write for LineWriter<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
     }
+}
+
+/// What another process wrote as a line, safe to be shown as one; with its end.
+pub fn as_line(bytes: &[u8]) -> String {
+    escaped(&String::from_utf8_lossy(bytes))
 }
 
 /// `line` with its steering characters in a form that is also JSON's, and a line end.

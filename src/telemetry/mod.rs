@@ -7,6 +7,7 @@ mod error;
 mod events;
 mod exporter;
 mod gauges;
+mod log_file;
 mod log_queue;
 pub mod logging;
 pub mod names;

@@ -17,6 +17,7 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::{
     files::{Files, fault},
+    ocsp::{self, Staple},
     provider,
 };
 use crate::config::{FileFault, model::CertificateFiles};
@@ -34,6 +35,8 @@ pub struct Certificate {
     pub not_before_s: i64,
     /// Its last second, since 1970 UTC.
     pub not_after_s: i64,
+    /// The authority's word on it, and the file of that.
+    pub(super) staple: Option<(PathBuf, Option<Staple>)>,
     /// Tells it from its successor.
     pub(super) der: CertificateDer<'static>,
 }
@@ -41,18 +44,42 @@ pub struct Certificate {
 impl Certificate {
     /// When it ends, as `2027-01-31`.
     pub fn ends(&self) -> String {
-        let end = jiff::Timestamp::from_second(self.not_after_s).ok();
-        end.map_or_else(|| "a distant day".to_owned(), |end| end.strftime("%Y-%m-%d").to_string())
+        day(self.not_after_s)
     }
 
-    /// What is odd about it at `now_s`.
-    pub fn warning(&self, now_s: i64) -> Option<String> {
+    /// What is odd about it at `now_s`, and about its OCSP answer.
+    pub fn warnings(&self, now_s: i64) -> impl Iterator<Item = String> {
+        [self.own_warning(now_s), self.staple_warning(now_s)].into_iter().flatten()
+    }
+
+    fn own_warning(&self, now_s: i64) -> Option<String> {
         let file = self.file.display();
         if now_s > self.not_after_s {
             return Some(format!("{file} has expired on {}", self.ends()));
         }
         (now_s < self.not_before_s).then(|| format!("{file} is not valid yet: is the clock right?"))
     }
+
+    fn staple_warning(&self, now_s: i64) -> Option<String> {
+        let (path, staple) = self.staple.as_ref()?;
+        let (file, path) = (self.file.display(), path.display());
+        let told = match staple {
+            None => "does not speak of it, and is not shown: fetch it anew".to_owned(),
+            Some(Staple { is_good: false, .. }) => {
+                "does not stand by it: is it revoked?".to_owned()
+            }
+            Some(Staple { next_update_s: Some(next), .. }) if now_s > *next => {
+                format!("is out of date since {}: fetch it anew", day(*next))
+            }
+            Some(Staple { .. }) => return None,
+        };
+        Some(format!("{file}: its OCSP answer {path} {told}"))
+    }
+}
+
+fn day(second: i64) -> String {
+    let day = jiff::Timestamp::from_second(second).ok();
+    day.map_or_else(|| "a distant day".to_owned(), |day| day.strftime("%Y-%m-%d").to_string())
 }
 
 /// The last second of the certificate in `der`, since 1970 UTC.
@@ -90,18 +117,18 @@ impl Identity {
                 fault(&cert_at, format!("{cert} with {key}: {error}"), hint)
             }
         })?;
+        let broken = |why| fault(&cert_at, why, "ask for the certificate anew");
+        let (mut certificate, serial) = describe(of, owner, &key).map_err(broken)?;
         if let Some(ocsp) = &of.ocsp {
             let answer = files.get(&ocsp_at, ocsp)?;
-            // RFC 6960 §4.2.1: a sequence, and a first byte that says so.
-            if answer.first() != Some(&0x30) {
-                let why = format!("{} is no OCSP answer in DER form", ocsp.display());
+            let staple = ocsp::read(answer, &serial).map_err(|why| {
                 let hint = "write it as openssl ocsp -respout does, or leave the key out";
-                return Err(fault(&ocsp_at, why, hint));
-            }
-            key.ocsp = Some(answer.to_vec());
+                fault(&ocsp_at, format!("{} {why}", ocsp.display()), hint)
+            })?;
+            certificate.staple = Some((ocsp.clone(), staple));
+            // One about another certificate, as after a renewal, helps nobody, and some clients leave for it.
+            key.ocsp = staple.map(|_| answer.to_vec());
         }
-        let broken = |why| fault(&cert_at, why, "ask for the certificate anew");
-        let certificate = describe(of, owner, &key).map_err(broken)?;
         Ok(Self { key: Arc::new(key), certificate })
     }
 }
@@ -156,7 +183,12 @@ pub(super) fn authorities(
     Ok(roots)
 }
 
-fn describe(of: &CertificateFiles, owner: &str, key: &CertifiedKey) -> Result<Certificate, String> {
+/// The certificate, and its number as it is written in it.
+fn describe(
+    of: &CertificateFiles,
+    owner: &str,
+    key: &CertifiedKey,
+) -> Result<(Certificate, Vec<u8>), String> {
     let broken = |why: String| format!("{}: {why}", of.cert.display());
     let der = key.end_entity_cert().map_err(|error| broken(error.to_string()))?;
     let (_, parsed) = X509Certificate::from_der(der).map_err(|error| broken(error.to_string()))?;
@@ -165,12 +197,15 @@ fn describe(of: &CertificateFiles, owner: &str, key: &CertifiedKey) -> Result<Ce
     let names = names.filter_map(|name| {
         if let GeneralName::DNSName(name) = name { Some(name.to_ascii_lowercase()) } else { None }
     });
-    Ok(Certificate {
+    let serial = parsed.raw_serial().to_vec();
+    let certificate = Certificate {
         owner: owner.to_owned(),
         file: of.cert.clone(),
         names: names.collect(),
         not_before_s: parsed.validity().not_before.timestamp(),
         not_after_s: parsed.validity().not_after.timestamp(),
+        staple: None,
         der: der.clone().into_owned(),
-    })
+    };
+    Ok((certificate, serial))
 }

@@ -7,6 +7,7 @@ mod certificate;
 mod client;
 mod files;
 mod material;
+mod ocsp;
 mod server;
 
 pub use certificate::{Certificate, not_after_s};

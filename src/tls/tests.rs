@@ -193,7 +193,10 @@ fn each_fault_of_a_file_is_told_with_what_to_mend() {
         );
         Material::read(&parse(&listener, ""), None).unwrap_err().remove(0)
     };
-    let ocsp = format!("ocsp = {:?}", house.at("own.crt"));
+    house.write("garbage", "0garbage");
+    house.write("later", [0x30, 0x03, 0x0a, 0x01, 0x03]);
+    let [ocsp, garbage, later] =
+        ["own.crt", "garbage", "later"].map(|name| format!("ocsp = {:?}", house.at(name)));
     let auth = format!("[listener.client_auth]\nca = {:?}", house.at("empty"));
     for (cert, key, more, blamed, told) in [
         ("nowhere", "own.key", "", "cert", "cannot be read: No such file"),
@@ -202,7 +205,9 @@ fn each_fault_of_a_file_is_told_with_what_to_mend() {
         ("own.crt", "empty", "", "key", "holds no private key in PEM form"),
         ("own.crt", "locked", "", "key", "is locked with a password"),
         ("own.crt", "other.key", "", "key", "is not the key of the first certificate in"),
-        ("own.crt", "own.key", &ocsp, "ocsp", "is no OCSP answer in DER form"),
+        ("own.crt", "own.key", &ocsp, "ocsp", "own.crt is no OCSP answer in DER form"),
+        ("own.crt", "own.key", &garbage, "ocsp", "garbage is no OCSP answer in DER form"),
+        ("own.crt", "own.key", &later, "ocsp", "to try later, and no answer"),
         ("own.crt", "own.key", &auth, "ca", "holds no certificate in PEM form"),
     ] {
         let fault = faults(cert, key, more);
@@ -240,10 +245,42 @@ fn an_expired_certificate_is_odd_and_not_wrong() {
     let material = Material::read(&house.config(&["old"], ""), None).unwrap();
     let [certificate] = material.certificates() else { panic!("{material:?}") };
     assert_eq!(certificate.not_after_s, 1_582_934_400);
-    let told = certificate.warning(1_582_934_401).unwrap();
+    let warning = |now_s| certificate.warnings(now_s).next();
+    let told = warning(1_582_934_401).unwrap();
     assert!(told.ends_with("old.crt has expired on 2020-02-29"), "{told}");
-    assert_eq!(certificate.warning(1_582_934_399), None);
-    assert!(certificate.warning(0).unwrap().contains("not valid yet"));
+    assert_eq!(warning(1_582_934_399), None);
+    assert!(warning(0).unwrap().contains("not valid yet"));
+}
+
+#[test]
+fn an_ocsp_answer_that_does_not_help_is_odd_and_not_wrong() {
+    let house = House::new();
+    house.sign_with("own", &["one.example"], |params| {
+        params.serial_number = Some(vec![0x12, 0x34].into());
+    });
+    let told = |answer: &[u8], now_s| {
+        house.write("ocsp.der", answer);
+        let [cert, key, ocsp] = ["own.crt", "own.key", "ocsp.der"].map(|name| house.at(name));
+        let listener = format!(
+            "[[listener]]\nbind = \"127.0.0.1:8443\"\n[[listener.certificate]]\ncert = {cert:?}\n\
+             key = {key:?}\nocsp = {ocsp:?}"
+        );
+        let material = Material::read(&parse(&listener, ""), None).unwrap();
+        material.certificates()[0].warnings(now_s).next()
+    };
+    // 2027-01-31, noon.
+    const NEXT: i64 = 1_801_396_800;
+    let answer =
+        |serial: &[u8], status| ocsp::tests::answer(serial, status, Some("20270131120000Z"));
+    assert_eq!(told(&answer(&[0x12, 0x34], 0), NEXT), None);
+    for (answer, now_s, odd) in [
+        (answer(&[0x12, 0x34], 0), NEXT + 1, "ocsp.der is out of date since 2027-01-31"),
+        (answer(&[0x12, 0x34], 1), NEXT, "ocsp.der does not stand by it: is it revoked?"),
+        (answer(&[0x12, 0x35], 0), NEXT, "ocsp.der does not speak of it, and is not shown"),
+    ] {
+        let told = told(&answer, now_s).unwrap();
+        assert!(told.contains("own.crt: its OCSP answer ") && told.contains(odd), "{told}");
+    }
 }
 
 #[test]

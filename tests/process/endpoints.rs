@@ -145,6 +145,10 @@ fn an_unhealthy_endpoint_gets_nothing_until_it_is_well_again() {
     gate.run_ok(&["reload"]);
     assert_eq!(state(&gate, &one)["state"], "unhealthy", "a reload keeps what is known");
     ask(&gate, 50);
+    one.say(404);
+    eventually("the reason is that of the last check", || {
+        (state(&gate, &one)["detail"] == "GET /health gives 404, not 200-399").then_some(())
+    });
     one.say(200);
     await_state(&gate, &one, "ready");
     one.say(503);

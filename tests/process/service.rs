@@ -116,6 +116,27 @@ fn sockets_of_the_service_manager_are_taken_by_their_address() {
 }
 
 #[test]
+fn a_socket_of_another_address_is_named_where_it_is_in_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let everywhere = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = everywhere.local_addr().unwrap().port();
+    let setup = Setup::to("127.0.0.1:9001".parse().unwrap());
+    let setup = setup.listener(&format!("bind = \"127.0.0.1:{port}\""));
+    let file = folder.path().join("tidegate.toml");
+    fs::write(&file, setup.text(folder.path())).unwrap();
+    let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" run -c \"$1\"";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, BINARY]).arg(&file).stdin(OwnedFd::from(everywhere));
+    let output = shell.output().unwrap();
+    assert_eq!(output.status.code(), Some(71), "{output:?}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let told = format!("cannot listen on 127.0.0.1:{port}: ");
+    assert!(errors.contains(&told), "{errors}");
+    let told = format!("this process was passed a socket for 0.0.0.0:{port}");
+    assert!(errors.contains(&told), "{errors}");
+}
+
+#[test]
 fn what_is_no_listening_socket_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let setup = Setup::to("127.0.0.1:9001".parse().unwrap());

@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::support::{
+    eventually,
     gate::{BINARY, Gate, run_with},
     setup::{NONE, Setup},
     upstream::Upstream,
@@ -54,6 +55,45 @@ fn a_pipe_in_the_place_of_a_key_is_refused_at_once() {
 
     gate.replace_config(&setup.route("app", "split = { blue = 100 }", NONE));
     gate.run_ok(&["reload"]);
+    gate.signal("TERM");
+    assert_eq!(gate.wait().code(), Some(0));
+}
+
+#[test]
+fn an_access_log_into_a_pipe_that_nobody_reads_is_refused_at_once() {
+    let upstream = Upstream::saying("blue");
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let to_pipe = format!("[log.access]\npath = {pipe:?}");
+    let config = folder.path().join("tidegate.toml");
+    let setup = Setup::to(upstream.address());
+    fs::write(&config, setup.clone().log(&to_pipe).text(folder.path())).unwrap();
+    let config = config.to_str().unwrap();
+    let ran = run_with(&["run", "-c", config], &[]);
+    assert_eq!(ran.code, 71, "{ran:?}");
+    assert!(ran.stderr.contains("a named pipe that nobody reads"), "{ran:?}");
+    let checked = run_with(&["check", "-c", config], &[]);
+    assert_eq!(checked.code, 0, "{checked:?}");
+    let warned = format!("{}{}", checked.stdout, checked.stderr);
+    assert!(warned.contains("is a named pipe"), "{checked:?}");
+
+    // By a reload it stays where it was, and goes on.
+    let file = folder.path().join("access.log");
+    let to_file = format!("[log.access]\npath = {file:?}\nformat = \"$uri\"");
+    let mut gate = Gate::start_in(folder, &setup.clone().log(&to_file));
+    gate.replace_config(&setup.clone().log(&to_pipe));
+    gate.run_ok(&["reload"]);
+    eventually("it is said", || gate.log().contains("that nobody reads").then_some(()));
+    gate.client().get("/one");
+    eventually("a line", || fs::read_to_string(&file).ok()?.contains("/one").then_some(()));
+
+    // What can never be one is refused whole.
+    let folder_as_log = format!("[log.access]\npath = {:?}", gate.folder());
+    gate.replace_config(&setup.log(&folder_as_log));
+    let refused = gate.run(&["reload"]);
+    assert_eq!(refused.code, 65, "{refused:?}");
+    assert!(refused.stderr.contains("log.access.path: "), "{refused:?}");
     gate.signal("TERM");
     assert_eq!(gate.wait().code(), Some(0));
 }

@@ -106,14 +106,34 @@ fn openssl_goes_on_with_its_session() {
 fn an_ocsp_answer_is_shown_with_its_certificate() {
     let authority = Authority::new();
     authority.sign("own", &["localhost"]);
-    // The shortest answer there is: "try later" (RFC 6960 §4.2.1).
-    fs::write(authority.folder().join("ocsp.der"), [0x30, 0x03, 0x0a, 0x01, 0x03]).unwrap();
+    authority.write_ocsp("own", "ocsp.der");
     let upstream = Upstream::saying("blue");
     let ocsp = format!("ocsp = \"{}\"\n", authority.path("ocsp.der"));
     let lines = authority.certificate("own") + &ocsp;
     let gate = Gate::start(&Setup::to(upstream.address()).listener(&lines));
     let said = s_client(&gate, &authority, &["-status"]);
-    assert!(said.contains("OCSP Response Status: trylater (0x3)"), "{said}");
+    assert!(said.contains("OCSP Response Status: successful (0x0)"), "{said}");
+    assert!(said.contains("Cert Status: good"), "{said}");
+    let config = gate.config_path();
+    let checked = gate.run_ok(&["check", "-c", config.to_str().unwrap()]);
+    assert!(!checked.contains("warning"), "{checked}");
+
+    // What begins like one is none, and the one before stays in use.
+    authority.replace("ocsp.der", "0garbage");
+    let refused = gate.run(&["reload"]);
+    assert_eq!(refused.code, 65, "{refused:?}");
+    assert!(refused.stderr.contains("ocsp.der is no OCSP answer in DER form"), "{refused:?}");
+    let said = s_client(&gate, &authority, &["-status"]);
+    assert!(said.contains("Cert Status: good"), "{said}");
+
+    // After a renewal it speaks of another certificate.
+    authority.write_ocsp("own", "ocsp.der");
+    authority.sign("own", &["localhost"]);
+    gate.run_ok(&["reload"]);
+    let said = s_client(&gate, &authority, &["-status"]);
+    assert!(said.contains("OCSP response: no response sent"), "{said}");
+    let checked = gate.run_ok(&["check", "-c", config.to_str().unwrap()]);
+    assert!(checked.contains("ocsp.der does not speak of it, and is not shown"), "{checked}");
 }
 
 #[test]

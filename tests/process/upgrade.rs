@@ -1,7 +1,7 @@
 //! A new binary takes over while clients are served, and one that cannot leaves everything as it was.
 
 use std::{
-    fs,
+    fs, io,
     net::TcpListener,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -263,6 +263,29 @@ fn a_binary_that_does_not_run_leaves_the_old_one_serving() {
 }
 
 #[test]
+fn a_successor_that_talks_without_end_takes_neither_memory_nor_its_last_lines() {
+    /// The old process needs some 30 MB by itself, unoptimised.
+    const MOST_MEMORY: u64 = 100 << 20;
+    let upstream = Lean::saying("blue");
+    let (gate, binary) = start_copy(&Setup::to(upstream.address));
+    let mut line = Line::of(gate);
+    replace_by_script(
+        &binary,
+        "head -c 200000000 /dev/zero | tr '\\0' x >&2\n\
+         printf '\\nno text \\377 \\033[31m\\nthe end of it\\n' >&2\nsleep 5 &\nexit 3",
+    );
+    line.gate.signal("USR2");
+    let why = line.await_failure();
+    assert!(why.contains("exit status: 3"), "{why}");
+    assert!(why.ends_with("| no text \u{fffd} \\u001b[31m | the end of it"), "{why}");
+    assert!(why.len() < 1_000, "{} bytes: {why}", why.len());
+    let memory = line.gate.memory("VmHWM");
+    assert!(memory < MOST_MEMORY, "{memory} bytes");
+    let log = line.gate.log();
+    assert!(log.contains("the end of it") && log.len() < 100_000, "{} bytes of log", log.len());
+}
+
+#[test]
 fn a_configuration_that_is_refused_leaves_the_old_one_serving() {
     let upstream = Lean::saying("blue");
     let mut line = Line::of(Gate::start(&Setup::to(upstream.address)));
@@ -272,6 +295,32 @@ fn a_configuration_that_is_refused_leaves_the_old_one_serving() {
     let why = line.await_failure();
     assert!(why.contains("bund") && why.contains("78"), "{why}");
     load.finish();
+}
+
+#[test]
+fn a_successor_that_talks_into_a_log_that_nobody_reads_holds_up_nothing() {
+    let upstream = Upstream::saying("blue");
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("tidegate");
+    fs::copy(BINARY, &copy).unwrap();
+    let setup = Setup::to(upstream.address());
+    fs::write(folder.path().join("tidegate.toml"), setup.text(folder.path())).unwrap();
+    let (unread, log) = io::pipe().unwrap();
+    let gate = Gate::start_by(Command::new(&copy), folder, |command| {
+        command.stderr(log);
+    });
+    let mut line = Line::of(gate);
+    let mark = line.gate.folder().join("said");
+    // Several times what its pipe, the log's pipe and the queue between them hold.
+    let script = "i=0; while [ $i -lt 8000 ]; do i=$((i+1)); echo \"line $i of many that are of some length\" >&2; done";
+    replace_by_script(&copy, &format!("{script}; : > {}; exec sleep 1000", mark.display()));
+    line.gate.signal("USR2");
+    eventually("all has been said", || mark.exists().then_some(()));
+    assert_eq!(line.serving_now(), Some(line.serving));
+    assert!(line.gate.metric("tidegate_overflow_total", &[("queue", "log")]) > 0.0);
+    line.gate.signal("TERM");
+    assert_eq!(line.gate.wait().code(), Some(0));
+    drop(unread);
 }
 
 /// It fails after it has got the state: an address that is taken shows only when it is bound.

@@ -5,6 +5,7 @@ use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
+    process::Command,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -69,6 +70,26 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         self.replace(&format!("{name}.key"), &key.serialize_pem());
         self.replace(&format!("{name}.crt"), &certificate.pem());
+    }
+
+    /// Writes the authority's answer about the certificate `NAME.crt`: that it is good.
+    pub(crate) fn write_ocsp(&self, name: &str, file: &str) {
+        self.replace("ca.key", &self.issuer.key().serialize_pem());
+        let openssl = |arguments: &[&str]| {
+            let output =
+                Command::new("openssl").args(arguments).current_dir(self.folder()).output();
+            let output = output.expect("openssl");
+            assert!(output.status.success(), "{arguments:?}: {output:?}");
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        };
+        let certificate = format!("{name}.crt");
+        let serial = openssl(&["x509", "-in", &certificate, "-noout", "-serial"]);
+        let serial = serial.strip_prefix("serial=").expect("a number");
+        // The list that openssl's own authority keeps: valid, until, revoked, number, file, name.
+        self.replace("index", &format!("V\t20981231235959Z\t\t{serial}\tunknown\t/CN={name}\n"));
+        let issued = ["-index", "index", "-issuer", "ca.pem", "-cert", &certificate];
+        let signed = ["-CA", "ca.pem", "-rsigner", "ca.pem", "-rkey", "ca.key", "-ndays", "7"];
+        openssl(&[&["ocsp"], &issued[..], &signed, &["-respout", file]].concat());
     }
 
     /// Puts `content` in the place of a file, as a program that renews certificates does.

@@ -52,7 +52,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("reqwest", &["control"]),
     ("rusqlite", &["control"]),
     ("rustls", &["tls", "control", "proxy"]),
-    ("rustix", &["lifecycle", "control"]),
+    ("rustix", &["lifecycle", "telemetry", "control"]),
     ("rustls_platform_verifier", &["tls"]),
     ("schemars", &["config"]),
     ("sd_notify", &["lifecycle", "app"]),

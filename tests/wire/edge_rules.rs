@@ -104,6 +104,23 @@ fn a_rule_sees_the_headers_that_the_client_sent() {
 }
 
 #[test]
+fn a_rule_sees_all_lines_of_a_header() {
+    let (gate, upstream) = start(
+        r#"[route.headers]
+        response_set = { x-back = "$cookie_b" }
+        [route.headers.request_set]
+        x-read = "$cookie_a|$cookie_c|$http_x_one|$http_x_two|$http_cookie"
+        "#,
+        "",
+    );
+    let lines = "cookie: b=1\r\ncookie: a=2; c=3\r\nx-one: 1\r\nx-two: 1\r\nx-two: 2, 3\r\n";
+    let answer = get(&mut gate.client(), "/", lines);
+    let read = arrived(&upstream).headers.only("x-read").map(str::to_owned);
+    assert_eq!(read.as_deref(), Some("2|3|1|1, 2, 3|b=1; a=2; c=3"));
+    assert_eq!(answer.headers.only("x-back"), Some("1"));
+}
+
+#[test]
 fn the_version_in_a_rule_is_the_clients() {
     let (gate, upstream) =
         start("[route.headers]\nrequest_set = { x-speaks = \"$server_protocol\" }", "");

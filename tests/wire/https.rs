@@ -65,7 +65,15 @@ fn clients_in_the_clear_are_sent_to_the_same_address_with_https() {
     assert_eq!(nameless.answer().status(), 400);
     // Who came by https to a proxy in front would be sent round in circles.
     let mut behind = Client::connect(gate.addresses[2]);
-    behind.send("GET / HTTP/1.1\r\nhost: a.example\r\nx-forwarded-proto: https\r\n\r\n");
-    assert_eq!(behind.answer().status(), 200);
-    assert_eq!(upstream.log().requests.len(), 1);
+    let told = [
+        "x-forwarded-proto: https",
+        "x-forwarded-proto: HTTPS",
+        "x-forwarded-proto: https,http",
+        "forwarded: for=192.0.2.1;proto=https",
+    ];
+    for line in told {
+        behind.send(format!("GET / HTTP/1.1\r\nhost: a.example\r\n{line}\r\n\r\n"));
+        assert_eq!(behind.answer().status(), 200, "{line}");
+    }
+    assert_eq!(upstream.log().requests.len(), told.len());
 }

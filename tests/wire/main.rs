@@ -13,6 +13,7 @@ mod support;
 
 mod access_log;
 mod answers;
+mod believed;
 mod blame;
 mod comparison;
 mod compress;

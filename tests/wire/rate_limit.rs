@@ -67,6 +67,8 @@ fn a_header_or_the_route_may_be_what_counts() {
     assert_eq!(statuses(&gate, "x-key: b\r\n", 1), [200]);
     // Those without one share one limit.
     assert_eq!(statuses(&gate, "", 3), [200, 200, 429]);
+    // Nor has one of his own who sends more than one: whichever it was, one more would make him somebody else.
+    assert_eq!(statuses(&gate, "x-key: c\r\nx-key: a\r\n", 1), [429]);
     let (gate, _upstream) = start("burst = 2\nper = \"route\"");
     assert_eq!(statuses(&gate, "x-forwarded-for: 203.0.113.1\r\n", 1), [200]);
     assert_eq!(statuses(&gate, "x-forwarded-for: 203.0.113.2\r\n", 2), [200, 429]);

@@ -173,9 +173,24 @@ fn a_request_of_many_small_writes_is_one_request() {
 fn trailers_cannot_frame_or_route() {
     let upstream = Upstream::saying("blue");
     let gate = Gate::start(&Setup::to(upstream.address()));
-    for forbidden in
-        ["content-length: 99", "transfer-encoding: gzip", "host: other", "x-request-id: 1"]
-    {
+    for forbidden in [
+        "content-length: 99",
+        "transfer-encoding: gzip",
+        "host: other",
+        "x-request-id: 1",
+        "x-tidegate-bucket: 1",
+        "x-tidegate-mirror: 1",
+        "x-forwarded-for: 192.0.2.1",
+        "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "tracestate: a=b",
+        "forwarded: for=192.0.2.1",
+        "authorization: Basic YTpi",
+        "proxy-authorization: Basic YTpi",
+        "cookie: a=b",
+        "set-cookie: a=b",
+        "max-forwards: 0",
+        "expect: 100-continue",
+    ] {
         let name = forbidden.split(':').next().unwrap();
         let mut client = gate.client();
         client.send(format!(

@@ -291,7 +291,11 @@ fn what_traces_cannot_be_is_said_without_telling_secrets() {
     let named = of("resource = { \"service.name\" = \"x\" }");
     assert!(named.contains("service_name"), "{named}");
     assert!(of("resource = { \"a b\" = \"x\" }").contains("name of an attribute"));
-    assert!(of("sample = \"101%\"").contains("traces.sample"));
+    let share = of("sample = \"101%\"");
+    assert!(
+        share.contains("traces.sample: a share of 101 % is not between 0 and 100 %"),
+        "{share}"
+    );
     assert!(refused("[traces]\nsample = \"1%\"").contains("endpoint"));
     assert!(refused("[traces]\nendpoint = \"collector:4318\"").contains("http://"));
 }

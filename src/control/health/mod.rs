@@ -137,8 +137,13 @@ async fn watch(watched: Watched, outbound: Outbound, events: EventSink) {
             probe::probe(check, endpoint, how, &outbound).await
         };
         let first = availability.health().is_none();
-        if let Some(healthy) = streak.take(result.is_ok(), healthy_after, unhealthy_after) {
-            take(&watched, healthy, &result.unwrap_or_else(|why| why), first, &events);
+        match (streak.take(result.is_ok(), healthy_after, unhealthy_after), result) {
+            (Some(healthy), Ok(why) | Err(why)) => take(&watched, healthy, &why, first, &events),
+            // Still ill, perhaps of something else.
+            (None, Err(why)) if availability.is_unhealthy() => {
+                availability.set_health(Some(Health { healthy: false, why }));
+            }
+            (None, _) => {}
         }
         // So that the checks of many endpoints, and of many proxies, do not come all at once.
         let next = interval.mul_f64(0.9 + 0.2 * fastrand::f64());

@@ -5,7 +5,7 @@ use std::slice::from_ref;
 use futures_util::{FutureExt as _, future::select_ok};
 use reqwest::{
     Method,
-    header::{HOST, HeaderMap, HeaderValue},
+    header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING},
 };
 
 use super::grpc;
@@ -13,7 +13,7 @@ use crate::{
     config::model::{BackendProtocol, HealthCheck, Probe, StatusSet},
     control::{
         Outbound,
-        outbound::{Outgoing, Place, ask_among, connect},
+        outbound::{Answer, Outgoing, Place, ask_among, connect},
     },
     routing::{Endpoint, Peer},
     tls::ClientTls,
@@ -73,7 +73,7 @@ async fn look(
                 }
             };
             let answer = answer.map_err(|error| error.to_string())?;
-            weigh(answer.status, path, expect_status)
+            weigh(&answer, path, expect_status)
         }
         Probe::Grpc { service, host } => {
             let host = host_of(host.as_deref(), place)?;
@@ -92,7 +92,36 @@ fn host_of(wanted: Option<&str>, place: Place<'_>) -> Result<HeaderValue, String
     HeaderValue::from_str(host).map_err(|error| error.to_string())
 }
 
-fn weigh(status: u16, path: &str, expected: &StatusSet) -> Result<String, String> {
-    let said = format!("GET {path} gives {status}");
-    if expected.contains(status) { Ok(said) } else { Err(format!("{said}, not {expected}")) }
+fn weigh(answer: &Answer, path: &str, expected: &StatusSet) -> Result<String, String> {
+    let said = format!("GET {path} gives {}", answer.status);
+    if !expected.contains(answer.status) {
+        return Err(format!("{said}, not {expected}"));
+    }
+    match unfit(answer) {
+        Some(why) => Err(format!("{said} with {why}: clients would get 502")),
+        None => Ok(said),
+    }
+}
+
+/// Why the data plane would not pass the answer on, as far as the library tells: it reads more than can be read in one way.
+fn unfit(answer: &Answer) -> Option<&'static str> {
+    const LONGEST: usize = 18;
+    if answer.status < 200 {
+        return Some("a change of protocols that nobody asked for");
+    }
+    let lengths = answer.headers.get_all(CONTENT_LENGTH);
+    let codings = answer.headers.get_all(TRANSFER_ENCODING);
+    let is_plain = |length: &HeaderValue| {
+        let digits = length.as_bytes();
+        (1..=LONGEST).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit)
+    };
+    if lengths.iter().chain(&codings).nth(1).is_some() {
+        Some("more than one of content-length and transfer-encoding")
+    } else if !lengths.iter().all(is_plain) {
+        Some("a content-length that is no number")
+    } else if !codings.iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        Some("a transfer-encoding other than chunked")
+    } else {
+        None
+    }
 }

@@ -68,6 +68,72 @@ async fn an_endpoint_goes_after_bad_answers_and_comes_back_slowly_after_good_one
 }
 
 #[tokio::test]
+async fn the_reason_is_that_of_the_last_bad_answer_and_told_once() {
+    let answers = [503, 503, 200, 404].map(|status| answer(status, "", ""));
+    let (address, _requests) = server(answers.to_vec()).await;
+    let (checks, mut inbox) = checks();
+    let running = checks.run(watched(address, http()));
+    let event = inbox.recv().await.unwrap();
+    assert!(event.message.ends_with("gives 503, not 200-399"), "{}", event.message);
+    let availability = running.watched.endpoint.availability();
+    let last = async {
+        while !availability.health().unwrap().why.contains("gives 404") {
+            tokio::time::sleep(SOON).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), last).await.unwrap();
+    assert!(availability.is_unhealthy(), "one good answer among them is not enough");
+    assert!(inbox.try_recv().is_err(), "the verdict is the same");
+}
+
+#[tokio::test]
+async fn an_answer_that_clients_would_not_get_is_a_bad_one() {
+    let head = |lines: &str| format!("HTTP/1.1 200 OK\r\nconnection: close\r\n{lines}\r\n");
+    let chunked = |lines: &str| format!("{}0\r\n\r\n", head(lines));
+    let twice = "more than one of content-length and transfer-encoding";
+    for (answer, told) in [
+        (chunked("content-length: 0\r\ntransfer-encoding: chunked\r\n"), Some(twice)),
+        (head("content-length: 0\r\ncontent-length: 0\r\n"), Some(twice)),
+        (head("content-length: 0\r\ncontent-length: 1\r\n"), Some("content-length")),
+        (head("content-length: 0, 0\r\n"), Some("a content-length that is no number")),
+        (head("content-length: +0\r\n"), Some("content-length")),
+        (head("transfer-encoding: gzip\r\n"), Some("a transfer-encoding other than chunked")),
+        (chunked("transfer-encoding: gzip, chunked\r\n"), Some("other than chunked")),
+        (chunked("transfer-encoding: Chunked\r\n"), None),
+        (head("content-length: 0\r\n"), None),
+        (head(""), None),
+    ] {
+        let (address, _requests) = server(vec![answer.clone()]).await;
+        let asked = watched(address, http());
+        let outbound = Outbound::default();
+        let how = (BackendProtocol::Http1, None);
+        let said = probe::probe(&asked.check, &asked.endpoint, how, &outbound).await;
+        match told {
+            None => assert_eq!(said.unwrap(), "GET /health?deep=1 gives 200", "{answer:?}"),
+            Some(told) => {
+                let said = said.expect_err(&answer).to_lowercase();
+                assert!(said.contains(told), "{answer:?}: {said}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_protocols_is_no_answer_to_a_check() {
+    let switched = "HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+    let (address, _requests) = server(vec![switched.to_owned()]).await;
+    let mut asked = watched(address, http());
+    let all = StatusSet::parse("100-599").unwrap();
+    let (path, host) = ("/".into(), None);
+    asked.check.probe = Probe::Http { path, host, expect_status: all };
+    let how = (BackendProtocol::Http1, None);
+    let said = probe::probe(&asked.check, &asked.endpoint, how, &Outbound::default()).await;
+    let told =
+        "GET / gives 101 with a change of protocols that nobody asked for: clients would get 502";
+    assert_eq!(said.unwrap_err(), told);
+}
+
+#[tokio::test]
 async fn an_endpoint_that_is_dead_from_the_beginning_is_known_at_once() {
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let (checks, mut inbox) = checks();

@@ -10,6 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::OFlags;
+
 use super::database::DatabaseError;
 use crate::lifecycle::clock;
 
@@ -66,7 +68,9 @@ impl Place {
             fs::create_dir_all(parent).map_err(unavailable)?;
         }
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600);
+        // A pipe would be waited for: that is no place for a lock either.
+        let at_once = OFlags::NONBLOCK.bits().cast_signed();
+        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(at_once);
         let lock = options.open(&path).map_err(unavailable)?;
         match lock.try_lock() {
             Ok(()) => {
@@ -194,6 +198,15 @@ mod tests {
         assert!(why.contains(&whose), "the file is missing, so its folder counts: {why}");
         fs::write(&path, "").unwrap();
         assert!(reason(&path, &denied).contains("state.db belongs to user"));
+    }
+
+    #[test]
+    fn a_pipe_is_no_lock_and_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let made = std::process::Command::new("mkfifo").arg(beside(&path, ".lock")).status();
+        assert!(made.unwrap().success());
+        assert!(matches!(Place::new(path).take(), Err(LockError::Unavailable(_))));
     }
 
     #[test]

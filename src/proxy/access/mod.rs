@@ -25,7 +25,7 @@ pub(super) use self::escape::{json as escape_json, text as escape_text};
 pub(super) use self::text::Calendar;
 use super::{
     downstream::Downstream,
-    headers::RequestId,
+    headers::{RequestId, joined},
     trace::{Ended, Trace},
     variables::{Noted, View},
 };
@@ -171,9 +171,9 @@ impl Entry {
         answer.clear();
         for variable in template.variables() {
             if let Variable::AnswerHeader(name) = variable
-                && let Some(value) = headers.get(name)
+                && let Some(value) = joined(headers, name)
             {
-                answer.push((name.clone(), value.clone()));
+                answer.push((name.clone(), value));
             }
         }
     }

@@ -149,7 +149,7 @@ impl Streaming {
             self.downstream.expect_within(now, self.idle);
         }
         Ok(match frame.into_trailers() {
-            Ok(trailers) => Frame::trailers(headers::clean_trailers(trailers)),
+            Ok(trailers) => Frame::trailers(headers::clean_request_trailers(trailers)),
             Err(data) => data,
         })
     }

@@ -1,7 +1,7 @@
 //! Answers made smaller as they come.
 //!
 //! What the endpoint sends is fed to the encoder; when the endpoint pauses, what the encoder holds back goes out, so that a
-//! stream of events is never stuck. Windows are small: a stream costs some hundred kibibytes, whatever its length.
+//! stream of events is never stuck. Windows are small, so that an answer costs what [`cost`] says, whatever its length.
 
 use std::{
     io::{self, Write},
@@ -14,7 +14,8 @@ use flate2::write::GzEncoder;
 use http::HeaderMap;
 use hyper::body::Frame;
 
-use crate::config::model::Algorithm;
+use super::suit;
+use crate::{config::model::Algorithm, proxy::room::Room};
 
 /// Bytes that are encoded in one go.
 const STEP: usize = 16 * 1024;
@@ -23,6 +24,34 @@ const STEP: usize = 16 * 1024;
 const MOST_SILENT: usize = 256 * 1024;
 /// Logarithm of the windows of zstd and brotli: 128 KiB.
 const WINDOW: u32 = 17;
+/// The same for a stream of events: 16 KiB hold many of them, and there are many streams, which run for hours.
+const EVENT_WINDOW: u32 = 14;
+
+/// Bytes that the encoders of one worker may hold together. Beyond it answers go out as they are, so that clients who only
+/// listen, or take their answers slowly, cost no more than that. It is enough for 97 documents (brotli) to 744 (gzip) at once,
+/// each of which takes a worker some milliseconds, and for 431 (brotli) to 1170 (zstd) streams of events.
+pub(in crate::proxy) const MOST_BYTES: usize = 256 * 1024 * 1024;
+
+/// How a body comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum Flow {
+    /// In one go, most likely.
+    Document,
+    /// Bit by bit, for as long as somebody listens.
+    Events,
+}
+
+/// Bytes that an encoder holds once it has seen more than its window, by what was measured of a hundred at once.
+pub(in crate::proxy) const fn cost(algorithm: Algorithm, flow: Flow) -> usize {
+    let kib = match (algorithm, flow) {
+        (Algorithm::Zstd, Flow::Document) => 1_440,
+        (Algorithm::Zstd, Flow::Events) => 224,
+        (Algorithm::Brotli, Flow::Document) => 2_688,
+        (Algorithm::Brotli, Flow::Events) => 608,
+        (Algorithm::Gzip, Flow::Document | Flow::Events) => 352,
+    };
+    kib * 1024
+}
 
 /// An encoder on its way through one body.
 pub(in crate::proxy) struct Encoder {
@@ -35,6 +64,8 @@ pub(in crate::proxy) struct Encoder {
     silent: usize,
     /// There is no more input to come.
     last: Option<Option<HeaderMap>>,
+    /// What it takes of the worker's memory.
+    _room: Room,
 }
 
 enum Coding {
@@ -59,33 +90,44 @@ enum Given {
 }
 
 impl Encoder {
+    /// An encoder that holds `room` for as long as it is there.
+    ///
     /// # Errors
     /// Out of memory.
-    pub(in crate::proxy) fn new(algorithm: Algorithm) -> io::Result<Self> {
+    pub(in crate::proxy) fn new(algorithm: Algorithm, flow: Flow, room: Room) -> io::Result<Self> {
         // Levels that cost little more than the copying: a proxy has many answers and one processor for each worker.
         let coding = match algorithm {
             Algorithm::Zstd => {
-                let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3)?;
-                encoder.window_log(WINDOW)?;
+                let (level, window) = match flow {
+                    Flow::Document => (3, WINDOW),
+                    Flow::Events => (1, EVENT_WINDOW),
+                };
+                let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), level)?;
+                encoder.window_log(window)?;
                 Coding::Zstd(encoder)
             }
             Algorithm::Brotli => {
-                let writer = brotli::CompressorWriter::new(Vec::new(), 4096, 4, WINDOW);
+                let (level, window) = match flow {
+                    Flow::Document => (4, WINDOW),
+                    Flow::Events => (2, EVENT_WINDOW),
+                };
+                let writer = brotli::CompressorWriter::new(Vec::new(), 4096, level, window);
                 Coding::Brotli(Box::new(writer))
             }
             Algorithm::Gzip => {
                 Coding::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::new(5)))
             }
         };
-        Ok(Self { coding, input: Bytes::new(), holds: false, silent: 0, last: None })
+        Ok(Self { coding, input: Bytes::new(), holds: false, silent: 0, last: None, _room: room })
     }
 
     fn feed(&mut self, input: Bytes) {
         self.input = input;
     }
 
-    /// No more input comes; trailers may follow.
-    fn finish(&mut self, trailers: Option<HeaderMap>) {
+    /// No more input comes; trailers may follow, without those that speak of the bytes as they were.
+    fn finish(&mut self, mut trailers: Option<HeaderMap>) {
+        trailers.iter_mut().for_each(suit::remove_digests);
         self.last = Some(trailers);
     }
 
@@ -200,8 +242,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::proxy::room::Store;
 
     const ALL: [Algorithm; 3] = [Algorithm::Zstd, Algorithm::Brotli, Algorithm::Gzip];
+
+    fn encoder(algorithm: Algorithm) -> Encoder {
+        of(algorithm, Flow::Document)
+    }
+
+    fn of(algorithm: Algorithm, flow: Flow) -> Encoder {
+        Encoder::new(algorithm, flow, Store::new(0).room()).unwrap()
+    }
 
     fn decoded(algorithm: Algorithm, encoded: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
@@ -231,8 +282,9 @@ mod tests {
 
     #[test]
     fn what_was_fed_before_a_pause_can_be_read_then() {
-        for algorithm in ALL {
-            let mut encoder = Encoder::new(algorithm).unwrap();
+        let each = |algorithm| [(algorithm, Flow::Events), (algorithm, Flow::Document)];
+        for (algorithm, flow) in ALL.into_iter().flat_map(each) {
+            let mut encoder = of(algorithm, flow);
             let mut out = Vec::new();
             for part in ["data: one\n\n", "data: two\n\n"] {
                 let before = decoded(algorithm, &out).len();
@@ -248,7 +300,7 @@ mod tests {
     #[test]
     fn what_shrinks_to_nothing_is_no_silence() {
         for algorithm in ALL {
-            let mut encoder = Encoder::new(algorithm).unwrap();
+            let mut encoder = encoder(algorithm);
             let (mut taken, mut longest) = (0, 0);
             for _ in 0..64 {
                 encoder.feed(Bytes::from(vec![0; 64 * 1024]));
@@ -263,8 +315,27 @@ mod tests {
     }
 
     #[test]
+    fn streams_of_events_have_small_windows() {
+        let begin = |algorithm, flow| {
+            let (mut encoder, mut out) = (of(algorithm, flow), Vec::new());
+            encoder.feed(Bytes::from("data: 1\n\n"));
+            drain(&mut encoder, &mut out);
+            out.extend(encoder.flush().unwrap().unwrap());
+            out
+        };
+        // RFC 8878 §3.1.1.1.2: the logarithm less ten, above three bits of a fraction.
+        let zstd = |flow| u32::from(begin(Algorithm::Zstd, flow)[5]);
+        assert_eq!(zstd(Flow::Document), (WINDOW - 10) << 3);
+        assert_eq!(zstd(Flow::Events), (EVENT_WINDOW - 10) << 3);
+        // RFC 7932 §9.1: 17 and 14, in seven bits.
+        let brotli = |flow| begin(Algorithm::Brotli, flow)[0] & 0x7f;
+        assert_eq!(brotli(Flow::Document), 0b000_0001);
+        assert_eq!(brotli(Flow::Events), 0b110_0001);
+    }
+
+    #[test]
     fn trailers_come_last() {
-        let mut encoder = Encoder::new(Algorithm::Gzip).unwrap();
+        let mut encoder = encoder(Algorithm::Gzip);
         encoder.feed(Bytes::from("x"));
         encoder.finish(Some(HeaderMap::new()));
         assert!(!encoder.has_ended());
@@ -282,7 +353,9 @@ mod tests {
             pauses: bool,
         ) {
             for algorithm in ALL {
-                let (mut encoder, mut out) = (Encoder::new(algorithm).unwrap(), Vec::new());
+                // Small windows, of which there are many in one body.
+                let flow = if pauses { Flow::Events } else { Flow::Document };
+                let (mut encoder, mut out) = (of(algorithm, flow), Vec::new());
                 for part in &parts {
                     encoder.feed(Bytes::from(part.clone()));
                     drain(&mut encoder, &mut out);

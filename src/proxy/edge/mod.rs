@@ -10,11 +10,15 @@ mod suit;
 
 use std::net::IpAddr;
 
-use http::{Response, header::ACCEPT_ENCODING, request, response};
+use http::{Method, Response, header::ACCEPT_ENCODING, request, response};
 
-pub(super) use self::rules::{answer_headers, forward};
 #[cfg(fuzzing)]
 pub(super) use self::{accept::choose as choose_coding, address::escape as escape_address};
+use self::{encode::Encoder, suit::Fit};
+pub(super) use self::{
+    encode::MOST_BYTES as MOST_ENCODER_BYTES,
+    rules::{answer_headers, forward},
+};
 use super::{
     body::ResponseBody,
     context::{Choice, RequestContext},
@@ -48,6 +52,7 @@ pub(super) fn meet(
     if let Some(compress) = &edge.compress {
         let lines = parts.headers.get_all(ACCEPT_ENCODING);
         context.accepts = accept::choose(lines.iter().map(|v| v.as_bytes()), &compress.algorithms);
+        context.has_weak = context.accepts.is_some() && suit::names_weak(&parts.headers);
     }
     let Some(redirect) = &edge.redirect else { return Ok(None) };
     let location = address::fill(context, rule.name.as_str(), edge, &redirect.to, parts)?;
@@ -67,8 +72,13 @@ fn limit(
     let taken = match limiter.per() {
         LimitKey::Route => limiter.take(b"", context.begun),
         LimitKey::Header(name) => {
-            let value = parts.headers.get(name).map_or(b"".as_slice(), |value| value.as_bytes());
-            limiter.take(value, context.begun)
+            let mut lines = parts.headers.get_all(name).iter();
+            // Of several, an endpoint may go by any: whoever adds one must not be somebody else by it.
+            let key = match (lines.next(), lines.next()) {
+                (Some(only), None) => only.as_bytes(),
+                _ => b"",
+            };
+            limiter.take(key, context.begun)
         }
         LimitKey::Client => match context.client.to_canonical() {
             IpAddr::V4(address) => limiter.take(&address.octets(), context.begun),
@@ -115,18 +125,26 @@ fn compress(
     edge: &Edge,
 ) {
     let Some(compress) = &edge.compress else { return };
-    if !suit::suits(parts, body, context, compress.min_size) {
-        return;
-    }
+    let Some(fit) = suit::fit(parts, body, context, compress.min_size) else { return };
     suit::vary(&mut parts.headers);
-    if context.method == http::Method::HEAD {
-        return;
-    }
-    if let Some(algorithm) = context.accepts
-        && let Ok(encoder) = encode::Encoder::new(algorithm)
-    {
-        suit::rewrite(&mut parts.headers, algorithm);
-        body.encoder = Some(Box::new(encoder));
+    let Some(algorithm) = context.accepts else { return };
+    match fit {
+        Fit::Part => {}
+        Fit::Kept { known } if known || context.has_weak => suit::weaken(&mut parts.headers),
+        Fit::Kept { .. } => {}
+        Fit::Whole if context.method == Method::HEAD => {
+            suit::rewrite(&mut parts.headers, algorithm);
+        }
+        Fit::Whole => {
+            let flow = suit::flow(&parts.headers);
+            let mut room = context.downstream.worker.encoders().room();
+            if !room.grow(encode::cost(algorithm, flow)) {
+                context.downstream.worker.shard().overflow(Queue::Encoders);
+            } else if let Ok(encoder) = Encoder::new(algorithm, flow, room) {
+                suit::rewrite(&mut parts.headers, algorithm);
+                body.encoder = Some(Box::new(encoder));
+            }
+        }
     }
 }
 

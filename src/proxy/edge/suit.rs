@@ -1,46 +1,73 @@
 //! Which answers are made smaller, and what their heads say then.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
+    HeaderMap, HeaderValue, Method, StatusCode, Version,
     header::{
         ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
-        CONTENT_TYPE, ETAG, VARY,
+        CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
     },
     response,
 };
 use hyper::body::Body as _;
 
+use super::encode::Flow;
 use crate::{
     config::model::Algorithm,
     proxy::{body::ResponseBody, context::RequestContext},
 };
 
-/// Whether an answer is one that is made smaller for whoever accepts that.
-pub(super) fn suits(
+/// What an answer is to compression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// It is made smaller for whoever accepts that; of one to HEAD, the head.
+    Whole,
+    /// Part of one that would be (206): it goes out as it is.
+    Part,
+    /// The client has it already (304); `known` to be of a kind that becomes smaller.
+    Kept { known: bool },
+}
+
+/// What an answer is to compression; `None`: nothing.
+pub(super) fn fit(
     parts: &response::Parts,
     body: &ResponseBody,
     context: &RequestContext,
     min_size: u64,
-) -> bool {
+) -> Option<Fit> {
     let headers = &parts.headers;
-    let whole = !parts.status.is_informational()
-        && !matches!(
-            parts.status,
-            StatusCode::NO_CONTENT
-                | StatusCode::RESET_CONTENT
-                | StatusCode::PARTIAL_CONTENT
-                | StatusCode::NOT_MODIFIED
-        );
-    let length = match headers.get(CONTENT_LENGTH) {
-        // To HEAD the length of what a GET would bring.
-        Some(length) => length.to_str().ok().and_then(|length| length.parse().ok()),
-        None => body.size_hint().exact(),
-    };
-    let is_large = length.is_none_or(|length| length > 0 && length >= min_size);
-    let untouched = !headers.contains_key(CONTENT_ENCODING) && !headers.contains_key(CONTENT_RANGE);
     // Where an answer ends, an older client learns by its length or by the connection's end alone.
     let framed = context.version != Version::HTTP_10;
-    whole && is_large && untouched && framed && may_be_transformed(headers) && is_text(headers)
+    if !framed || headers.contains_key(CONTENT_ENCODING) || !may_be_transformed(headers) {
+        return None;
+    }
+    let is_text = is_text(headers);
+    match parts.status {
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT => None,
+        status if status.is_informational() => None,
+        StatusCode::PARTIAL_CONTENT => is_text.then_some(Fit::Part),
+        // It need not say of what kind it is.
+        StatusCode::NOT_MODIFIED if is_text || !headers.contains_key(CONTENT_TYPE) => {
+            Some(Fit::Kept { known: is_text })
+        }
+        StatusCode::NOT_MODIFIED => None,
+        _ => {
+            let length = match headers.get(CONTENT_LENGTH) {
+                // To HEAD the length of what a GET would bring.
+                Some(length) => length.to_str().ok().and_then(|length| length.parse().ok()),
+                None if context.method == Method::HEAD => None,
+                None => body.size_hint().exact(),
+            };
+            let is_large = length.is_none_or(|length| length > 0 && length >= min_size);
+            (is_large && is_text && !headers.contains_key(CONTENT_RANGE)).then_some(Fit::Whole)
+        }
+    }
+}
+
+/// Whether one of the tags that the client has is weak, as ours are of what was encoded.
+pub(super) fn names_weak(request: &HeaderMap) -> bool {
+    let lines = request.get_all(IF_NONE_MATCH).into_iter();
+    let mut tags = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    tags.any(|tag| tag.trim_ascii_start().starts_with(b"W/\""))
 }
 
 /// RFC 9110 §7.7: who says `no-transform` is obeyed.
@@ -78,6 +105,14 @@ fn is_text(headers: &HeaderMap) -> bool {
         || OTHERS.contains(&kind.as_str())
 }
 
+/// How the body comes.
+pub(super) fn flow(headers: &HeaderMap) -> Flow {
+    const EVENTS: &[u8] = b"text/event-stream";
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().get(..EVENTS.len()));
+    let is_stream = kind.is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS));
+    if is_stream { Flow::Events } else { Flow::Document }
+}
+
 /// Tells caches that the answer depends on what the client accepts.
 pub(super) fn vary(headers: &mut HeaderMap) {
     let lines = headers.get_all(VARY).into_iter();
@@ -91,16 +126,26 @@ pub(super) fn vary(headers: &mut HeaderMap) {
 /// Makes the head that of the encoded body.
 pub(super) fn rewrite(headers: &mut HeaderMap, algorithm: Algorithm) {
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static(algorithm.token()));
-    // What speaks of the bytes as they were.
-    let digests = ["content-digest", "content-md5", "digest"].map(HeaderName::from_static);
-    for name in [CONTENT_LENGTH, ACCEPT_RANGES].into_iter().chain(digests) {
-        headers.remove(name);
-    }
+    weaken(headers);
+}
+
+/// Takes from a head what speaks of the bytes as they were: no more than their meaning is left.
+pub(super) fn weaken(headers: &mut HeaderMap) {
+    headers.remove(CONTENT_LENGTH);
+    headers.remove(ACCEPT_RANGES);
+    remove_digests(headers);
     if let Some(tag) = headers.get(ETAG)
         && !tag.as_bytes().starts_with(b"W/")
     {
         let weak = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat());
         weak.into_iter().for_each(|weak| drop(headers.insert(ETAG, weak)));
+    }
+}
+
+/// Digests are of an encoded body (RFC 9530 §2 and §3), also where they come after it.
+pub(super) fn remove_digests(fields: &mut HeaderMap) {
+    for name in ["content-digest", "repr-digest", "content-md5", "digest"] {
+        fields.remove(name);
     }
 }
 
@@ -130,6 +175,19 @@ mod tests {
     }
 
     #[test]
+    fn a_weak_tag_is_one_that_the_client_has() {
+        let of = |tags: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(IF_NONE_MATCH, HeaderValue::from_static(tags));
+            names_weak(&headers)
+        };
+        assert!(of("W/\"a\"") && of("\"a\", W/\"b\""));
+        assert!(
+            !of("\"a\"") && !of("*") && !of("\"aW/\", \"W/\"") && !names_weak(&HeaderMap::new())
+        );
+    }
+
+    #[test]
     fn a_head_is_made_that_of_the_encoded_body() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
@@ -137,6 +195,10 @@ mod tests {
             ("content-length", "5"),
             ("accept-ranges", "bytes"),
             ("vary", "origin"),
+            ("repr-digest", "a=:Yg==:"),
+            ("content-digest", "a=:Yg==:"),
+            ("digest", "a=Yg=="),
+            ("content-md5", "Yg=="),
         ] {
             headers.insert(name, HeaderValue::from_static(value));
         }
@@ -146,7 +208,9 @@ mod tests {
         assert_eq!(headers[ETAG], "W/\"x\"");
         assert_eq!(headers[CONTENT_ENCODING], "br");
         assert_eq!(headers.get_all(VARY).iter().collect::<Vec<_>>(), ["origin", "accept-encoding"]);
-        assert!(!headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(ACCEPT_RANGES));
+        let mut left: Vec<_> = headers.keys().map(http::HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["content-encoding", "etag", "vary"]);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, No-Transform"));
         assert!(!may_be_transformed(&headers));
     }

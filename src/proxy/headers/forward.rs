@@ -7,7 +7,7 @@ use http::{
 };
 
 use super::{
-    Host, Survey, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID,
+    Host, Survey, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID, origin,
     remove_hop_by_hop, tokens,
 };
 use crate::{
@@ -134,20 +134,17 @@ fn add_forwarded(
     added: &mut Vec<u8>,
 ) {
     let own = context.downstream.address_text().as_bytes();
-    let (mut keeps_proto, mut keeps_host) = (false, false);
+    let (mut keeps_proto, mut keeps_host, mut told_host) = (false, false, None);
     if !context.seen.has(Survey::FORWARDED) {
         add_line(added, "x-forwarded-for", own);
     } else if context.is_trusted {
         keeps_proto = headers.contains_key(&X_FORWARDED_PROTO);
         keeps_host = headers.contains_key(&X_FORWARDED_HOST);
-        let mut chain = Vec::new();
-        for line in headers.get_all(&X_FORWARDED_FOR) {
-            chain.extend_from_slice(line.as_bytes());
-            chain.extend_from_slice(b", ");
+        if !keeps_host {
+            told_host = origin::told_host(headers, &context.downstream);
         }
-        chain.extend_from_slice(own);
+        add_line(added, "x-forwarded-for", &chain(headers, context, own));
         headers.remove(&X_FORWARDED_FOR);
-        add_line(added, "x-forwarded-for", &chain);
     } else {
         for name in [&FORWARDED, &X_FORWARDED_FOR, &X_FORWARDED_HOST, &X_FORWARDED_PROTO] {
             headers.remove(name);
@@ -158,12 +155,29 @@ fn add_forwarded(
         add_standard(headers, context, host, added);
     }
     if !keeps_proto {
-        let proto: &[u8] = if context.downstream.is_tls() { b"https" } else { b"http" };
+        let proto: &[u8] = if context.is_https { b"https" } else { b"http" };
         add_line(added, "x-forwarded-proto", proto);
     }
-    if !keeps_host && !host.value.is_empty() {
-        add_line(added, "x-forwarded-host", host.value.as_bytes());
+    let named = told_host.as_ref().unwrap_or(&host.value);
+    if !keeps_host && !named.is_empty() {
+        add_line(added, "x-forwarded-host", named.as_bytes());
     }
+}
+
+/// What a trusted proxy lists in `x-forwarded-for`, and the proxy's `own` address; where `forwarded` alone told of the client,
+/// that one stands for the list.
+fn chain(headers: &HeaderMap, context: &RequestContext, own: &[u8]) -> Vec<u8> {
+    let mut chain = Vec::new();
+    let mut lines = headers.get_all(&X_FORWARDED_FOR).iter().peekable();
+    if lines.peek().is_none() && context.client != context.downstream.peer.ip().to_canonical() {
+        chain.extend_from_slice(format!("{}, ", context.client).as_bytes());
+    }
+    for line in lines {
+        chain.extend_from_slice(line.as_bytes());
+        chain.extend_from_slice(b", ");
+    }
+    chain.extend_from_slice(own);
+    chain
 }
 
 /// `forwarded` (RFC 7239), continued where `x-forwarded-for` is.

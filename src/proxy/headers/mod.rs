@@ -4,24 +4,33 @@
 //! nothing that a client sends can take one of ours away (RFC 9110 §7.6.1).
 
 mod forward;
+mod forwarded;
 mod hops;
 mod host;
+mod origin;
 mod request_id;
 mod survey;
 mod target;
 mod upgrade;
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version,
-    header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE},
+    header::{
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST,
+        MAX_FORWARDS, PROXY_AUTHORIZATION, SET_COOKIE, UPGRADE,
+    },
     request, response,
 };
 use smallvec::SmallVec;
 
+#[cfg(fuzzing)]
+pub(super) use self::origin::told_client;
 pub(super) use self::{
     forward::forward,
     hops::ends_here,
     host::Host,
+    origin::Origin,
     request_id::RequestId,
     survey::Survey,
     target::check_target,
@@ -64,6 +73,21 @@ pub(super) fn is_hit(value: &HeaderValue) -> bool {
     value.as_bytes().get(..3).is_some_and(|begin| begin.eq_ignore_ascii_case(b"hit"))
 }
 
+/// All lines of a header as one (RFC 9110 §5.3; RFC 9113 §8.2.3 for cookies), as Nginx has them. Most have one, which costs
+/// nothing.
+pub(super) fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(name).iter();
+    let (first, second) = (lines.next()?, lines.next());
+    let Some(second) = second else { return Some(first.clone()) };
+    let between: &[u8] = if name == COOKIE { b"; " } else { b", " };
+    let mut whole = first.as_bytes().to_vec();
+    for line in [second].into_iter().chain(lines) {
+        whole.extend_from_slice(between);
+        whole.extend_from_slice(line.as_bytes());
+    }
+    HeaderValue::from_maybe_shared(Bytes::from(whole)).ok()
+}
+
 /// The items of a comma-separated header, over all its lines.
 fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(name).into_iter();
@@ -89,13 +113,6 @@ fn is_option(token: &[u8]) -> bool {
     [b"keep-alive".as_slice(), b"close", b"upgrade"]
         .iter()
         .any(|option| token.eq_ignore_ascii_case(option))
-}
-
-/// Whether the client's side is HTTPS: what a trusted proxy says goes before the connection itself, which is `encrypted`.
-pub(super) fn is_https(headers: &HeaderMap, seen: Survey, trusted: bool, encrypted: bool) -> bool {
-    let told = || headers.get(&X_FORWARDED_PROTO).map(|proto| proto == "https");
-    let told = if trusted && seen.has(Survey::FORWARDED) { told() } else { None };
-    told.unwrap_or(encrypted)
 }
 
 /// Turns an endpoint's answer head into the one that the client gets.
@@ -124,7 +141,7 @@ pub(super) fn answer(parts: &mut response::Parts, method: &Method) {
 /// Trailers without what must not come after a body: framing, routing, and what is hop by hop (RFC 9110 §6.5.1).
 pub(super) fn clean_trailers(mut trailers: HeaderMap) -> HeaderMap {
     remove_hop_by_hop(&mut trailers);
-    for name in [HOST, TRANSFER_ENCODING, EXPECT, http::header::SET_COOKIE] {
+    for name in [HOST, EXPECT, SET_COOKIE] {
         trailers.remove(name);
     }
     for name in [&X_FORWARDED_FOR, &X_FORWARDED_HOST, &X_FORWARDED_PROTO, &X_REQUEST_ID] {
@@ -133,9 +150,58 @@ pub(super) fn clean_trailers(mut trailers: HeaderMap) -> HeaderMap {
     trailers
 }
 
+/// The same of a request's, which some servers take for headers: nor credentials, nor what only a proxy says.
+pub(super) fn clean_request_trailers(trailers: HeaderMap) -> HeaderMap {
+    let mut trailers = clean_trailers(trailers);
+    for name in [MAX_FORWARDS, AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE] {
+        trailers.remove(name);
+    }
+    let ours = Survey::FORWARDED | Survey::TRACE | Survey::BUCKET | Survey::MIRROR;
+    let names = trailers.keys().filter(|name| Survey::bits(name) & ours != 0);
+    let doomed: SmallVec<[HeaderName; 4]> = names.cloned().collect();
+    doomed.into_iter().for_each(|name| drop(trailers.remove(name)));
+    trailers
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_has_less_to_say_in_trailers_than_an_answer() {
+        let mut trailers = HeaderMap::new();
+        for name in ["x-sum", "grpc-status", "traceparent", "authorization", "host", "set-cookie"] {
+            trailers.insert(name, HeaderValue::from_static("1"));
+        }
+        let left = |trailers: HeaderMap| {
+            let mut left: Vec<_> = trailers.keys().map(|name| name.as_str().to_owned()).collect();
+            left.sort_unstable();
+            left
+        };
+        assert_eq!(left(clean_request_trailers(trailers.clone())), ["grpc-status", "x-sum"]);
+        let answer = left(clean_trailers(trailers));
+        assert_eq!(answer, ["authorization", "grpc-status", "traceparent", "x-sum"]);
+    }
+
+    #[test]
+    fn lines_of_a_header_are_one() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("cookie", "a=1"),
+            ("x", "1"),
+            ("cookie", "b=2; c=3"),
+            ("x", ""),
+            ("x", "2"),
+            ("y", "3"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let one = |name: &'static str| joined(&headers, &HeaderName::from_static(name));
+        assert_eq!(one("cookie").unwrap(), "a=1; b=2; c=3");
+        assert_eq!(one("x").unwrap(), "1, , 2");
+        assert_eq!(one("y").unwrap(), "3");
+        assert_eq!(one("z"), None);
+    }
 
     #[test]
     fn what_connection_names_is_removed_with_it() {

@@ -2,14 +2,21 @@
 
 use std::{cell::Cell, rc::Rc};
 
+use crate::proxy::room::{Room, Store};
+
 /// Bytes of bodies and answers that all copies of a worker may hold together.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 /// The copies of one worker.
-#[derive(Default)]
 pub(in crate::proxy) struct Desk {
     under_way: Cell<u32>,
-    held: Cell<usize>,
+    held: Rc<Store>,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self { under_way: Cell::default(), held: Store::new(MOST_BYTES) }
+    }
 }
 
 impl Desk {
@@ -23,8 +30,8 @@ impl Desk {
     }
 
     /// Room for bytes; none yet.
-    pub(super) fn room(self: &Rc<Self>) -> Room {
-        Room { desk: self.clone(), bytes: 0 }
+    pub(super) fn room(&self) -> Room {
+        self.held.room()
     }
 }
 
@@ -37,59 +44,18 @@ impl Drop for Seat {
     }
 }
 
-/// Bytes that a copy holds; gives them back when dropped.
-pub(super) struct Room {
-    desk: Rc<Desk>,
-    bytes: usize,
-}
-
-impl Room {
-    /// Takes room for `more`; false if there is none.
-    #[must_use]
-    pub(super) fn grow(&mut self, more: usize) -> bool {
-        let held = self.desk.held.get() + more;
-        let fits = held <= MOST_BYTES;
-        if fits {
-            self.desk.held.set(held);
-            self.bytes += more;
-        }
-        fits
-    }
-
-    #[cfg(test)]
-    pub(super) const fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Gives back the room of `less`, which was taken.
-    pub(super) fn shrink(&mut self, less: usize) {
-        self.bytes -= less;
-        self.desk.held.set(self.desk.held.get() - less);
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.shrink(self.bytes);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn seats_and_room_are_bounded_and_come_back() {
+    fn seats_are_bounded_and_come_back_and_room_is_of_one_store() {
         let desk = Rc::<Desk>::default();
         let seats: Vec<_> = (0..3).map_while(|_| desk.seat(2)).collect();
         assert_eq!(seats.len(), 2);
         drop(seats);
         assert!(desk.seat(1).is_some());
         let (mut one, mut other) = (desk.room(), desk.room());
-        assert!(one.grow(MOST_BYTES - 1) && other.grow(1) && !other.grow(1));
-        one.shrink(1);
-        assert!(other.grow(1));
-        drop(one);
-        assert!(other.grow(MOST_BYTES - 2));
+        assert!(one.grow(MOST_BYTES) && !other.grow(1));
     }
 }

@@ -14,10 +14,9 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::desk::Room;
 use crate::{
     domain::{ErrorReason, MirrorOutcome},
-    proxy::{error::ProxyError, headers},
+    proxy::{error::ProxyError, headers, room::Room},
 };
 
 /// Bytes that one copy may lag behind.
@@ -122,7 +121,7 @@ impl Tee {
         if let Some(data) = frame.data_ref() {
             self.0.take_in(data);
         } else if let Some(trailers) = frame.trailers_ref() {
-            *self.0.trailers.borrow_mut() = Some(headers::clean_trailers(trailers.clone()));
+            *self.0.trailers.borrow_mut() = Some(headers::clean_request_trailers(trailers.clone()));
             self.0.end(State::Complete);
         }
     }
@@ -218,7 +217,7 @@ mod tests {
     use super::{super::desk::Desk, *};
 
     fn pipe(max_bytes: u64) -> (Tee, CopiedBody) {
-        let pipe = Pipe::new(max_bytes, Rc::<Desk>::default().room());
+        let pipe = Pipe::new(max_bytes, Desk::default().room());
         (Tee::new(pipe.clone()), CopiedBody::new(pipe, None))
     }
 

@@ -17,11 +17,12 @@ use http::{
 use hyper::body::Frame;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use super::{desk::Room, unpack};
+use super::unpack;
 use crate::{
     config::model::Algorithm,
     decision::difference::{Answer, Body, Json},
     domain::MirrorDepth,
+    proxy::room::Room,
 };
 
 /// Bytes of JSON that are kept of an answer.
@@ -241,7 +242,7 @@ mod tests {
     }
 
     fn taker(lines: &[(&'static str, &'static str)]) -> Taker {
-        Taker::new(MirrorDepth::Body, &parts(lines), Rc::<Desk>::default().room())
+        Taker::new(MirrorDepth::Body, &parts(lines), Desk::default().room())
     }
 
     #[test]
