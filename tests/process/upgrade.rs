@@ -129,7 +129,7 @@ fn ten_upgrades_in_a_row_under_load_fail_no_request() {
     assert!(load.finish() > 0);
     let http2 = http2.finish();
     // Each process sends away whoever is connected to it.
-    assert!(http2.answered > 1000 && http2.sent_away >= UPGRADES as u64, "{http2:?}");
+    assert!(http2.answered > 200 && http2.sent_away >= UPGRADES as u64, "{http2:?}");
     assert_eq!(socket.ask("two"), "echo two", "its process drains, and is not over");
     assert_eq!(stream.ask("two"), "echo two", "the same over a stream");
     assert!(line.gate.is_running());
