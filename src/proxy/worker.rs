@@ -316,12 +316,14 @@ impl Ending {
     }
 
     fn obey(&mut self, order: Option<&Order>) {
-        self.deadline = match order {
+        let now = clock::now();
+        let deadline = match order {
             Some(Order::Drain { deadline, .. }) => self.deadline.min(*deadline),
             Some(Order::Listen { .. } | Order::Adjust { .. } | Order::Unlisten { .. }) => return,
             // Nobody is left to give orders: the process is ending.
-            None => clock::now(),
+            None => now,
         };
+        *self = Self::new(now, deadline);
     }
 }
 

@@ -37,6 +37,7 @@ const HEADS: &[(&str, Fields)] = &[
     ("a late pseudo-header", &[METHOD, SCHEME, PATH, (b"a", b"1"), AUTHORITY]),
     ("an empty path", &[METHOD, SCHEME, (b":path", b""), AUTHORITY]),
     ("a path without a slash", &[METHOD, SCHEME, (b":path", b"bad"), AUTHORITY]),
+    ("a query without a path", &[METHOD, SCHEME, (b":path", b"?x"), AUTHORITY]),
     ("an asterisk without OPTIONS", &[METHOD, SCHEME, (b":path", b"*"), AUTHORITY]),
     ("a whole URL for a path", &[METHOD, SCHEME, (b":path", b"http://x/"), AUTHORITY]),
     ("a space in the path", &[METHOD, SCHEME, (b":path", b"/a HTTP/1.1"), AUTHORITY]),

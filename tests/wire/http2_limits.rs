@@ -1,5 +1,7 @@
 //! What a client of HTTP/2 may do without asking for anything, and what ends its connection.
 
+use std::time::Duration;
+
 use crate::support::{
     eventually,
     frames::{
@@ -193,6 +195,29 @@ fn a_drain_says_goodbye_at_once_and_finishes_what_runs() {
     sender.send(()).unwrap();
     assert_eq!(client.end_of(1), StreamEnd::Answered(200, b"done".into()));
     assert_eq!(client.end(), Some(0));
+    assert_eq!(gate.wait().code(), Some(0));
+}
+
+#[test]
+fn a_drain_waits_for_the_end_of_an_answer_that_its_client_takes_by_and_by() {
+    const LENGTH: usize = 100_000;
+    let upstream = Upstream::answering(|_| ok(&"x".repeat(LENGTH)));
+    let mut gate = Gate::start(&Setup::to(upstream.address()));
+    let mut client = connect_without_room(&gate);
+    // Of the connection there is room for all.
+    client.send(&frame(WINDOW_UPDATE, 0, 0, &1_000_000_u32.to_be_bytes()));
+    client.send_get(1, "/");
+    client.until("the head", |frame| frame.kind == HEADERS);
+    gate.signal("TERM");
+    client.until("goodbye", |frame| frame.kind == GOAWAY);
+    let mut taken = 0;
+    while taken < LENGTH {
+        // As a slow reader does: what is measured is that nobody loses patience with it meanwhile.
+        std::thread::sleep(Duration::from_millis(400));
+        client.send(&frame(WINDOW_UPDATE, 0, 1, &8_000_u32.to_be_bytes()));
+        let data = client.until("a part", |frame| frame.kind == DATA);
+        taken += data.payload.len();
+    }
     assert_eq!(gate.wait().code(), Some(0));
 }
 

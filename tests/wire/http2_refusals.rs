@@ -9,7 +9,7 @@ use crate::{
     http2_upstream::{POST, Script, answer, answer_all, endpoint, request},
     support::{
         eventually,
-        frames::{ACK, Frames, HEADERS, PING, RST_STREAM, SETTINGS, frame},
+        frames::{ACK, Frame, Frames, HEADERS, RST_STREAM, SETTINGS, frame},
         gate::Gate,
         setup::{NONE, Setup},
     },
@@ -132,7 +132,7 @@ fn connections_that_are_kept_have_a_bound() {
     eventually("the others close", || (ENDED.load(Relaxed) == REQUESTS - KEPT).then_some(()));
 }
 
-/// The second of two at once would be refused, and the endpoint's word about it may come after both.
+/// The second of two at once would be refused, or wait behind the first; and the word about it may come after both.
 #[test]
 fn no_request_goes_before_its_endpoint_has_said_how_many_it_takes() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -141,14 +141,40 @@ fn no_request_goes_before_its_endpoint_has_said_how_many_it_takes() {
     for client in &mut clients {
         client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     }
-    let (stream, _) = listener.accept().unwrap();
-    let mut frames = Frames::accept(stream).unwrap();
-    frames.send(&frame(PING, 0, 0, &[1; 8]));
-    frames.until("an echo", |frame| frame.kind == PING && frame.flags & ACK != 0);
-    assert!(!frames.seen.iter().any(|frame| frame.kind == HEADERS), "{:?}", frames.seen);
-    frames.send(&frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 1]));
-    std::thread::spawn(move || answer_all(0, &mut frames));
+    // None is answered before all are there, each on a connection of its own.
+    let mut connections: Vec<_> = (0..clients.len())
+        .map(|_| {
+            let mut frames = Frames::accept(listener.accept().unwrap().0).unwrap();
+            frames.send(&frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 1]));
+            let begun = frames.until("a request", |frame| frame.kind == HEADERS);
+            let at = |fits: &dyn Fn(&Frame) -> bool| frames.seen.iter().position(fits).unwrap();
+            let agreed = at(&|frame| frame.kind == SETTINGS && frame.flags & ACK != 0);
+            assert!(agreed < at(&|frame| frame.kind == HEADERS), "{:?}", frames.seen);
+            (frames, begun.stream)
+        })
+        .collect();
+    connections.iter_mut().for_each(|(frames, stream)| answer(frames, *stream, b"ok"));
     for client in &mut clients {
         assert_eq!(client.answer().text(), "ok");
     }
+}
+
+/// It may take none for a while; requests go over another connection meanwhile.
+#[test]
+fn a_connection_that_takes_no_more_requests_gets_none() {
+    let (address, connections) = endpoint(&[0, 3, 0, 0, 0, 1], |number, frames| {
+        while let Some(begun) = request(frames) {
+            assert!(number > 0 || begun.stream == 1, "it was told to send no more");
+            if number == 0 {
+                frames.send(&frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 0]));
+                frames.until("its word", |frame| frame.kind == SETTINGS && frame.flags & ACK != 0);
+            }
+            answer(frames, begun.stream, b"ok");
+        }
+    });
+    let gate = strict(address, "attempts = 0");
+    for _ in 0..3 {
+        assert_eq!(gate.client().get("/").text(), "ok");
+    }
+    assert_eq!(connections.load(Relaxed), 2);
 }

@@ -167,6 +167,11 @@ impl Client {
         tunnel::keep_alive(self.socket.borrow().transport())
     }
 
+    /// Whether anything was written since this was asked last.
+    pub(in crate::proxy) fn came_on(&self) -> bool {
+        self.progress.take()
+    }
+
     /// Whether a client that takes what is written, or does not, is fast enough.
     pub(super) fn keeps_pace(&self, done: &Poll<io::Result<usize>>) -> bool {
         let Some(least) = self.listener.min_rate else { return true };

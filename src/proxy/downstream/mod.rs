@@ -47,7 +47,7 @@ pub(super) enum Phase {
     Head,
     /// The library has a whole head and has not called the service yet; what it writes now is a refusal of its own.
     Parsing,
-    /// A request is being answered, or more than one; or there is a tunnel.
+    /// A request is being answered, or there is a tunnel.
     Serving,
 }
 
@@ -85,6 +85,8 @@ pub(super) struct Downstream {
     nudged: Cell<bool>,
     /// The present request is a call of gRPC.
     call: Cell<bool>,
+    /// The connection carries many requests: each is a stream, which says itself where it ends.
+    multiplexed: Cell<bool>,
     /// It is one of many at its connection.
     stream: Option<Stream>,
 }
@@ -121,6 +123,7 @@ impl Downstream {
             rest: Cell::new(false),
             nudged: Cell::new(false),
             call: Cell::new(false),
+            multiplexed: Cell::new(false),
             stream: None,
         }
     }
@@ -261,9 +264,18 @@ impl Downstream {
         self.body_fault.get()
     }
 
-    /// The process ends now: what has not been said as a whole is seen to be cut.
+    /// From here on the connection speaks HTTP/2.
+    pub(super) fn multiplex(&self) {
+        self.multiplexed.set(true);
+    }
+
+    /// The process ends now: what has not been said as a whole is seen to be cut. A stream that is lacks its end; a reset would
+    /// take from the client what is on its way of those that are whole.
     pub(super) fn cut_off(&self) {
         self.send_now();
+        if self.multiplexed.get() {
+            return;
+        }
         if matches!(self.phase.get(), Phase::Parsing | Phase::Serving) || !self.has_sent_all() {
             self.reset();
         }

@@ -1,14 +1,15 @@
 //! Where a request comes from, as far as those tell that the listener trusts: in `x-forwarded-*`, or in `forwarded` (RFC 7239).
 //!
-//! What each `x-forwarded-*` says goes before what `forwarded` says of the same. A proxy appends whom it serves, so each list is
-//! believed from its end, and only as far as it was written by those that are trusted.
+//! A proxy speaks in one of both ways, and passes on what its clients write in the other: where there is any `x-forwarded-*`,
+//! `forwarded` says nothing. A proxy appends whom it serves, so each list is believed from its end, and only as far as it was
+//! written by those that are trusted.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use http::{HeaderMap, HeaderValue, header::FORWARDED};
+use http::{HeaderMap, HeaderName, HeaderValue, header::FORWARDED};
 
 use super::{
-    Host, Survey, X_FORWARDED_FOR, X_FORWARDED_PROTO,
+    Host, Survey, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO,
     forwarded::{Element, from_end},
 };
 use crate::proxy::downstream::Downstream;
@@ -43,10 +44,13 @@ impl Origin {
         (peer, is_tls): (IpAddr, bool),
         trusts: impl Fn(IpAddr) -> bool,
     ) -> Self {
-        let told = Told::of(headers, peer, &trusts);
-        let listed = headers.contains_key(&X_FORWARDED_FOR);
-        let client = if listed { listed_client(headers, peer, trusts) } else { told.client };
-        let proto = first_proto(headers).or(told.proto);
+        let (client, proto) = if is_listed(headers) {
+            let (client, hops) = listed_client(headers, peer, trusts);
+            (client, listed_proto(headers, hops))
+        } else {
+            let told = Told::of(headers, peer, trusts);
+            (told.client, told.proto)
+        };
         Self { client, is_https: proto.map_or(is_tls, is_secure) }
     }
 }
@@ -77,13 +81,30 @@ impl<'a> Told<'a> {
     }
 }
 
-/// The client by `x-forwarded-for`. An empty entry ends the list as any does that is no address: who wrote it did not know.
-fn listed_client(headers: &HeaderMap, peer: IpAddr, trusts: impl Fn(IpAddr) -> bool) -> IpAddr {
-    let mut farthest = peer;
-    let lines = headers.get_all(&X_FORWARDED_FOR).iter().rev();
-    for entry in lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')) {
-        let Some(address) = node(entry.trim_ascii()) else { break };
-        farthest = address;
+/// Whether the proxy in front speaks by `x-forwarded-*`.
+fn is_listed(headers: &HeaderMap) -> bool {
+    [&X_FORWARDED_FOR, &X_FORWARDED_PROTO, &X_FORWARDED_HOST]
+        .iter()
+        .any(|name| headers.contains_key(*name))
+}
+
+/// Entries of a header's lists, the last one first.
+fn entries<'a>(headers: &'a HeaderMap, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let lines = headers.get_all(name).iter().rev();
+    lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+}
+
+/// The client by `x-forwarded-for`, and how many entries stand behind its own. An empty entry ends the list as any does that is
+/// no address: who wrote it did not know.
+fn listed_client(
+    headers: &HeaderMap,
+    peer: IpAddr,
+    trusts: impl Fn(IpAddr) -> bool,
+) -> (IpAddr, usize) {
+    let mut farthest = (peer, 0);
+    for (hops, entry) in entries(headers, &X_FORWARDED_FOR).enumerate() {
+        let Some(address) = node(entry) else { break };
+        farthest = (address, hops);
         if !trusts(address) {
             break;
         }
@@ -91,12 +112,11 @@ fn listed_client(headers: &HeaderMap, peer: IpAddr, trusts: impl Fn(IpAddr) -> b
     farthest
 }
 
-/// The first of what `x-forwarded-proto` lists. Proxies that append to it put themselves behind what they were told, as in
-/// `x-forwarded-for`, so that the first one is what the client used.
-fn first_proto(headers: &HeaderMap) -> Option<&[u8]> {
-    let line = headers.get(&X_FORWARDED_PROTO)?.as_bytes();
-    let first = line.split(|byte| *byte == b',').next()?.trim_ascii();
-    (!first.is_empty()).then_some(first)
+/// What `x-forwarded-proto` says of the client that has so many entries behind its own in `x-forwarded-for`. A shorter list has
+/// one word for all of them; what stands before the client's place it may have written itself.
+fn listed_proto(headers: &HeaderMap, hops: usize) -> Option<&[u8]> {
+    let listed = entries(headers, &X_FORWARDED_PROTO).take(hops + 1);
+    listed.last().filter(|word| !word.is_empty())
 }
 
 /// Some proxies say `wss` of what is a WebSocket over HTTPS.
@@ -106,6 +126,9 @@ fn is_secure(proto: &[u8]) -> bool {
 
 /// The host that a trusted proxy names in `forwarded`.
 pub(super) fn told_host(headers: &HeaderMap, downstream: &Downstream) -> Option<HeaderValue> {
+    if is_listed(headers) {
+        return None;
+    }
     let told = Told::of(headers, downstream.peer.ip(), |address| downstream.is_trusted(address));
     let host = HeaderValue::from_bytes(told.host?).ok()?;
     Host::is_valid(&host).then_some(host)
@@ -235,8 +258,18 @@ mod tests {
         assert!(forwarded("for=1.2.3.4, for=10.0.0.1;proto=https"));
         assert!(!forwarded("for=9.9.9.9;proto=https, for=1.2.3.4;proto=http"));
         assert!(!forwarded("for=9.9.9.9;proto=https, for=1.2.3.4"));
-        let empty = [("x-forwarded-proto", &b""[..]), ("forwarded", b"proto=https")];
-        assert!(told(&empty).1, "an empty word is none");
+        let listed = |list: &'static str, words: &'static str| {
+            told(&[("x-forwarded-for", list.as_bytes()), ("x-forwarded-proto", words.as_bytes())]).1
+        };
+        assert!(listed("1.2.3.4, 10.0.0.1", "https, http"));
+        assert!(listed("1.2.3.4, 10.0.0.1", "https"));
+        assert!(!listed("1.2.3.4", "https, http"), "the client may have written that");
+        assert!(!listed("9.9.9.9, 1.2.3.4, 10.0.0.1", "https, http, http"));
+        // Whoever speaks in the one way passes on what clients write in the other.
+        for name in ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"] {
+            let lines = [(name, &b""[..]), ("forwarded", b"for=6.6.6.6;proto=https")];
+            assert_eq!(told(&lines), ("127.0.0.1".to_owned(), false), "{name}");
+        }
     }
 
     proptest::proptest! {

@@ -19,7 +19,8 @@ pub(in crate::proxy) fn check_target(parts: &request::Parts) -> Result<(), Proxy
     if parts.method == Method::CONNECT {
         return Ok(());
     }
-    match parts.uri.path() {
+    // The path alone reads `/` where there is a query and nothing before it.
+    match parts.uri.path_and_query().map_or("", |target| target.as_str()) {
         path if path.starts_with('/') => Ok(()),
         "*" if parts.method == Method::OPTIONS => Ok(()),
         "*" => malformed("the target * is for OPTIONS alone"),

@@ -56,6 +56,7 @@ pub(super) enum Ended {
 
 /// Serves the client until either side has had enough; `early` is what has been read of its first bytes.
 pub(super) async fn run(main: &Rc<Downstream>, early: Vec<u8>) -> Ended {
+    main.multiplex();
     let (client, streams) = (main.client().clone(), Streams::new(main.clone()));
     let excess = Rc::<Excess>::default();
     let io = Http2Io::new(client.clone(), streams.shared.clone(), early, excess.clone());
@@ -63,7 +64,7 @@ pub(super) async fn run(main: &Rc<Downstream>, early: Vec<u8>) -> Ended {
     let http = settings(&client, Spawner(streams.clone())).serve_connection(io, service);
     let mut http = pin!(http);
     let mut timer = Timer::new(&streams);
-    let (mut is_told, mut takes_leave) = (false, false);
+    let (mut is_told, mut leaving) = (false, None::<Moment>);
     let ended = poll_fn(|cx| {
         client.begin_turn(cx);
         if main.was_nudged() {
@@ -74,15 +75,20 @@ pub(super) async fn run(main: &Rc<Downstream>, early: Vec<u8>) -> Ended {
             streams.look(now);
             match idle_end(main, &streams, now) {
                 Some(Overdue::Torn) => return Poll::Ready(Err(None)),
-                Some(_) if takes_leave => return Poll::Ready(Ok(())),
                 Some(_) => {
-                    takes_leave = true;
-                    main.expect_within(now, FAREWELL);
+                    let since = *leaving.get_or_insert(now);
+                    let waited = now.since(since);
+                    // The library may still hold the end of an answer whose client makes room by and by.
+                    let goes_on = client.came_on() && waited < client.listener.idle_timeout;
+                    if !waited.is_zero() && !goes_on {
+                        return Poll::Ready(Ok(()));
+                    }
+                    main.expect_within(now, waited.max(FAREWELL));
                 }
                 None => {}
             }
         }
-        if (takes_leave || client.is_closing()) && !std::mem::replace(&mut is_told, true) {
+        if (leaving.is_some() || client.is_closing()) && !std::mem::replace(&mut is_told, true) {
             http.as_mut().graceful_shutdown();
         }
         let polled = http.as_mut().poll(cx);
@@ -125,7 +131,7 @@ fn idle_end(main: &Downstream, streams: &Streams, now: Moment) -> Option<Overdue
     }
     if !streams.is_empty() {
         // Each of them has its own deadline.
-        main.expect_within(now, main.listener.idle_timeout);
+        main.rest_from(now);
         return None;
     }
     main.on_deadline(now)

@@ -85,7 +85,6 @@ impl Streams {
 
     fn enter(self: &Rc<Self>, stream: Rc<Downstream>) -> Open {
         self.open.borrow_mut().push(stream.clone());
-        self.main.begin_serving(None);
         Open { streams: self.clone(), stream }
     }
 }

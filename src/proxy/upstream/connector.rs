@@ -135,11 +135,13 @@ async fn open_own(
         };
         Ok((socket, home))
     };
-    let (socket, home) = tokio::time::timeout(timeout, open).await.map_err(|_| SLOW)??;
+    let until = tokio::time::Instant::now() + timeout;
+    let (socket, home) = tokio::time::timeout_at(until, open).await.map_err(|_| SLOW)??;
     let tls = backend.tls.clone();
     if speaks_http2(&socket, speaks)? {
         let opened = Box::pin(Http2Connection::new(socket, home, tls, worker));
-        let shared = opened.await.map_err(|_| REFUSED)?;
+        let opened = tokio::time::timeout_at(until, opened).await.map_err(|_| SLOW)?;
+        let shared = opened.map_err(|_| REFUSED)?;
         worker.pools().share(endpoint, &shared);
         return Ok(UpstreamConnection::Http2(shared.stream(false)));
     }

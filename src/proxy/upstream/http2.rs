@@ -28,7 +28,8 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-use super::connection::SendFault;
+use super::{connection::SendFault, greeting::Greeting};
+
 use crate::{
     domain::{ErrorReason, Moment},
     lifecycle::{Tasks, clock},
@@ -42,7 +43,7 @@ use crate::{
 
 /// Requests under way at once over one connection, if its endpoint takes so many.
 const MAX_STREAMS: usize = 100;
-/// Before an endpoint has said how many it takes, none goes: what is one too many it may refuse.
+/// As many go before an endpoint has said how many it takes: what is one too many it may refuse.
 const UNTOLD: usize = 0;
 /// What may be on its way to us over one stream before its client takes it; and over all of a connection.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -59,7 +60,7 @@ const ASK_PATIENCE: Duration = Duration::from_secs(5);
 const TASK: &str = "upstream connection";
 
 /// What the library drives; nothing once it has ended.
-type Driven = Option<http2::Connection<TokioIo<Socket>, RequestBody, Spawner>>;
+type Driven = Option<http2::Connection<TokioIo<Greeting>, RequestBody, Spawner>>;
 
 /// One connection.
 pub(super) struct Http2Connection {
@@ -75,7 +76,8 @@ pub(super) struct Http2Connection {
 }
 
 impl Http2Connection {
-    /// Takes a fresh socket.
+    /// Takes a fresh socket, and waits for the endpoint's word about how many requests it takes: those that came before it would
+    /// wait here, whatever that is.
     pub(super) async fn new(
         socket: Socket,
         home: Home,
@@ -83,6 +85,7 @@ impl Http2Connection {
         worker: &Worker,
     ) -> hyper::Result<Rc<Self>> {
         let tasks = worker.tasks().clone();
+        let (socket, hearing) = Greeting::of(socket);
         let (sender, http) = http2::Builder::new(Spawner(tasks.clone()))
             .timer(TokioTimer::new())
             .initial_max_send_streams(UNTOLD)
@@ -107,6 +110,8 @@ impl Http2Connection {
                 Poll::Ready(())
             }),
         );
+        // Not told where the connection ends without a word.
+        let _ = hearing.await;
         let idle_since = Cell::new(clock::now());
         let (open, home) = (Cell::new(0), RefCell::new(home));
         Ok(Rc::new(Self { sender, driven, tls, open, idle_since, home }))
@@ -114,17 +119,14 @@ impl Http2Connection {
 
     /// Whether it takes another request.
     pub(super) fn has_room(&self) -> bool {
-        self.is_open() && (self.open.get() == 0 || self.open.get() < self.most())
+        self.is_open() && self.open.get() < self.most()
     }
 
-    /// As many requests at once as its endpoint takes, by its last word; until its first one, as many as may wait for it.
+    /// As many requests at once as its endpoint takes, by its last word.
     fn most(&self) -> usize {
         let driven = self.driven.borrow();
-        match driven.as_ref().map(http2::Connection::current_max_send_streams) {
-            None => 0,
-            Some(UNTOLD) => MAX_STREAMS,
-            Some(most) => most.min(MAX_STREAMS),
-        }
+        let most = driven.as_ref().map_or(0, http2::Connection::current_max_send_streams);
+        most.min(MAX_STREAMS)
     }
 
     /// Whether it takes requests at all.

@@ -6,6 +6,7 @@ mod connection;
 mod connector;
 #[cfg(fuzzing)]
 pub(super) mod fuzzing;
+mod greeting;
 mod http2;
 mod io;
 mod pool;
