@@ -68,7 +68,7 @@ fn clients_in_the_clear_are_sent_to_the_same_address_with_https() {
     let told = [
         "x-forwarded-proto: https",
         "x-forwarded-proto: HTTPS",
-        "x-forwarded-proto: https,http",
+        "x-forwarded-for: 192.0.2.1, 127.0.0.1\r\nx-forwarded-proto: https,http",
         "forwarded: for=192.0.2.1;proto=https",
     ];
     for line in told {

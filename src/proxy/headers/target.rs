@@ -1,6 +1,6 @@
 //! What a request may be for: a path, an address of HTTP's, or an endpoint as a whole.
 
-use http::{Method, request, uri::Scheme};
+use http::{Method, Version, request, uri::Scheme};
 
 use super::ProxyError;
 use crate::domain::ErrorReason;
@@ -19,8 +19,12 @@ pub(in crate::proxy) fn check_target(parts: &request::Parts) -> Result<(), Proxy
     if parts.method == Method::CONNECT {
         return Ok(());
     }
-    // The path alone reads `/` where there is a query and nothing before it.
-    match parts.uri.path_and_query().map_or("", |target| target.as_str()) {
+    // The path reads `/` where there is a query and nothing before it. An absolute target may be so; `:path` may not.
+    let path = match parts.uri.path_and_query() {
+        Some(path) if parts.version == Version::HTTP_2 => path.as_str(),
+        _ => parts.uri.path(),
+    };
+    match path {
         path if path.starts_with('/') => Ok(()),
         "*" if parts.method == Method::OPTIONS => Ok(()),
         "*" => malformed("the target * is for OPTIONS alone"),
