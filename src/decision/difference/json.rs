@@ -166,8 +166,9 @@ fn decimal(text: &str) -> (bool, String, i64) {
     let (digits, power) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let far = if power.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
     let power = power.parse().unwrap_or(far).clamp(i64::MIN / 2, i64::MAX / 2);
-    let (whole, fraction) = digits.trim_start_matches('-').split_once('.').unwrap_or((digits, ""));
-    let all = [whole.trim_start_matches('-'), fraction].concat();
+    let digits = digits.trim_start_matches('-');
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all = [whole, fraction].concat();
     let ending = all.trim_end_matches('0');
     // No text is as long as half of what a power may be.
     let last = power - fraction.len() as i64 + (all.len() - ending.len()) as i64;

@@ -4,7 +4,6 @@
 //! control characters, pseudo-headers that are missing, doubled, unknown or late, a body that is not as long as it says. The
 //! rest is for us: what an endpoint that speaks HTTP/1.1 could read in another way than we did.
 
-use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue,
     header::{CONTENT_LENGTH, COOKIE, HOST},
@@ -13,7 +12,11 @@ use http::{
 
 use crate::{
     domain::ErrorReason,
-    proxy::{error::ProxyError, head::Framing, headers::check_target},
+    proxy::{
+        error::ProxyError,
+        head::Framing,
+        headers::{check_target, joined},
+    },
 };
 
 /// Checks a request's head and puts together what HTTP/2 lets a client take apart; how its body is framed.
@@ -57,17 +60,8 @@ fn is_padded(value: &[u8]) -> bool {
 
 /// RFC 9113 §8.2.3: cookies may come crumb by crumb, and leave HTTP/2 as one line.
 fn join_cookies(headers: &mut HeaderMap) {
-    let mut crumbs = headers.get_all(COOKIE).iter();
-    let Some(first) = crumbs.next() else { return };
-    let mut joined = None;
-    for crumb in crumbs {
-        let line: &mut Vec<u8> = joined.get_or_insert_with(|| first.as_bytes().to_vec());
-        line.extend_from_slice(b"; ");
-        line.extend_from_slice(crumb.as_bytes());
-    }
-    if let Some(line) = joined
-        // Made of valid values and two valid bytes.
-        && let Ok(line) = HeaderValue::from_maybe_shared(Bytes::from(line))
+    if headers.get_all(COOKIE).iter().nth(1).is_some()
+        && let Some(line) = joined(headers, &COOKIE)
     {
         headers.insert(COOKIE, line);
     }
